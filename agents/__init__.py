@@ -1,0 +1,1 @@
+"""What runs on the emulated cluster: storage, prefill and decode nodes, scheduler, client."""

@@ -1,0 +1,1 @@
+"""An emulated LLM-serving cluster on Linux network namespaces."""

@@ -1,0 +1,30 @@
+"""A program to run in a memory domain: an agent, iperf3, a shell; all the same to the sandbox."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Program(msgspec.Struct, frozen=True):
+    """What to run, and where.
+
+    Args:
+        argv: program and arguments.  For a Python module, `module` names it and `argv` holds
+            only the arguments (sys.argv[1:]).
+        domain: the namespace it runs in.
+        module: a Python module run as `python -m module`, started by fork from the zygote
+            (the interpreter is already warm) or, with `fork=False`, by exec: same result.
+        environment: added to the sandbox's own environment.
+        cwd: working directory; None keeps the supervisor's.
+        scope: programs of one scope (a node's name) can be killed together; default the domain.
+        broker: give it a descriptor to make sockets in any domain (`TESTBED_BROKER_FD`).
+    """
+
+    argv: tuple[str, ...]
+    domain: str
+    module: str | None = None
+    fork: bool = True
+    environment: dict[str, str] = {}
+    cwd: str | None = None
+    scope: str = ""
+    broker: bool = False

@@ -1,0 +1,1 @@
+"""Topologies: Mininet `Topo` subclasses, one per file, each exporting `topos`."""
