@@ -1,0 +1,106 @@
+"""What every process of a run is told: the cluster, the sizes, the switches.
+
+The workload writes one file of this per policy; each process reads it at its start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from agents.blocks.layout import KVLayout
+
+
+class Compute(msgspec.Struct, frozen=True):
+    """How long engines compute; durations are emulated (already multiplied by the stretch).
+
+    Args:
+        seconds_per_flop: of one prefill engine.
+        active_parameters: N of the compute model.
+        attention_flops: (context length, FLOPs per appended token) points, linear in between.
+        tpot_s: time per output token of a decode engine.
+    """
+
+    seconds_per_flop: float
+    active_parameters: float
+    attention_flops: list[tuple[float, float]]
+    tpot_s: float
+
+
+class Buffers(msgspec.Struct, frozen=True):
+    """Capacities of the arenas, in bytes.
+
+    Args:
+        pe_buffer: DRAM of a prefill node for hit KV read on its side.
+        de_buffer: DRAM of a decode node for whole prompts.
+        staging: DRAM for layer groups on their way to HBM, and for blocks on their way to storage.
+        hbm: of one engine.
+    """
+
+    pe_buffer: int
+    de_buffer: int
+    staging: int
+    hbm: int
+
+
+class Cluster(msgspec.Struct, frozen=True):
+    """A cluster as its processes see it.
+
+    Args:
+        control: process -> management address.
+        prefill, decode, storage: node names; `rails` engines on each prefill and decode node.
+        addresses: domain -> device -> IPv4 address.
+        layout: sizes of a Full Block and of a Layer Block.
+        layers_per_transfer: layers fused into one transfer.
+        hbm_layers: layers of one request that a prefill engine's HBM may hold (k).
+        engine_requests: requests that one prefill engine works on at a time.
+        read_window: storage reads in flight for one node.
+        write_bytes: longest one-sided write; longer transfers are cut.
+        policy: name of a read-path policy, or FILE.py:CLASS.
+        records: directory for record files.
+    """
+
+    control: dict[str, str]
+    prefill: list[str]
+    decode: list[str]
+    storage: list[str]
+    rails: int
+    addresses: dict[str, dict[str, str]]
+    layers: int
+    layer_block_bytes: int
+    block_tokens: int
+    layers_per_transfer: int
+    hbm_layers: int
+    engine_requests: int
+    read_window: int
+    write_bytes: int
+    engines: Literal["modelled", "network-only"]
+    compute: Compute
+    buffers: Buffers
+    storage_directory: str
+    storage_bytes: int
+    policy: str
+    seed: int
+    records: str
+
+    @property
+    def layout(self) -> KVLayout:
+        """The sizes of KV blocks."""
+        return KVLayout(self.layers, self.layer_block_bytes, self.block_tokens)
+
+    @property
+    def slots(self) -> int:
+        """Layer groups of one request that fit its share of a prefill engine's HBM."""
+        return max(1, self.hbm_layers // self.layers_per_transfer)
+
+
+def write(cluster: Cluster, path: Path) -> None:
+    """Store the cluster for its processes."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(cluster)))
+
+
+def read(path: Path) -> Cluster:
+    """What `write` stored."""
+    return msgspec.json.decode(path.read_bytes(), type=Cluster)

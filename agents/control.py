@@ -1,0 +1,413 @@
+"""Control messages, and the mesh of connections that carries them on the management network.
+
+Every process of a cluster (nodes, storage nodes, scheduler, client) holds one connection to
+every other.  A message is a msgspec struct, MessagePack-encoded behind a 32-bit length.  No KV
+byte ever travels here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import struct
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+
+from testbed.errors import ProgramError
+
+CONTROL_PORT = 7000
+_LENGTH = struct.Struct("!I")
+_CONNECT_RETRY_S = 0.01
+_LONGEST_MESSAGE_BYTES = 64 * 2**20
+
+
+class Engine(msgspec.Struct, frozen=True):
+    """One GPU: engine `rail` of `node`."""
+
+    node: str
+    rail: int
+
+    @property
+    def domain(self) -> str:
+        """The HBM domain of the engine, e.g. "pe0g3"."""
+        return f"{self.node}g{self.rail}"
+
+
+class Message(msgspec.Struct, frozen=True):
+    """A control message."""
+
+
+class Hello(Message, frozen=True, tag="hello"):
+    """The first message on a connection: who is calling."""
+
+    name: str
+
+
+class Submit(Message, frozen=True, tag="submit"):
+    """Client to scheduler: one turn of an agent.
+
+    Args:
+        request: number of the request, unique in a run.
+        prompt_tokens, generate_tokens: tokens of the whole prompt, and to be generated.
+        hashes: little-endian uint64 prefix-block hashes of prompt and generation together.
+    """
+
+    request: int
+    agent: int
+    session: str
+    turn: int
+    prompt_tokens: int
+    generate_tokens: int
+    hashes: bytes
+    t_submit: float
+
+
+class Lookup(Message, frozen=True, tag="lookup"):
+    """Scheduler to storage: how many of these blocks, from the first on, are stored?"""
+
+    request: int
+    hashes: bytes
+
+
+class LookupReply(Message, frozen=True, tag="lookup-reply"):
+    request: int
+    blocks: int
+
+
+class Assign(Message, frozen=True, tag="assign"):
+    """Scheduler to decode node, and from there to the prefill node: who serves a request.
+
+    Args:
+        path: "pe", "de", or "none" when nothing is stored.
+        hit_blocks: Full Blocks to read from `storage`.
+        hashes: as in `Submit`.
+        target_key, target_offset: the DE buffer, once it is allocated.
+    """
+
+    request: int
+    path: str
+    hit_blocks: int
+    prompt_tokens: int
+    generate_tokens: int
+    hashes: bytes
+    prefill: Engine
+    decode: Engine
+    storage: str
+    t_submit: float
+    t_scheduled: float
+    target_key: int = 0
+    target_offset: int = 0
+
+
+class Read(Message, frozen=True, tag="read"):
+    """Node to storage: write these Full Blocks into my region, and their digests into another."""
+
+    request: int
+    hashes: bytes
+    key: int
+    offset: int
+    digest_key: int
+    digest_offset: int
+
+
+class ReadFailed(Message, frozen=True, tag="read-failed"):
+    request: int
+    reason: str
+
+
+class ReadFinished(Message, frozen=True, tag="read-finished"):
+    """Node to scheduler: a storage read has left the node's read queue."""
+
+    node: str
+    request: int
+    tokens: int
+
+
+class Loaded(Message, frozen=True, tag="loaded"):
+    """Decode node to prefill node: the hit blocks are in the DE buffer, ask for them."""
+
+    request: int
+    t_read_start: float
+    t_read_end: float
+
+
+class Credit(Message, frozen=True, tag="credit"):
+    """Prefill node to decode node: room in HBM for one layer group."""
+
+    request: int
+    group: int
+    key: int
+    offset: int
+
+
+class PrefillDone(Message, frozen=True, tag="prefill-done"):
+    """Prefill node to decode node: all layers are computed; the first token is out."""
+
+    request: int
+    t_read_start: float
+    t_read_end: float
+    t_prefill_start: float
+    t_prefill_end: float
+    stalls_s: list[float]
+    verified_bytes: int
+    gathered_bytes: int
+    read_bytes: int
+
+
+class PutBegin(Message, frozen=True, tag="put-begin"):
+    """Node to storage: I want to store these blocks; where shall I write them?"""
+
+    put: int
+    request: int
+    hashes: bytes
+
+
+class PutReply(Message, frozen=True, tag="put-reply"):
+    put: int
+    key: int
+    offset: int
+    error: str = ""
+
+
+class PutDone(Message, frozen=True, tag="put-done"):
+    """Storage to node: the blocks of a put are in the index."""
+
+    put: int
+    error: str = ""
+
+
+class LayDown(Message, frozen=True, tag="lay-down"):
+    """Client to storage: make these blocks exist (warm start); nothing crosses a shaped link."""
+
+    number: int
+    hashes: bytes
+
+
+class LaidDown(Message, frozen=True, tag="laid-down"):
+    number: int
+    blocks: int
+    error: str = ""
+
+
+class Done(Message, frozen=True, tag="done"):
+    """Decode node to scheduler to client: a request has ended.  `error` is empty if it is well."""
+
+    request: int
+    error: str = ""
+    path: str = ""
+    prefill: str = ""
+    decode: str = ""
+    hit_tokens: int = 0
+    t_scheduled: float = 0.0
+    t_allocated: float = 0.0
+    t_read_start: float = 0.0
+    t_read_end: float = 0.0
+    t_prefill_start: float = 0.0
+    t_first_token: float = 0.0
+    t_decode_start: float = 0.0
+    t_second_token: float = 0.0
+    t_decode_end: float = 0.0
+    t_done: float = 0.0
+    stalls_s: list[float] = []
+    read_bytes: int = 0
+    written_bytes: int = 0
+    verified_bytes: int = 0
+    gathered_bytes: int = 0
+
+
+class RequestFailed(Message, frozen=True, tag="request-failed"):
+    """Prefill node to decode node, or back: give this request up, and why."""
+
+    request: int
+    reason: str
+
+
+AnyMessage = (
+    Hello
+    | Submit
+    | Lookup
+    | LookupReply
+    | Assign
+    | Read
+    | ReadFailed
+    | ReadFinished
+    | Loaded
+    | Credit
+    | PrefillDone
+    | PutBegin
+    | PutReply
+    | PutDone
+    | LayDown
+    | LaidDown
+    | Done
+    | RequestFailed
+)
+
+_decoder = msgspec.msgpack.Decoder(AnyMessage)
+_encoder = msgspec.msgpack.Encoder()
+Handler = Callable[[str, Message], None]
+T = TypeVar("T")
+
+
+class Channel(asyncio.Protocol):
+    """One connection of the mesh."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+        self._pending = bytearray()
+        self._transport: asyncio.Transport | None = None
+        self.peer = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        pending = self._pending
+        pending += data
+        start = 0
+        while len(pending) - start >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(pending, start)
+            if length > _LONGEST_MESSAGE_BYTES:
+                raise ProgramError(f"a control message of {length} bytes from {self.peer!r}")
+            end = start + _LENGTH.size + length
+            if len(pending) < end:
+                break
+            message = _decoder.decode(pending[start + _LENGTH.size : end])
+            start = end
+            self._mesh.received(self, message)
+        del pending[:start]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._mesh.lost(self, exc)
+
+    def send(self, message: Message) -> None:
+        """Queue a message; the management network is fast enough never to fill a buffer."""
+        assert self._transport is not None
+        body = _encoder.encode(message)
+        self._transport.write(_LENGTH.pack(len(body)) + body)
+
+    def close(self) -> None:
+        """Send what is queued, then close."""
+        if self._transport is not None:
+            self._transport.close()
+
+
+class Mesh:
+    """The control connections of one process to all others.
+
+    Args:
+        name: this process.
+        addresses: every process of the cluster and its management address.
+        handle: called with (sender, message) for each message received.
+        failed: called once when a peer is lost before `closing`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        addresses: dict[str, str],
+        handle: Handler,
+        failed: Callable[[Exception], None],
+    ) -> None:
+        self._name = name
+        self._addresses = addresses
+        self._handle = handle
+        self._failed = failed
+        self._channels: dict[str, Channel] = {}
+        self._complete = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self.closing = False
+        self.messages_sent = 0
+
+    async def connect(self) -> None:
+        """Listen, call every process whose name comes before ours, wait for the others."""
+        loop = asyncio.get_running_loop()
+        own = self._addresses[self._name]
+        self._server = await loop.create_server(lambda: Channel(self), own, CONTROL_PORT)
+        for peer in sorted(p for p in self._addresses if p < self._name):
+            channel = await self._call(loop, self._addresses[peer])
+            channel.send(Hello(self._name))
+            self._known(channel, peer)
+        if len(self._addresses) > 1:
+            await self._complete.wait()
+
+    async def _call(self, loop: asyncio.AbstractEventLoop, address: str) -> Channel:
+        while True:
+            try:
+                _, channel = await loop.create_connection(
+                    lambda: Channel(self), address, CONTROL_PORT
+                )
+                return channel
+            except OSError as error:
+                if error.errno != errno.ECONNREFUSED:
+                    raise
+                await asyncio.sleep(_CONNECT_RETRY_S)  # it has not started to listen yet
+
+    def _known(self, channel: Channel, peer: str) -> None:
+        channel.peer = peer
+        self._channels[peer] = channel
+        if len(self._channels) == len(self._addresses) - 1:
+            self._complete.set()
+
+    def received(self, channel: Channel, message: Message) -> None:
+        """A message has arrived on a channel."""
+        if isinstance(message, Hello):
+            self._known(channel, message.name)
+        else:
+            self._handle(channel.peer, message)
+
+    def lost(self, channel: Channel, error: Exception | None) -> None:
+        """A channel has closed."""
+        if not self.closing:
+            why = f": {error}" if error else ""
+            self._failed(ProgramError(f"{self._name}: lost the connection to {channel.peer}{why}"))
+
+    def send(self, peer: str, message: Message) -> None:
+        """Send a message to a process; to itself it is handled in the next turn of the loop."""
+        self.messages_sent += 1
+        if peer == self._name:
+            asyncio.get_running_loop().call_soon(self._handle, peer, message)
+        else:
+            self._channels[peer].send(message)
+
+    def close(self) -> None:
+        """Close all connections; losing a peer is no error any more."""
+        self.closing = True
+        for channel in self._channels.values():
+            channel.close()
+        if self._server is not None:
+            self._server.close()
+
+
+class Replies:
+    """Futures of answers that are on their way, by (kind, number)."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, int], asyncio.Future[object]] = {}
+
+    def expect(self, kind: str, number: int) -> Awaitable[object]:
+        """The answer of that number; at most one waiter each."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        if (kind, number) in self._waiting:
+            raise ProgramError(f"two waiters for {kind} {number}")
+        self._waiting[kind, number] = future
+        return future
+
+    def resolve(self, kind: str, number: int, value: object) -> bool:
+        """Hand the answer to its waiter; False if nobody waits for it (any more)."""
+        future = self._waiting.pop((kind, number), None)
+        if future is None or future.done():
+            return False
+        future.set_result(value)
+        return True
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Every answer awaited for `number` becomes this error."""
+        for name, future in list(self._waiting.items()):
+            if name[1] == number:
+                del self._waiting[name]
+                if not future.done():
+                    future.set_exception(error)

@@ -1,0 +1,174 @@
+"""Where the KV of one request lies, in every buffer that it passes through.
+
+A *layer group* is the unit of transfer: `layers_per_transfer` layers.  In group form, blocks come one
+after the other, and within a block its layers of the group: what a strided copy out of Full Blocks gives.
+
+    PE HBM slot     group form of the whole prompt: hit blocks, then miss blocks and the tail
+    DE buffer, pe   one such group after the other
+    DE buffer, de   hit Full Blocks, then the miss part of one group after the other
+    DE HBM          as the DE buffer, then the generated Full Blocks
+
+The tail is the prompt's last block when it is not full: the first tokens of a block that generation
+completes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from agents.blocks.layout import KVLayout
+
+
+class Span(msgspec.Struct, frozen=True):
+    """Bytes `offset` … `offset + size` of a buffer."""
+
+    offset: int
+    size: int
+
+    def of(self, memory: memoryview) -> memoryview:
+        """This part of a buffer."""
+        return memory[self.offset : self.offset + self.size]
+
+
+class Group(msgspec.Struct, frozen=True):
+    """Layers `first` … `first + count` travel together."""
+
+    index: int
+    first: int
+    count: int
+
+
+class Geometry(msgspec.Struct, frozen=True):
+    """Sizes and offsets of one request.
+
+    Args:
+        layout: of KV blocks.
+        layers_per_transfer: layers of a group.
+        prompt_tokens, generate_tokens, hit_blocks: of the request.
+        path: "pe", "de" or "none".
+    """
+
+    layout: KVLayout
+    layers_per_transfer: int
+    prompt_tokens: int
+    generate_tokens: int
+    hit_blocks: int
+    path: str
+
+    @property
+    def prompt_full_blocks(self) -> int:
+        """Blocks that the prompt fills."""
+        return self.prompt_tokens // self.layout.block_tokens
+
+    @property
+    def prompt_blocks(self) -> int:
+        """Blocks that hold the prompt, the tail included."""
+        return -(-self.prompt_tokens // self.layout.block_tokens)
+
+    @property
+    def tail_tokens(self) -> int:
+        """Tokens of the prompt in its last block, if that is not full; else 0."""
+        return self.prompt_tokens % self.layout.block_tokens
+
+    @property
+    def last_block_tokens(self) -> int:
+        """Tokens of the prompt in its last block."""
+        return self.tail_tokens or self.layout.block_tokens
+
+    @property
+    def miss_blocks(self) -> int:
+        """Blocks of the prompt that must be computed, the tail included."""
+        return self.prompt_blocks - self.hit_blocks
+
+    @property
+    def miss_full_blocks(self) -> int:
+        """Full Blocks of the prompt that storage does not have yet."""
+        return self.prompt_full_blocks - self.hit_blocks
+
+    @property
+    def hit_tokens(self) -> int:
+        """Tokens whose KV is read."""
+        return self.hit_blocks * self.layout.block_tokens
+
+    @property
+    def miss_tokens(self) -> int:
+        """Tokens whose KV is computed."""
+        return self.prompt_tokens - self.hit_tokens
+
+    @property
+    def generated_full_blocks(self) -> int:
+        """Blocks that generation completes."""
+        total = self.prompt_tokens + self.generate_tokens
+        return total // self.layout.block_tokens - self.prompt_full_blocks
+
+    @property
+    def hit_layer_bytes(self) -> int:
+        """Bytes of one layer of the hit tokens."""
+        return self.hit_blocks * self.layout.layer_block_bytes
+
+    @property
+    def miss_layer_bytes(self) -> int:
+        """Bytes of one layer of the miss tokens."""
+        tail = self.layout.token_bytes(self.tail_tokens)
+        return self.miss_full_blocks * self.layout.layer_block_bytes + tail
+
+    @property
+    def layer_bytes(self) -> int:
+        """Bytes of one layer of the prompt."""
+        return self.hit_layer_bytes + self.miss_layer_bytes
+
+    @property
+    def hit_bytes(self) -> int:
+        """Bytes of the hit tokens' KV, all layers."""
+        return self.hit_blocks * self.layout.full_block_bytes
+
+    @property
+    def prompt_bytes(self) -> int:
+        """Bytes of the whole prompt's KV: the size of its DE buffer."""
+        return self.layer_bytes * self.layout.layers
+
+    @property
+    def hbm_bytes(self) -> int:
+        """Bytes of HBM that the request needs at its decode engine."""
+        return self.prompt_bytes + self.generated_full_blocks * self.layout.full_block_bytes
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of HBM that one layer group needs at the prefill engine."""
+        return min(self.layers_per_transfer, self.layout.layers) * self.layer_bytes
+
+    def groups(self) -> list[Group]:
+        """The layer groups, in the order of computation."""
+        step = self.layers_per_transfer
+        starts = range(0, self.layout.layers, step)
+        return [
+            Group(index, first, min(step, self.layout.layers - first))
+            for index, first in enumerate(starts)
+        ]
+
+    def hit_in_slot(self, group: Group) -> Span:
+        """The hit part of a group in a PE HBM slot."""
+        return Span(0, group.count * self.hit_layer_bytes)
+
+    def miss_in_slot(self, group: Group) -> Span:
+        """The miss part of a group in a PE HBM slot."""
+        return Span(group.count * self.hit_layer_bytes, group.count * self.miss_layer_bytes)
+
+    def returned_from_slot(self, group: Group) -> Span:
+        """What goes back to the DE buffer: all of the group, or only its miss part."""
+        if self.path == "de":
+            return self.miss_in_slot(group)
+        return Span(0, group.count * self.layer_bytes)
+
+    def returned_to_buffer(self, group: Group) -> Span:
+        """Where that lands in the DE buffer."""
+        if self.path == "de":
+            size = group.count * self.miss_layer_bytes
+            return Span(self.hit_bytes + group.first * self.miss_layer_bytes, size)
+        return Span(group.first * self.layer_bytes, group.count * self.layer_bytes)
+
+    def miss_in_buffer(self, group: Group) -> Span:
+        """The miss part of a group in the DE buffer (or the DE HBM)."""
+        whole = self.returned_to_buffer(group)
+        skip = 0 if self.path == "de" else group.count * self.hit_layer_bytes
+        return Span(whole.offset + skip, whole.size - skip)

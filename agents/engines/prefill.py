@@ -1,0 +1,222 @@
+"""The prefill node: reads on its side, loads layer by layer, computes, returns KV to decode."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from agents.blocks.arena import Arena, ArenaTooSmall, Extent
+from agents.blocks.generate import check_group, fill_group
+from agents.cluster import Cluster
+from agents.control import (
+    Assign,
+    Loaded,
+    Message,
+    PrefillDone,
+    ReadFailed,
+    RequestFailed,
+)
+from agents.engines.compute import ComputeClock, prefill_s
+from agents.engines.geometry import Geometry, Group
+from agents.engines.node import Node, ReadError
+from agents.engines.paths import DecodeSide, LayerSource, NothingStored, PrefillSide
+from agents.ports import Transfer, WrongBytes, pair_name
+from agents.wire.immediates import Kind
+
+
+class Abandoned(Exception):
+    """The other node has given the request up."""
+
+
+class Layers(NamedTuple):
+    """What a layerwise prefill has to say for itself."""
+
+    start_s: float
+    end_s: float
+    stalls_s: list[float]
+    verified_bytes: int
+
+
+class PrefillNode(Node):
+    """One prefill node and its engines."""
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        super().__init__(name, cluster)
+        self.pe_buffer = Arena(cluster.buffers.pe_buffer, f"{name} PE buffer")
+        self.pe_buffer_key = self.ports.register(self.pe_buffer.memory)
+        self._turns = [asyncio.Semaphore(cluster.engine_requests) for _ in range(cluster.rails)]
+        self._clocks = [ComputeClock() for _ in range(cluster.rails)]
+
+    def callees(self, rail: int) -> list[tuple[str, int]]:
+        """The loopback, and every CNIC of every decode node."""
+        remote = [(node, port) for node in self.cluster.decode for port in range(self.cluster.rails)]
+        return [*super().callees(rail), *remote]
+
+    def pair_count(self) -> int:
+        """As `Node`, and one queue pair for each pair of a prefill and a decode engine."""
+        return super().pair_count() + len(self.cluster.decode) * self.cluster.rails**2
+
+    def peaks(self) -> dict[str, int]:
+        """Peak use of each arena, in bytes."""
+        return {**super().peaks(), self.pe_buffer.name: self.pe_buffer.peak_bytes}
+
+    def handle(self, sender: str, message: Message) -> None:
+        """A control message has arrived."""
+        match message:
+            case Assign():
+                self.spawn(self._serve(message))
+            case Loaded():
+                self.replies.resolve("loaded", message.request, message)
+            case ReadFailed():
+                self.ports.fail(message.request, ReadError(message.reason))
+            case RequestFailed():
+                self.ports.fail(message.request, Abandoned(message.reason))
+                self.replies.fail(message.request, Abandoned(message.reason))
+            case _:
+                raise TypeError(f"{self.name} cannot handle {message}")
+
+    # --- one request -------------------------------------------------------------------
+
+    async def _serve(self, job: Assign) -> None:
+        try:
+            await self._prefill(job)
+        except Abandoned:
+            pass  # the decode node has said why
+        except (ReadError, WrongBytes, ArenaTooSmall) as error:
+            self.event("request-failed", job.request, str(error))
+            self.mesh.send(job.decode.node, RequestFailed(job.request, str(error)))
+        finally:
+            self.ports.forget(job.request)
+
+    async def _prefill(self, job: Assign) -> None:
+        geometry = self.geometry(job)
+        buffer: Extent | None = None
+        read_start_s = read_end_s = 0.0
+        read_bytes = 0
+        source: LayerSource = NothingStored()
+        try:
+            if job.path == "pe":
+                buffer = await self.pe_buffer.allocate(geometry.hit_bytes)
+                read_start_s, read_end_s = await self.read_blocks(job, self.pe_buffer_key, buffer)
+                read_bytes = geometry.hit_bytes
+                loopback = pair_name(
+                    job.prefill.domain, self.name, f"cnic{job.prefill.rail}", "called"
+                )
+                source = PrefillSide(self, job, geometry, buffer, loopback)
+            elif job.path == "de":
+                loaded = await self.replies.expect("loaded", job.request)
+                assert isinstance(loaded, Loaded)
+                read_start_s, read_end_s = loaded.t_read_start, loaded.t_read_end
+                source = DecodeSide(self, job)
+            async with self._turns[job.prefill.rail]:
+                layers = await self._layerwise(job, geometry, source)
+        finally:
+            if buffer is not None:
+                self.pe_buffer.free(buffer)
+        self.mesh.send(
+            job.decode.node,
+            PrefillDone(
+                job.request,
+                read_start_s,
+                read_end_s,
+                layers.start_s,
+                layers.end_s,
+                layers.stalls_s,
+                layers.verified_bytes,
+                geometry.hit_bytes if job.path == "pe" else 0,
+                read_bytes,
+            ),
+        )
+
+    async def _layerwise(self, job: Assign, geometry: Geometry, source: LayerSource) -> Layers:
+        """Layerwise prefill (DualPath section 4.1): HBM holds `slots` layer groups at a time."""
+        hbm = self.hbm[job.prefill.rail]
+        groups = geometry.groups()
+        slots = min(self.cluster.slots, len(groups))
+        extent = await hbm.allocate(slots * geometry.slot_bytes)
+        free: asyncio.Queue[int] = asyncio.Queue()
+        for slot in range(slots):
+            free.put_nowait(slot)
+        loading: asyncio.Queue[tuple[int, asyncio.Task[None]]] = asyncio.Queue()
+        tasks: set[asyncio.Task[None]] = set()
+
+        async def load_ahead() -> None:
+            for group in groups:
+                slot = await free.get()
+                work = source.load(group, extent.offset + slot * geometry.slot_bytes)
+                task = asyncio.get_running_loop().create_task(work)
+                tasks.add(task)
+                loading.put_nowait((slot, task))
+
+        start_s = ready_s = time.monotonic()
+        ahead = asyncio.get_running_loop().create_task(load_ahead())
+        stalls_s: list[float] = []
+        verified = 0
+        try:
+            for group in groups:
+                slot, task = await loading.get()
+                await task
+                tasks.discard(task)
+                stalls_s.append(max(0.0, time.monotonic() - ready_s))
+                memory = extent.view[slot * geometry.slot_bytes :][: geometry.slot_bytes]
+                verified += self._check_hits(job, geometry, group, memory)
+                await self._compute(job, geometry, group, memory)
+                ready_s = time.monotonic()
+                sent = self._return(job, geometry, group, memory)
+                sent.add_done_callback(lambda _, slot=slot: free.put_nowait(slot))
+            await sent  # writes of one queue pair complete in order: all have left the extent
+        finally:
+            ahead.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)  # they still write into it
+            hbm.free(extent)
+        return Layers(start_s, ready_s, stalls_s, verified)
+
+    def _check_hits(self, job: Assign, geometry: Geometry, group: Group, memory: memoryview) -> int:
+        """Attention starts only on verified bytes: every block and layer of the group's hits."""
+        if geometry.hit_blocks == 0:
+            return 0
+        part = geometry.hit_in_slot(group).of(memory)
+        hashes = self.hashes(job)[: geometry.hit_blocks]
+        wrong = check_group(
+            self.layout, hashes, group.first, group.count, self.layout.block_tokens, part
+        )
+        if wrong is not None:
+            self.event("wrong-bytes", job.request, f"HBM of {job.prefill.domain}: {wrong}")
+            raise WrongBytes(f"HBM of {job.prefill.domain}: {wrong}")
+        return part.nbytes
+
+    async def _compute(
+        self, job: Assign, geometry: Geometry, group: Group, memory: memoryview
+    ) -> None:
+        """Compute the layers of a group: takes its time, and leaves the miss tokens' KV in HBM."""
+        if self.cluster.engines == "modelled":
+            whole_s = prefill_s(self.cluster.compute, geometry.hit_tokens, geometry.miss_tokens)
+            clock = self._clocks[job.prefill.rail]
+            await clock.run(whole_s * group.count / self.layout.layers)
+        blocks = self.hashes(job)[geometry.hit_blocks : geometry.prompt_blocks]
+        part = geometry.miss_in_slot(group).of(memory)
+        fill_group(
+            self.layout, blocks, group.first, group.count, geometry.last_block_tokens, part
+        )
+
+    def _return(
+        self, job: Assign, geometry: Geometry, group: Group, memory: memoryview
+    ) -> asyncio.Future[object]:
+        """Send a group's KV to the DE buffer: hit and miss, or (on the `de` path) miss only."""
+        device = f"cnic{job.decode.rail}"
+        pair = pair_name(job.prefill.domain, job.decode.node, device, "caller")
+        target = geometry.returned_to_buffer(group)
+        transfer = Transfer(
+            Kind.KV_RETURN,
+            job.request,
+            group.index,
+            [geometry.returned_from_slot(group).of(memory)],
+            job.target_key,
+            job.target_offset + target.offset,
+            group.first,
+            group.count,
+            job.path,
+            digest=True,
+        )
+        return self.ports.post(pair, transfer)  # type: ignore[return-value]

@@ -1,0 +1,298 @@
+"""The queue pairs of one process, and its transfers as coroutines.
+
+`Ports` sits between the engines, which think in transfers ("group 3 of request 7 is in HBM"), and
+the transport, which thinks in writes.  It cuts transfers into writes, wakes whoever waits
+for one, checks the digest of every write that carries one, and records every arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
+
+import xxhash
+
+from agents.process import Process
+from agents.records import AccountRecord, TransferRecord
+from agents.wire.header import PATHS
+from agents.wire.immediates import Immediate, Kind, pack, unpack
+from agents.wire.stream import StreamTransport
+from agents.wire.transport import (
+    Completion,
+    Failed,
+    FileRange,
+    QueuePair,
+    Received,
+    Sent,
+    WriteRequest,
+)
+from testbed.errors import ProgramError
+
+DATA_PORT = 7100
+Source: TypeAlias = memoryview | FileRange
+Side = Literal["caller", "called"]
+Arrival = Callable[[Immediate, Received], None]
+_PATH_NAMES = {number: name for name, number in PATHS.items()}
+
+
+class WrongBytes(Exception):
+    """Bytes that arrived are not those that were sent, or not those that were meant."""
+
+
+class Route(NamedTuple):
+    """The two memory domains that a queue pair joins, seen from this process."""
+
+    local: str
+    remote: str
+
+
+class Transfer(NamedTuple):
+    """A transfer to post: source memory, where it goes, and what it is.
+
+    Args:
+        number: the request (or put) it belongs to, and `kind`, `index` what part of it.
+        key, offset: the remote region and where in it.
+        digest: send the xxh3-64 of every write along (memory sources only).
+    """
+
+    kind: Kind
+    number: int
+    index: int
+    sources: Sequence[Source]
+    key: int
+    offset: int
+    layer_first: int = 0
+    layer_count: int = 0
+    path: str = "none"
+    digest: bool = False
+
+
+def source_bytes(source: Source) -> int:
+    """Length of memory or of a file range."""
+    return source.length if isinstance(source, FileRange) else source.nbytes
+
+
+def cut(sources: Sequence[Source], limit: int) -> list[list[Source]]:
+    """Split a list of sources into writes of at most `limit` bytes, in order."""
+    writes: list[list[Source]] = []
+    room = 0
+    for source in sources:
+        at, length = 0, source_bytes(source)
+        while at < length:
+            if room == 0:
+                writes.append([])
+                room = limit
+            take = min(room, length - at)
+            if isinstance(source, FileRange):
+                piece: Source = FileRange(source.fd, source.offset + at, take)
+            else:
+                piece = source[at : at + take]
+            writes[-1].append(piece)
+            at += take
+            room -= take
+    return writes
+
+
+class Ports:
+    """Transfers of one process over its queue pairs.
+
+    Args:
+        process: where arrivals are recorded and failures end.
+        write_bytes: longest single write.
+    """
+
+    def __init__(self, process: Process, write_bytes: int) -> None:
+        self._process = process
+        self._write_bytes = write_bytes
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.transport = StreamTransport()
+        self.transport.on_completions(self._from_thread)
+        self._pairs: dict[str, QueuePair] = {}
+        self._regions: dict[int, memoryview] = {}
+        self._arrivals: dict[tuple[int, Kind, int], asyncio.Future[Received]] = {}
+        self._handlers: dict[Kind, Arrival] = {}
+        self._posted: dict[int, asyncio.Future[Sent]] = {}
+        self._changed: asyncio.Event | None = None
+
+    # --- connections -------------------------------------------------------------------
+
+    def bind_loop(self) -> None:
+        """Remember the running loop: completions are handed to it."""
+        self._loop = asyncio.get_running_loop()
+        self._changed = asyncio.Event()
+
+    def adopted(self, name: str, pair: QueuePair) -> None:
+        """A queue pair is up; safe to call from any thread."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._add, name, pair)
+
+    def _add(self, name: str, pair: QueuePair) -> None:
+        self._pairs[name] = pair
+        assert self._changed is not None
+        self._changed.set()
+
+    async def connected(self, count: int) -> None:
+        """Wait until `count` queue pairs are up."""
+        assert self._changed is not None
+        while len(self._pairs) < count:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def register(self, memory: memoryview) -> int:
+        """Register a region; its key."""
+        key = self.transport.register(memory)
+        self._regions[key] = memory
+        return key
+
+    # --- transfers ---------------------------------------------------------------------
+
+    def expect(self, number: int, kind: Kind, index: int = 0) -> asyncio.Future[Received]:
+        """A future for the last write of a transfer; ask before anybody can send it."""
+        assert self._loop is not None
+        future: asyncio.Future[Received] = self._loop.create_future()
+        self._arrivals[number, kind, index] = future
+        return future
+
+    def handle(self, kind: Kind, handler: Arrival) -> None:
+        """Call `handler` at the end of every transfer of a kind that nobody expects."""
+        self._handlers[kind] = handler
+
+    def forget(self, number: int) -> None:
+        """Nobody waits for transfers of this request any more."""
+        for name in [n for n in self._arrivals if n[0] == number]:
+            self._arrivals.pop(name).cancel()
+
+    def fail(self, number: int, error: Exception) -> None:
+        """Whoever waits for a transfer of this request gets `error`."""
+        for name in [n for n in self._arrivals if n[0] == number]:
+            future = self._arrivals.pop(name)
+            if not future.done():
+                future.set_exception(error)
+
+    def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
+        """Post a transfer; the future is done when its sources may be reused."""
+        assert self._loop is not None
+        writes = cut(transfer.sources, self._write_bytes)
+        if not writes:
+            raise ProgramError(f"an empty transfer was posted: {transfer}")
+        batch = []
+        at = transfer.offset
+        for position, sources in enumerate(writes):
+            length = sum(source_bytes(source) for source in sources)
+            last = position == len(writes) - 1
+            batch.append(
+                WriteRequest(
+                    sources=sources,
+                    remote_key=transfer.key,
+                    remote_offset=at,
+                    length=length,
+                    immediate=pack(transfer.number, transfer.kind, transfer.index, last=last),
+                    request=transfer.number,
+                    layer_first=transfer.layer_first,
+                    layer_count=transfer.layer_count,
+                    path=PATHS[transfer.path],
+                    digest=_digest(sources) if transfer.digest else 0,
+                )
+            )
+            at += length
+        future: asyncio.Future[Sent] = self._loop.create_future()
+        self._posted[batch[-1].immediate] = future
+        self._pairs[pair].post(batch)
+        return future
+
+    # --- completions -------------------------------------------------------------------
+
+    def _from_thread(self, batch: list[Completion]) -> None:
+        assert self._loop is not None
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._deliver, batch)
+
+    def _deliver(self, batch: list[Completion]) -> None:
+        for completion in batch:
+            if isinstance(completion, Received):
+                self._arrived(completion)
+            elif isinstance(completion, Sent):
+                future = self._posted.pop(completion.immediate, None)
+                if future is not None and not future.done():
+                    future.set_result(completion)
+            else:
+                self._broken(completion)
+
+    def _broken(self, failure: Failed) -> None:
+        if not self._process.mesh.closing:
+            self._process._fail(
+                ProgramError(f"queue pair {failure.peer} of {self._process.name}: {failure.reason}")
+            )
+
+    def _arrived(self, received: Received) -> None:
+        what = unpack(received.immediate)
+        route = parse_pair(received.peer)
+        self._process.records.append(
+            TransferRecord(
+                request=what.number,
+                kind=what.kind.name.lower(),
+                path=_PATH_NAMES.get(received.path, "?"),
+                source=route.remote,
+                target=route.local,
+                layer_first=received.layer_first,
+                layer_count=received.layer_count,
+                size_bytes=received.length,
+                t_first_byte=received.first_byte_s,
+                t_last_byte=received.last_byte_s,
+            )
+        )
+        wrong = self._wrong(received)
+        future = self._arrivals.get((what.number, what.kind, what.index))
+        if future is not None and wrong and not future.done():
+            future.set_exception(WrongBytes(wrong))
+        if not what.last:
+            return
+        if future is not None:
+            del self._arrivals[what.number, what.kind, what.index]
+            if not future.done():
+                future.set_result(received)
+        elif what.kind in self._handlers:
+            self._handlers[what.kind](what, received)
+        else:
+            self._process.event("late-arrival", what.number, f"{what.kind.name} {what.index}")
+
+    def _wrong(self, received: Received) -> str:
+        if received.digest == 0:
+            return ""
+        memory = self._regions[received.key][received.offset : received.offset + received.length]
+        if xxhash.xxh3_64_intdigest(memory) == received.digest:
+            return ""
+        detail = f"{received.length} bytes from {received.peer} do not match their digest"
+        self._process.event("wrong-bytes", received.request, detail)
+        return detail
+
+    def close(self) -> None:
+        """Record the account of every queue pair, then close them."""
+        for peer, (sent, got) in self.transport.accounts().items():
+            self._process.records.append(
+                AccountRecord(peer, self._process.name, "", sent, got)
+            )
+        self.transport.close()
+
+
+def _digest(sources: Sequence[Source]) -> int:
+    state = xxhash.xxh3_64()
+    for source in sources:
+        if isinstance(source, FileRange):
+            raise ProgramError("a file range cannot carry a digest of its own")
+        state.update(source)
+    return state.intdigest()
+
+
+def pair_name(caller: str, target: str, device: str, side: Side) -> str:
+    """The name of one end of a queue pair: who called which port, and which end this is."""
+    return f"{caller}>{target}/{device}#{side}"
+
+
+def parse_pair(name: str) -> Route:
+    """The domains that a queue pair joins, seen from the end that `name` names."""
+    ends, _, side = name.partition("#")
+    caller, _, called = ends.partition(">")
+    target = called.partition("/")[0]
+    return Route(caller, target) if side == "caller" else Route(target, caller)

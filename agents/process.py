@@ -1,0 +1,177 @@
+"""What all processes of a run have in common: start, readiness, stop, and errors that end them.
+
+A process is told its name and its cluster's file on the command line, and is led by lines on
+its standard input; it answers with JSON lines on its standard output:
+
+    -> {"event": "ready"}         connected to everything, waiting
+    <- start                      go
+    <- stop                       no new work; losing a peer is no error from now on
+    -> {"event": "stopped"}       records are on disk
+    <- (end of file)              leave; this is also how a dead runner takes its processes along
+
+Whatever goes wrong in any task ends the process with a traceback on standard error and status 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+from agents import cluster as cluster_file
+from agents.cluster import Cluster
+from agents.control import Mesh, Message, Replies
+from agents.records import EventRecord, ProcessRecord, RecordLog
+
+_LAG_PERIOD_S = 0.05
+
+
+def say(**fields: object) -> None:
+    """One JSON line on standard output, for the runner."""
+    sys.stdout.write(json.dumps(fields) + "\n")
+    sys.stdout.flush()
+
+
+class Process:
+    """Base of the node, storage, scheduler and client processes.
+
+    Args:
+        name: e.g. "pe0".
+        cluster: what the run is made of.
+    """
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        self.name = name
+        self.cluster = cluster
+        self.replies = Replies()
+        self.records = RecordLog(Path(cluster.records) / f"{name}.records")
+        self.mesh = Mesh(name, cluster.control, self._handle, self._fail)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+        self._lags_s: list[float] = []
+        self.started = asyncio.Event()
+
+    # --- what a kind of process adds -----------------------------------------------------
+
+    async def connect(self) -> None:
+        """Open data connections; called when the control mesh is complete."""
+
+    def listen(self) -> None:
+        """Open listening sockets; called before anything connects."""
+
+    def handle(self, sender: str, message: Message) -> None:
+        """A control message has arrived."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Write the last records."""
+
+    def peaks(self) -> dict[str, int]:
+        """Peak use of each arena, in bytes."""
+        return {}
+
+    # --- what they all do ----------------------------------------------------------------
+
+    def _handle(self, sender: str, message: Message) -> None:
+        try:
+            self.handle(sender, message)
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_exception(error)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine as a task of this process; its failure is the process's."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+
+    def event(self, kind: str, request: int, detail: str) -> None:
+        """Record something that should not pass unseen."""
+        self.records.append(EventRecord(self.name, time.monotonic(), kind, request, detail))
+
+    async def _watch_lag(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + _LAG_PERIOD_S
+            await asyncio.sleep(_LAG_PERIOD_S)
+            self._lags_s.append(loop.time() - due)
+
+    async def _commands(self) -> None:
+        reader = asyncio.StreamReader()
+        loop = asyncio.get_running_loop()
+        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+        stopped = False
+        while line := await reader.readline():
+            if line == b"start\n":
+                self.started.set()
+            elif line == b"stop\n" and not stopped:
+                stopped = True
+                self._stop()
+        if not stopped:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.mesh.closing = True
+        self.finish()
+        lags = sorted(self._lags_s)
+        p99_s = lags[int(len(lags) * 0.99)] if lags else 0.0
+        self.records.append(
+            ProcessRecord(
+                self.name,
+                time.process_time(),
+                p99_s,
+                self.mesh.messages_sent,
+                self.peaks(),
+                self.laid_down_bytes(),
+            )
+        )
+        self.records.close()
+        say(event="stopped")
+
+    def laid_down_bytes(self) -> int:
+        """KV bytes this process made for a warm start (storage only)."""
+        return 0
+
+    async def run(self) -> None:
+        """From start to end of file on standard input."""
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        self.listen()
+        await self.mesh.connect()
+        await self.connect()
+        lag = loop.create_task(self._watch_lag())
+        commands = loop.create_task(self._commands())
+        say(event="ready")
+        try:
+            await asyncio.wait({commands, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+            if self._failure.done():
+                self._failure.result()
+            commands.result()
+        finally:
+            lag.cancel()
+            for task in list(self._tasks):
+                task.cancel()
+            self.mesh.close()
+
+
+def main(kind: Callable[[str, Cluster], Process]) -> None:
+    """The command line of every process: --name NAME --cluster FILE."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--cluster", required=True, type=Path)
+    arguments = parser.parse_args()
+    process = kind(arguments.name, cluster_file.read(arguments.cluster))
+    asyncio.run(process.run())

@@ -1,0 +1,164 @@
+"""The typed records of a run, and the file that a process appends them to.
+
+Times are time.monotonic() seconds, one clock for all processes of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+_FLUSH_RECORDS = 256
+
+
+class TransferRecord(msgspec.Struct, frozen=True, tag="transfer"):
+    """One one-sided write, recorded where it landed.
+
+    Args:
+        kind: what it was for: see `agents.wire.immediates.Kind`.
+        source, target: memory domains.
+        layer_first, layer_count: layers in it; `layer_count` 0 means Full Blocks (all layers).
+        t_first_byte, t_last_byte: arrival of the first and the last byte.
+    """
+
+    request: int
+    kind: str
+    path: str
+    source: str
+    target: str
+    layer_first: int
+    layer_count: int
+    size_bytes: int
+    t_first_byte: float
+    t_last_byte: float
+
+
+class EventRecord(msgspec.Struct, frozen=True, tag="event"):
+    """Something that should not pass unseen: a wrong byte, a failed read, a full storage."""
+
+    process: str
+    t_s: float
+    kind: str
+    request: int
+    detail: str
+
+
+class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
+    """One turn of an agent, from its submission to its release."""
+
+    request: int
+    agent: int
+    session: str
+    turn: int
+    path: str
+    prefill: str
+    decode: str
+    prompt_tokens: int
+    hit_tokens: int
+    generate_tokens: int
+    t_submit: float
+    t_scheduled: float
+    t_allocated: float
+    t_read_start: float
+    t_read_end: float
+    t_prefill_start: float
+    t_first_token: float
+    t_decode_start: float
+    t_second_token: float
+    t_decode_end: float
+    t_done: float
+    stall_s: float
+    stalls_s: list[float]
+    read_bytes: int
+    written_bytes: int
+    verified_bytes: int
+    gathered_bytes: int
+    error: str
+
+
+class SessionRecord(msgspec.Struct, frozen=True, tag="session"):
+    """An agent's trajectory that came to its end; `from_first_turn` if it was seen whole."""
+
+    agent: int
+    session: str
+    t_start: float
+    t_end: float
+    turns: int
+    from_first_turn: bool
+
+
+class AccountRecord(msgspec.Struct, frozen=True, tag="account"):
+    """What one process sent over one queue pair, in bytes, with the headers of its own protocol."""
+
+    source: str
+    source_address: str
+    target_address: str
+    sent_bytes: int
+    received_bytes: int
+
+
+class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
+    """One process at its end: its cost, its loop's lag, the peak use of its arenas."""
+
+    process: str
+    cpu_s: float
+    loop_lag_p99_s: float
+    messages_sent: int
+    peak_bytes: dict[str, int]
+    laid_down_bytes: int = 0
+
+
+AnyRecord = (
+    TransferRecord | EventRecord | RequestRecord | SessionRecord | AccountRecord | ProcessRecord
+)
+
+
+class RecordLog:
+    """Appends records to a file, a batch at a time.
+
+    Args:
+        path: the file; MessagePack values behind 32-bit lengths.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file: BinaryIO = path.open("wb")
+        self._encoder = msgspec.msgpack.Encoder()
+        self._pending: list[AnyRecord] = []
+
+    def append(self, record: AnyRecord) -> None:
+        """Keep a record; it is on disk after the next flush."""
+        self._pending.append(record)
+        if len(self._pending) >= _FLUSH_RECORDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        out = bytearray()
+        for record in self._pending:
+            body = self._encoder.encode(record)
+            out += len(body).to_bytes(4, "little")
+            out += body
+        self._pending.clear()
+        self._file.write(out)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Flush and close."""
+        self.flush()
+        self._file.close()
+
+
+def read_records(path: Path) -> Iterator[AnyRecord]:
+    """The records of one file, in order; a record cut off by a crash ends it."""
+    decoder = msgspec.msgpack.Decoder(AnyRecord)
+    data = memoryview(path.read_bytes())
+    at = 0
+    while at + 4 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "little")
+        if at + 4 + length > len(data):
+            return
+        yield decoder.decode(data[at + 4 : at + 4 + length])
+        at += 4 + length

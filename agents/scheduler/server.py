@@ -1,0 +1,114 @@
+"""The scheduler's process: asks storage for hits, places a request, picks its read path."""
+
+from __future__ import annotations
+
+import time
+
+from agents.cluster import Cluster
+from agents.control import (
+    Assign,
+    Done,
+    Engine,
+    Lookup,
+    LookupReply,
+    Message,
+    ReadFinished,
+    Submit,
+)
+from agents.process import Process, main
+from agents.scheduler.placement import LeastTokens
+from agents.scheduler.policies import NodeView, RequestView, load_policy
+
+CLIENT = "client"
+
+
+class Scheduler(Process):
+    """One scheduler for the cluster."""
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        super().__init__(name, cluster)
+        self._policy = load_policy(cluster.policy, seed=cluster.seed)
+        rails = range(cluster.rails)
+        self._prefill = LeastTokens([(node, k) for node in cluster.prefill for k in rails])
+        self._decode = LeastTokens([(node, k) for node in cluster.decode for k in rails])
+        self._read_queue_tokens = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
+        self._read_queue_requests = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
+        self._assigned: dict[int, Assign] = {}
+        self._reading: dict[int, tuple[str, int]] = {}
+
+    def handle(self, sender: str, message: Message) -> None:
+        """A control message has arrived."""
+        match message:
+            case Submit():
+                self.spawn(self._schedule(message))
+            case LookupReply():
+                self.replies.resolve("lookup", message.request, message)
+            case ReadFinished():
+                self._read_finished(message.request)
+            case Done():
+                self._finished(message)
+            case _:
+                raise TypeError(f"{self.name} cannot handle {message}")
+
+    def _storage_of(self, hashes: bytes) -> str:
+        """All blocks of a prefix lie on one storage node, chosen by its first block's hash."""
+        first = int.from_bytes(hashes[:8], "little")
+        return self.cluster.storage[first % len(self.cluster.storage)]
+
+    async def _schedule(self, submit: Submit) -> None:
+        storage = self._storage_of(submit.hashes)
+        answer = self.replies.expect("lookup", submit.request)
+        block = self.cluster.block_tokens
+        # At least one token is computed, or prefill would have nothing to attend with.
+        candidates = (submit.prompt_tokens - 1) // block
+        self.mesh.send(storage, Lookup(submit.request, submit.hashes[: 8 * candidates]))
+        reply = await answer
+        assert isinstance(reply, LookupReply)
+        prefill = self._prefill.place(submit.request, submit.prompt_tokens)
+        decode = self._decode.place(
+            submit.request, submit.prompt_tokens + submit.generate_tokens
+        )
+        tokens = reply.blocks * block
+        path = "none"
+        if tokens:
+            view = RequestView(submit.request, submit.prompt_tokens, tokens)
+            path = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
+            node = prefill[0] if path == "pe" else decode[0]
+            self._read_queue_tokens[node] += tokens
+            self._read_queue_requests[node] += 1
+            self._reading[submit.request] = (node, tokens)
+        job = Assign(
+            submit.request,
+            path,
+            reply.blocks,
+            submit.prompt_tokens,
+            submit.generate_tokens,
+            submit.hashes,
+            Engine(*prefill),
+            Engine(*decode),
+            storage,
+            submit.t_submit,
+            time.monotonic(),
+        )
+        self._assigned[submit.request] = job
+        self.mesh.send(decode[0], job)
+
+    def _view(self, node: str) -> NodeView:
+        return NodeView(node, self._read_queue_tokens[node], self._read_queue_requests[node])
+
+    def _read_finished(self, request: int) -> None:
+        node, tokens = self._reading.pop(request, ("", 0))
+        if node:
+            self._read_queue_tokens[node] -= tokens
+            self._read_queue_requests[node] -= 1
+
+    def _finished(self, done: Done) -> None:
+        del self._assigned[done.request]
+        self._read_finished(done.request)  # a request that failed before it could read
+        self._prefill.finish(done.request)
+        self._decode.finish(done.request)
+        self.mesh.send(CLIENT, done)
+
+
+if __name__ == "__main__":
+    main(Scheduler)

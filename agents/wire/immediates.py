@@ -1,0 +1,47 @@
+"""What the 64-bit immediate of a write says: whose it is, what it is for, which part.
+
+    bits 63..24  request (or put) number
+    bits 23..17  kind
+    bit  16      last write of its transfer
+    bits 15..0   index (a layer group), meaning depends on the kind
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+
+class Kind(enum.IntEnum):
+    """What a transfer is for."""
+
+    STORAGE_READ = 1  # storage -> DRAM: Full Blocks of the hit tokens
+    DIGESTS = 2  # storage -> DRAM: their digests
+    LAYER_LOAD = 3  # DRAM (own or of the decode node) -> HBM of a prefill engine
+    KV_RETURN = 4  # HBM of a prefill engine -> DE buffer
+    H2D = 5  # DE buffer -> HBM of the decode engine
+    D2H = 6  # HBM of the decode engine -> DRAM: generated blocks
+    STORAGE_WRITE = 7  # DRAM -> storage: Full Blocks to keep
+
+
+class Immediate(NamedTuple):
+    """The parts of an immediate."""
+
+    number: int
+    kind: Kind
+    last: bool
+    index: int
+
+
+def pack(number: int, kind: Kind, index: int, *, last: bool) -> int:
+    """The 64-bit value of an immediate; ValueError if a part does not fit."""
+    if not (0 <= number < 1 << 40 and 0 <= index < 1 << 16):
+        raise ValueError(f"number {number} or index {index} does not fit an immediate")
+    return number << 24 | kind << 17 | last << 16 | index
+
+
+def unpack(value: int) -> Immediate:
+    """The inverse of `pack`; ValueError for an unknown kind."""
+    return Immediate(
+        value >> 24, Kind(value >> 17 & 0x7F), bool(value >> 16 & 1), value & 0xFFFF
+    )

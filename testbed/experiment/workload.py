@@ -1,0 +1,111 @@
+"""What a workload plugs into the runner: programs to place, records to read, figures to show.
+
+A workload is found by its entry point (group `testbed.workloads`).  The runner owns the cluster, the
+processes, the counters and the run directory; the workload gives them their meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+from mininet.topo import Topo
+
+from testbed.errors import NotFoundError
+from testbed.experiment.scenario import Scenario
+from testbed.fidelity.checks import Check
+from testbed.plan.compile import PlanSettings
+from testbed.plan.model import Plan
+from testbed.sandbox.program import Program
+
+GROUP = "testbed.workloads"
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """A program of the workload, by the name that messages and logs give it."""
+
+    name: str
+    program: Program
+
+
+class Series(msgspec.Struct):
+    """What the runner saw of one variant while it ran; times are time.monotonic() seconds.
+
+    Args:
+        started_s, ended_s: when the programs were told to start, and when they had stopped.
+        samples: the kernel's counters (`testbed.kernel.counters.MeterSample` lists), in order.
+        tcp_before, tcp_after: TCP counters of each namespace.
+        interrupted: the user pressed Ctrl-C; figures are of what was there by then.
+    """
+
+    started_s: float
+    ended_s: float = 0.0
+    samples: list[Any] = []
+    tcp_before: Any = None
+    tcp_after: Any = None
+    interrupted: bool = False
+
+
+class Outcome(msgspec.Struct):
+    """What a workload makes of one variant.
+
+    Args:
+        summary: the stable, documented figures of `--json`.
+        tables: table name -> records of one type each; written as Parquet.
+        window: (open, close) of the steady window, or None where there is none.
+        checks: the workload's own checks for the verdict.
+        account: (nic, direction) -> bytes that the workload says crossed it.
+    """
+
+    summary: dict[str, Any]
+    tables: Mapping[str, Sequence[msgspec.Struct]]
+    window: tuple[float, float] | None
+    checks: list[Check]
+    account: dict[tuple[str, str], float]
+
+
+class Workload(Protocol):
+    """A kind of experiment."""
+
+    scenario_type: type[Scenario]
+
+    def topology(self, scenario: Scenario) -> Topo:
+        """The cluster of a scenario, with emulated rates."""
+
+    def plan_settings(self, scenario: Scenario) -> PlanSettings:
+        """How its links are made."""
+
+    def predict(self, scenario: Scenario, plan: Plan) -> dict[str, Any]:
+        """The caps, and what this machine needs; CapacityError if it cannot carry that."""
+
+    def variants(self, scenario: Scenario) -> list[str]:
+        """What is compared (policies); the first is the baseline."""
+
+    def programs(
+        self, scenario: Scenario, plan: Plan, variant: str, directory: Path
+    ) -> list[Placed]:
+        """The programs of one variant; the last one leads: its `finished` ends the variant."""
+
+    def outcome(
+        self, scenario: Scenario, plan: Plan, variant: str, directory: Path, series: Series
+    ) -> Outcome:
+        """Read the records in `directory` and say what happened."""
+
+    def compare(
+        self, scenario: Scenario, prediction: dict[str, Any], outcomes: dict[str, Outcome]
+    ) -> dict[str, Any]:
+        """Figures over all variants, added to `--json` (scale, speedup, …)."""
+
+
+def find_workload(name: str) -> Workload:
+    """The workload plug-in of that name; NotFoundError names those there are."""
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        known = ", ".join(sorted(points)) or "none is installed"
+        raise NotFoundError(f"there is no workload {name!r}", hint=f"known: {known}")
+    factory = points[name].load()
+    workload: Workload = factory()
+    return workload
