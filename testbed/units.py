@@ -6,6 +6,7 @@ a million times too slow looks like a hung program.
 
 from __future__ import annotations
 
+import math
 import re
 
 from testbed.errors import UsageError
@@ -38,8 +39,13 @@ def _parse(text: str, units: dict[str, float] | dict[str, int], kind: str, examp
         raise UsageError(f"the {kind} {text!r} has no unit", hint=f"write it like {example}")
     if unit.lower() not in by_folded:
         known = ", ".join(units)
-        raise UsageError(f"{unit!r} in {text!r} is not a unit of {kind}", hint=f"use one of {known}")
-    return float(number) * by_folded[unit.lower()]
+        raise UsageError(
+            f"{unit!r} in {text!r} is not a unit of {kind}", hint=f"use one of {known}"
+        )
+    value = float(number) * by_folded[unit.lower()]
+    if not math.isfinite(value):
+        raise UsageError(f"the {kind} {text!r} is too large", hint=f"write it like {example}")
+    return value
 
 
 def parse_rate_bps(text: str) -> int:

@@ -33,10 +33,13 @@ class ComputeClock:
 def prefill_s(compute: Compute, hit_tokens: int, miss_tokens: int) -> float:
     """Seconds one engine needs to prefill `miss_tokens` after `hit_tokens` of context, all layers.
 
-    A·(2N + F(L)) FLOPs (DualPath, section 3, Table 1), with the attention of every appended token over the
-    context before it: F is averaged over first and last context length.
+    A·(2N + F(L)) FLOPs (DualPath, section 3, Table 1); F is averaged over the context lengths that the
+    appended tokens find.
     """
     points = np.array(compute.attention_flops)
-    ends = np.interp([hit_tokens, hit_tokens + miss_tokens], points[:, 0], points[:, 1])
-    attention = float(ends.mean())
+    first, last = float(hit_tokens), float(hit_tokens + max(1, miss_tokens))
+    inside = points[(points[:, 0] > first) & (points[:, 0] < last), 0]
+    edges = np.concatenate([[first], inside, [last]])
+    flops = np.interp(edges, points[:, 0], points[:, 1])
+    attention = float(np.trapezoid(flops, edges)) / (last - first)
     return miss_tokens * (2 * compute.active_parameters + attention) * compute.seconds_per_flop

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import msgspec
 
-from agents.blocks.layout import KVLayout
+from agents.blocks.layout import KVLayout, LayerGroup
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -28,14 +28,6 @@ class Span(msgspec.Struct, frozen=True):
     def of(self, memory: memoryview) -> memoryview:
         """This part of a buffer."""
         return memory[self.offset : self.offset + self.size]
-
-
-class Group(msgspec.Struct, frozen=True):
-    """Layers `first` … `first + count` travel together."""
-
-    index: int
-    first: int
-    count: int
 
 
 class Geometry(msgspec.Struct, frozen=True):
@@ -137,37 +129,32 @@ class Geometry(msgspec.Struct, frozen=True):
         """Bytes of HBM that one layer group needs at the prefill engine."""
         return min(self.layers_per_transfer, self.layout.layers) * self.layer_bytes
 
-    def groups(self) -> list[Group]:
+    def groups(self) -> list[LayerGroup]:
         """The layer groups, in the order of computation."""
-        step = self.layers_per_transfer
-        starts = range(0, self.layout.layers, step)
-        return [
-            Group(index, first, min(step, self.layout.layers - first))
-            for index, first in enumerate(starts)
-        ]
+        return self.layout.groups(self.layers_per_transfer)
 
-    def hit_in_slot(self, group: Group) -> Span:
+    def hit_in_slot(self, group: LayerGroup) -> Span:
         """The hit part of a group in a PE HBM slot."""
         return Span(0, group.count * self.hit_layer_bytes)
 
-    def miss_in_slot(self, group: Group) -> Span:
+    def miss_in_slot(self, group: LayerGroup) -> Span:
         """The miss part of a group in a PE HBM slot."""
         return Span(group.count * self.hit_layer_bytes, group.count * self.miss_layer_bytes)
 
-    def returned_from_slot(self, group: Group) -> Span:
+    def returned_from_slot(self, group: LayerGroup) -> Span:
         """What goes back to the DE buffer: all of the group, or only its miss part."""
         if self.path == "de":
             return self.miss_in_slot(group)
         return Span(0, group.count * self.layer_bytes)
 
-    def returned_to_buffer(self, group: Group) -> Span:
+    def returned_to_buffer(self, group: LayerGroup) -> Span:
         """Where that lands in the DE buffer."""
         if self.path == "de":
             size = group.count * self.miss_layer_bytes
             return Span(self.hit_bytes + group.first * self.miss_layer_bytes, size)
         return Span(group.first * self.layer_bytes, group.count * self.layer_bytes)
 
-    def miss_in_buffer(self, group: Group) -> Span:
+    def miss_in_buffer(self, group: LayerGroup) -> Span:
         """The miss part of a group in the DE buffer (or the DE HBM)."""
         whole = self.returned_to_buffer(group)
         skip = 0 if self.path == "de" else group.count * self.hit_layer_bytes

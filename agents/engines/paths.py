@@ -12,8 +12,9 @@ from typing import Protocol
 
 from agents.blocks.arena import Extent
 from agents.blocks.generate import gather_group
+from agents.blocks.layout import LayerGroup
 from agents.control import Assign, Credit
-from agents.engines.geometry import Geometry, Group
+from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.ports import Transfer
 from agents.wire.immediates import Kind
@@ -22,14 +23,14 @@ from agents.wire.immediates import Kind
 class LayerSource(Protocol):
     """Where the hit KV of a request comes from."""
 
-    async def load(self, group: Group, offset: int) -> None:
+    async def load(self, group: LayerGroup, offset: int) -> None:
         """Have the hit part of `group` in HBM at `offset`; returns when it has arrived."""
 
 
 class NothingStored:
     """No block of the prompt is stored: there is nothing to load."""
 
-    async def load(self, group: Group, offset: int) -> None:
+    async def load(self, group: LayerGroup, offset: int) -> None:
         """Nothing to do."""
 
 
@@ -38,7 +39,7 @@ async def send_group(
     job: Assign,
     geometry: Geometry,
     full_blocks: memoryview,
-    group: Group,
+    group: LayerGroup,
     pair: str,
     key: int,
     offset: int,
@@ -89,7 +90,7 @@ class PrefillSide:
         self._node, self._job, self._geometry = node, job, geometry
         self._buffer, self._pair = buffer, pair
 
-    async def load(self, group: Group, offset: int) -> None:
+    async def load(self, group: LayerGroup, offset: int) -> None:
         """Gather, and cross the engine's CNIC twice: the NIC reads DRAM, then writes HBM."""
         node, job = self._node, self._job
         arrived = node.ports.expect(job.request, Kind.LAYER_LOAD, group.index)
@@ -105,7 +106,7 @@ class DecodeSide:
     def __init__(self, node: Node, job: Assign) -> None:
         self._node, self._job = node, job
 
-    async def load(self, group: Group, offset: int) -> None:
+    async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for one group and wait for its bytes."""
         node, job = self._node, self._job
         arrived = node.ports.expect(job.request, Kind.LAYER_LOAD, group.index)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.blocks.generate import check_group, fill_group
+from agents.blocks.layout import LayerGroup
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
@@ -18,7 +19,7 @@ from agents.control import (
     RequestFailed,
 )
 from agents.engines.compute import ComputeClock, prefill_s
-from agents.engines.geometry import Geometry, Group
+from agents.engines.geometry import Geometry
 from agents.engines.node import Node, ReadError
 from agents.engines.paths import DecodeSide, LayerSource, NothingStored, PrefillSide
 from agents.ports import Transfer, WrongBytes, pair_name
@@ -172,7 +173,7 @@ class PrefillNode(Node):
             hbm.free(extent)
         return Layers(start_s, ready_s, stalls_s, verified)
 
-    def _check_hits(self, job: Assign, geometry: Geometry, group: Group, memory: memoryview) -> int:
+    def _check_hits(self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview) -> int:
         """Attention starts only on verified bytes: every block and layer of the group's hits."""
         if geometry.hit_blocks == 0:
             return 0
@@ -187,7 +188,7 @@ class PrefillNode(Node):
         return part.nbytes
 
     async def _compute(
-        self, job: Assign, geometry: Geometry, group: Group, memory: memoryview
+        self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
     ) -> None:
         """Compute the layers of a group: takes its time, and leaves the miss tokens' KV in HBM."""
         if self.cluster.engines == "modelled":
@@ -201,7 +202,7 @@ class PrefillNode(Node):
         )
 
     def _return(
-        self, job: Assign, geometry: Geometry, group: Group, memory: memoryview
+        self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
     ) -> asyncio.Future[object]:
         """Send a group's KV to the DE buffer: hit and miss, or (on the `de` path) miss only."""
         device = f"cnic{job.decode.rail}"

@@ -6,22 +6,19 @@ processes, the counters and the run directory; the workload gives them their mea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import entry_points
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 from mininet.topo import Topo
 
-from testbed.errors import NotFoundError
+from testbed.experiment.plugins import load_plugin
 from testbed.experiment.scenario import Scenario
 from testbed.fidelity.checks import Check
 from testbed.plan.compile import PlanSettings
 from testbed.plan.model import Plan
 from testbed.sandbox.program import Program
-
-GROUP = "testbed.workloads"
 
 
 class Placed(msgspec.Struct, frozen=True):
@@ -102,10 +99,5 @@ class Workload(Protocol):
 
 def find_workload(name: str) -> Workload:
     """The workload plug-in of that name; NotFoundError names those there are."""
-    points = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in points:
-        known = ", ".join(sorted(points)) or "none is installed"
-        raise NotFoundError(f"there is no workload {name!r}", hint=f"known: {known}")
-    factory = points[name].load()
-    workload: Workload = factory()
-    return workload
+    factory = cast("Callable[[], Workload]", load_plugin(name))
+    return factory()

@@ -1,0 +1,157 @@
+"""What a run should show, before it is run: caps, the rates of each policy, agents needed.
+
+All of it in emulated units, like the cluster that it is about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agents.caps import Shape, TurnBytes, best_network_cap, network_cap, policy_network_cap
+
+# A closed loop hides differences between policies unless it always has work waiting.
+AGENTS_MARGIN = 3.0
+
+
+@dataclass(frozen=True)
+class TurnTimes:
+    """What a mean turn costs in time besides moving bytes, in emulated seconds.
+
+    Args:
+        prefill_s: of one prefill engine; 0 when engines are network-only.
+        decode_s: all its tokens; 0 when engines are network-only.
+        think_s: pause before the agent's next turn.
+    """
+
+    prefill_s: float = 0.0
+    decode_s: float = 0.0
+    think_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class PolicyPrediction:
+    """What a policy should reach when there are always requests waiting.
+
+    Args:
+        kv_load_bps: KV read from storage.
+        bound_by: a NIC class, "prefill-compute" or "decode-hbm".
+        share: of reads on the prefill side.
+        speedup: of `kv_load_bps` over the first policy's; None where that reads nothing.
+    """
+
+    turns_per_s: float
+    kv_load_bps: float
+    bound_by: str
+    share: float
+    speedup: float | None
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The caps in turns/s, and what follows.
+
+    Args:
+        caps_turns_per_s: "pe-snics" (reads on the prefill side alone), "all-snics", "cnics" (at
+            the best share), "prefill-compute", "decode-hbm"; infinite where nothing limits.
+        policies: by name, the first is the baseline.
+        service_s: a turn alone in the cluster.
+        agents: needed so that every policy has requests waiting.
+    """
+
+    caps_turns_per_s: Mapping[str, float]
+    policies: Mapping[str, PolicyPrediction]
+    service_s: float
+    agents: int
+
+
+def predict(
+    shape: Shape,
+    turn: TurnBytes,
+    times: TurnTimes,
+    policies: Sequence[str],
+    *,
+    hbm_bytes: float | None = None,
+) -> Prediction:
+    """Predict a closed-loop run.
+
+    Args:
+        shape: of the cluster.
+        turn: KV of the mean turn.
+        times: compute and think time of the mean turn.
+        policies: read-path policies; the first is the baseline.
+        hbm_bytes: for KV on each decode engine; None for unlimited.
+
+    Raises:
+        ValueError: there is no policy.
+    """
+    if not policies:
+        raise ValueError("nothing to compare: no policy")
+    caps = {
+        "pe-snics": network_cap(shape, turn, 1.0, nics="pe-snic-in").turns_per_s,
+        "all-snics": best_network_cap(shape, turn, nics="snic-in").turns_per_s,
+        "cnics": best_network_cap(shape, turn, nics="cnic").turns_per_s,
+        "prefill-compute": _prefill_cap(shape, times),
+        "decode-hbm": _decode_cap(shape, turn, times, hbm_bytes),
+    }
+    predictions: dict[str, PolicyPrediction] = {}
+    baseline_bps: float | None = None
+    for policy in policies:
+        network = policy_network_cap(shape, turn, policy)
+        limits = {
+            network.bound_by: network.turns_per_s,
+            "prefill-compute": caps["prefill-compute"],
+            "decode-hbm": caps["decode-hbm"],
+        }
+        bound_by = min(limits, key=limits.__getitem__)
+        turns_per_s = limits[bound_by]
+        kv_load_bps = 8 * turn.hit * turns_per_s
+        if baseline_bps is None:
+            baseline_bps = kv_load_bps
+        speedup = kv_load_bps / baseline_bps if baseline_bps > 0 else None
+        predictions[policy] = PolicyPrediction(
+            turns_per_s, kv_load_bps, bound_by, network.share, speedup
+        )
+    service_s = unloaded_s(shape, turn, times)
+    fastest = max(p.turns_per_s for p in predictions.values())
+    return Prediction(caps, predictions, service_s, agents_needed(fastest, service_s, times))
+
+
+def unloaded_s(shape: Shape, turn: TurnBytes, times: TurnTimes) -> float:
+    """Time of a mean turn alone in the cluster, read on the prefill side, think time apart.
+
+    Read; then load into HBM and return, which share the prefill CNIC's read side; compute; copy
+    to the decode engine; decode.  Layers overlap some of it, so this is not too short.
+    """
+    read_s = 8 * turn.hit / shape.snic_bps
+    layers_s = 8 * (2 * turn.hit + turn.miss) / shape.cnic_bps
+    copy_s = 8 * turn.prompt / shape.cnic_bps
+    return read_s + layers_s + times.prefill_s + copy_s + times.decode_s
+
+
+def agents_needed(
+    turns_per_s: float, service_s: float, times: TurnTimes, margin: float = AGENTS_MARGIN
+) -> int:
+    """Agents that keep requests waiting at this rate: Little's law, with a margin.
+
+    The margin applies to the time that a request is served; an agent that thinks has nothing waiting,
+    but needs none in reserve either.
+    """
+    if not math.isfinite(turns_per_s):
+        return 1
+    return max(1, math.ceil(turns_per_s * (margin * service_s + times.think_s)))
+
+
+def _prefill_cap(shape: Shape, times: TurnTimes) -> float:
+    engines = shape.prefill * shape.engines
+    return engines / times.prefill_s if times.prefill_s > 0 else math.inf
+
+
+def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: float | None) -> float:
+    """A request holds HBM for its prompt and generation while it is copied in and decoded."""
+    if hbm_bytes is None or times.decode_s <= 0:
+        return math.inf
+    at_once = math.floor(hbm_bytes / (turn.prompt + turn.generated))
+    held_s = times.decode_s + 8 * turn.prompt / shape.cnic_bps
+    return shape.decode * shape.engines * at_once / held_s

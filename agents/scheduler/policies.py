@@ -1,0 +1,222 @@
+"""Which side reads a request's KV from storage: one decision, behind one interface.
+
+A policy of your own is a class with one method, in a file of its own:
+
+    class Policy:
+        '''Read on the side with fewer requests waiting.'''
+
+        def choose(self, request, prefill, decode):
+            fewer = prefill.read_queue_requests <= decode.read_queue_requests
+            return "pe" if fewer else "de"
+
+Give it in a scenario as `policies: [pe-only, mine.py:Policy]`.  If its `__init__` has an argument
+`seed`, it is given the run's.  It is asked once for each request that has something stored, in
+the order of arrival, after prefill and decode engine are chosen.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
+
+import xxhash
+
+from testbed.errors import NotFoundError, ScenarioError
+
+Side: TypeAlias = Literal["pe", "de"]
+
+
+class RequestView(NamedTuple):
+    """What a policy may know of a request.
+
+    Args:
+        request: its number.
+        prompt_tokens: of the whole prompt.
+        hit_tokens: of it, how many are read from storage.
+    """
+
+    request: int
+    prompt_tokens: int
+    hit_tokens: int
+
+
+class NodeView(NamedTuple):
+    """What a policy may know of the node of an engine.
+
+    Args:
+        name: e.g. "pe0".
+        read_queue_tokens: tokens of the reads that are assigned to the node and not finished.
+        read_queue_requests: their number.
+    """
+
+    name: str
+    read_queue_tokens: int
+    read_queue_requests: int
+
+
+class ReadPathPolicy(Protocol):
+    """Chooses the read path of each request."""
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """`"pe"` to read on the prefill node, `"de"` on the decode node."""
+
+
+class PEOnly:
+    """All reads on the prefill side: what systems without a second path do."""
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """Always the prefill node."""
+        return "pe"
+
+
+class DEOnly:
+    """All reads on the decode side."""
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """Always the decode node."""
+        return "de"
+
+
+class RoundRobin:
+    """The two paths in turn, whatever the queues are."""
+
+    def __init__(self) -> None:
+        self._next: Side = "pe"
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """The other side than the time before."""
+        chosen = self._next
+        self._next = "de" if chosen == "pe" else "pe"
+        return chosen
+
+
+class ShorterQueue:
+    """The side whose node has fewer tokens to read (DualPath, section 6).
+
+    Equal queues, which the paper leaves open, are decided by a hash of seed and request: evenly,
+    and alike in every run of the seed.
+
+    Args:
+        seed: of the ties.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """The node with the shorter read queue."""
+        if prefill.read_queue_tokens != decode.read_queue_tokens:
+            return "pe" if prefill.read_queue_tokens < decode.read_queue_tokens else "de"
+        tie = xxhash.xxh3_64_intdigest(f"{self._seed}/{request.request}".encode())
+        return "pe" if tie & 1 else "de"
+
+
+_SHIPPED: dict[str, Callable[[], ReadPathPolicy]] = {
+    "pe-only": PEOnly,
+    "de-only": DEOnly,
+    "round-robin": RoundRobin,
+    "shorter-queue": ShorterQueue,
+}
+
+POLICIES = tuple(_SHIPPED)
+"""Names of the policies that come with the testbed."""
+
+
+def load_policy(name: str, *, seed: int) -> ReadPathPolicy:
+    """A fresh policy.
+
+    Args:
+        name: a shipped policy, or `FILE.py:CLASS`.
+        seed: handed to a class that takes one.
+
+    Raises:
+        NotFoundError: there is no such policy, file or class.
+        ScenarioError: the file cannot be run, or the class is not a policy.
+    """
+    factory = _SHIPPED.get(name)
+    if factory is None:
+        path, separator, class_name = name.rpartition(":")
+        if not separator or not path.endswith(".py"):
+            raise NotFoundError(
+                f"there is no read-path policy {name!r}",
+                hint=f"there are {', '.join(POLICIES)}, and your own: mine.py:Policy",
+            )
+        factory = _user_class(Path(path), class_name)
+    try:
+        takes_seed = "seed" in inspect.signature(factory).parameters
+        policy = cast("Callable[..., ReadPathPolicy]", factory)(
+            **({"seed": seed} if takes_seed else {})
+        )
+    except Exception as error:
+        raise ScenarioError(
+            f"the read-path policy {name} cannot be made: {type(error).__name__}: {error}",
+            hint="its __init__ may take `seed` and nothing else that has no default",
+        ) from error
+    if name in _SHIPPED:
+        return policy
+    _check_choose(name, policy)
+    return _Checked(name, policy)
+
+
+class _Checked:
+    """A user's policy, whose answers are not taken on trust."""
+
+    def __init__(self, name: str, policy: ReadPathPolicy) -> None:
+        self._name = name
+        self._policy = policy
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+        """What the policy chooses."""
+        side = self._policy.choose(request, prefill, decode)
+        if side not in ("pe", "de"):
+            raise ScenarioError(
+                f"the read-path policy {self._name} chose {side!r}",
+                hint='`choose` must return "pe" or "de"',
+            )
+        return side
+
+
+def _user_class(path: Path, class_name: str) -> Callable[[], ReadPathPolicy]:
+    if not path.is_file():
+        raise NotFoundError(
+            f"there is no policy file {path}", hint="paths are relative to where you start the run"
+        )
+    spec = importlib.util.spec_from_file_location(f"read_path_policy_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ScenarioError(f"{path} is not a Python file", hint="name it mine.py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ScenarioError(
+            f"the policy file {path} fails when it is run: {type(error).__name__}: {error}",
+            hint=f"try `python {path}`",
+        ) from error
+    found = getattr(module, class_name, None)
+    if not inspect.isclass(found):
+        classes = [
+            name
+            for name, value in vars(module).items()
+            if inspect.isclass(value) and value.__module__ == module.__name__
+        ]
+        raise NotFoundError(
+            f"there is no class {class_name!r} in {path}",
+            hint=f"it has {', '.join(classes) or 'no classes'}",
+        )
+    return cast("Callable[[], ReadPathPolicy]", found)
+
+
+def _check_choose(name: str, policy: object) -> None:
+    choose = getattr(policy, "choose", None)
+    try:
+        if not callable(choose):
+            raise TypeError("it has no method `choose`")
+        inspect.signature(choose).bind(None, None, None)
+    except TypeError as error:
+        raise ScenarioError(
+            f"{name} is not a read-path policy: {error}",
+            hint="it needs a method choose(self, request, prefill, decode)",
+        ) from None

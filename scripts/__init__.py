@@ -1,0 +1,1 @@
+"""Measurements and experiments around the testbed; not part of the distribution."""

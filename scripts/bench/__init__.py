@@ -1,0 +1,1 @@
+"""Benchmarks: one ratio a file, both sides of it measured in one run."""

@@ -1,0 +1,131 @@
+"""Workload plug-ins and the scenarios that come with them.
+
+A distribution declares its workload as an entry point of the group `testbed.workloads`, and
+ships scenarios as `scenarios/*.yaml` in the top-level package of that entry point.  Nothing of
+a workload is imported to list its scenarios, except that package itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from testbed.errors import ConflictError, NotFoundError, ScenarioError
+from testbed.experiment.document import Document, Source, parse, read_source
+
+GROUP = "testbed.workloads"
+
+
+@dataclass(frozen=True)
+class ShippedScenario:
+    """A scenario that comes with a workload.
+
+    Args:
+        name: what `testbed run` takes.
+        description: the file's own.
+        plugin: the workload that it is for.
+        document: the file.
+    """
+
+    name: str
+    description: str
+    plugin: str
+    document: Document
+
+
+def plugins() -> dict[str, EntryPoint]:
+    """The workloads that are installed, by name.
+
+    Raises:
+        ConflictError: two distributions declare different workloads of one name.
+    """
+    found: dict[str, EntryPoint] = {}
+    for entry in entry_points(group=GROUP):
+        # A checkout that is installed too declares the same one twice: no conflict.
+        if found.setdefault(entry.name, entry).value != entry.value:
+            raise ConflictError(
+                f"two packages provide a workload {entry.name!r}: "
+                f"{found[entry.name].value} and {entry.value}",
+                hint="uninstall one of them",
+            )
+    return found
+
+
+def load_plugin(name: str) -> object:
+    """Import a workload.
+
+    Raises:
+        NotFoundError: none of that name is installed.
+    """
+    known = plugins()
+    if name not in known:
+        raise NotFoundError(
+            f"there is no workload {name!r}{_instead(name, list(known))}",
+            hint=f"a workload is an entry point of the group {GROUP} of an installed package",
+        )
+    return known[name].load()
+
+
+def plugin_of(document: Document, default: str) -> str:
+    """The workload that a scenario asks for: needed before the scenario can be checked."""
+    name = document.content.get("plugin", default)
+    if not isinstance(name, str):
+        raise ScenarioError(
+            f"{document.place(('plugin',))}: plugin: {name!r} is not the name of a workload",
+            hint=f"installed: {', '.join(sorted(plugins())) or 'none'}",
+        )
+    return name
+
+
+def shipped_scenarios() -> list[ShippedScenario]:
+    """Every scenario that comes with an installed workload, in order of their names."""
+    shipped = []
+    for plugin, resource in _resources():
+        label, _ = resource.name.rsplit(".", 1)
+        document = parse(Source(resource.name, resource.read_text(encoding="utf-8")))
+        description = str(document.content.get("description", ""))
+        shipped.append(ShippedScenario(label, " ".join(description.split()), plugin, document))
+    return sorted(shipped, key=lambda scenario: scenario.name)
+
+
+def find_scenario(name_or_path: str) -> Source:
+    """A shipped scenario by its name, or a file by its path.
+
+    What has a directory or the ending .yaml or .yml in it is a path.
+
+    Raises:
+        NotFoundError: there is none; says which names are near.
+    """
+    path = Path(name_or_path)
+    if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):
+        return read_source(path)
+    known = {resource.name.rsplit(".", 1)[0]: resource for _, resource in _resources()}
+    if name_or_path not in known:
+        raise NotFoundError(
+            f"there is no scenario {name_or_path!r}{_instead(name_or_path, list(known))}",
+            hint="`testbed scenarios` lists them; your own file is given by its path, mine.yaml",
+        )
+    resource = known[name_or_path]
+    return Source(resource.name, resource.read_text(encoding="utf-8"))
+
+
+def _resources() -> Iterator[tuple[str, Traversable]]:
+    """The shipped scenario files, with the workload that each comes with."""
+    for name, entry in plugins().items():
+        directory = files(entry.module.partition(".")[0]) / "scenarios"
+        if directory.is_dir():
+            yield from ((name, file) for file in directory.iterdir() if _is_yaml(file))
+
+
+def _is_yaml(file: Traversable) -> bool:
+    return file.name.endswith(".yaml")
+
+
+def _instead(word: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f'; did you mean "{close[0]}"?' if close else ""

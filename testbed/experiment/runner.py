@@ -1,0 +1,205 @@
+"""Running a scenario: predict, bring up, run each variant, check, write, report.
+
+A fresh cluster is brought up for each variant, so that no queue, connection or page of one is met
+by the next.  Ctrl-C ends the present variant cleanly and reports what there is by then.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+from testbed.experiment.programs import Running
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.workload import Outcome, Series, Workload
+from testbed.fidelity import verdict as verdicts
+from testbed.fidelity.monitor import Monitor
+from testbed.lab import Lab
+from testbed.plan.compile import compile_plan
+from testbed.plan.model import Plan
+
+SAMPLE_PERIOD_S = 0.1
+READY_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 60.0
+
+
+class Progress(NamedTuple):
+    """What is going on, for whoever watches.
+
+    Args:
+        variant: the variant that runs.
+        phase: "bring-up", "start", "warm-up", "measure", "drain", "collect".
+        fields: what the leading program said last (requests done, ETA, …).
+        rates_bps: NIC kind and direction -> rate over the last sample.
+    """
+
+    variant: str
+    phase: str
+    fields: dict[str, Any]
+    rates_bps: dict[str, float]
+
+
+class Ran(NamedTuple):
+    """A finished run: what was predicted, seen and judged."""
+
+    plan: Plan
+    prediction: dict[str, Any]
+    outcomes: dict[str, Outcome]
+    comparison: dict[str, Any]
+    verdict: verdicts.Verdict
+    series: dict[str, Series]
+    machine: dict[str, list[Any]]
+    bring_up_s: dict[str, float]
+    ready_s: dict[str, float]
+    interrupted: bool
+
+
+class Sampler:
+    """Reads the kernel's counters every 100 ms while a variant runs.
+
+    An error in its thread is raised by `stop`: samples never end silently.
+    """
+
+    def __init__(self, lab: Lab) -> None:
+        self._lab = lab
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self.samples: list[Any] = [lab.counters()]
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        due_s = time.monotonic()
+        try:
+            while not self._stop.is_set():
+                due_s += SAMPLE_PERIOD_S
+                self._stop.wait(max(0.0, due_s - time.monotonic()))
+                self.samples.append(self._lab.counters())
+        except BaseException as error:
+            self._error = error
+
+    def stop(self) -> list[Any]:
+        """End, with one last sample."""
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        self.samples.append(self._lab.counters())
+        return self.samples
+
+
+def run(
+    scenario: Scenario,
+    workload: Workload,
+    directory: Path,
+    report: Callable[[Progress], None],
+) -> Ran:
+    """Run every variant of a scenario.
+
+    Args:
+        scenario: what to run.
+        workload: the plug-in that understands it.
+        directory: the run directory; `records/` and `logs/` are filled here.
+        report: called with progress, from this thread.
+
+    Raises:
+        CapacityError: the machine cannot carry it.
+        ProgramError: a program died.
+    """
+    plan = compile_plan(
+        workload.topology(scenario),
+        workload.plan_settings(scenario),
+        name=scenario.topology.name,
+    )
+    prediction = workload.predict(scenario, plan)
+    outcomes: dict[str, Outcome] = {}
+    series: dict[str, Series] = {}
+    machine: dict[str, list[Any]] = {}
+    bring_up_s: dict[str, float] = {}
+    ready_s: dict[str, float] = {}
+    checks = []
+    interrupted = False
+    for variant in workload.variants(scenario):
+        place = directory / "records" / variant
+        place.mkdir(parents=True)
+        logs = directory / "logs" / variant
+        logs.mkdir(parents=True)
+        report(Progress(variant, "bring-up", {}, {}))
+        began_s = time.monotonic()
+        with Lab(plan) as lab:
+            bring_up_s[variant] = time.monotonic() - began_s
+            report(Progress(variant, "start", {}, {}))
+            placed = workload.programs(scenario, plan, variant, place)
+            with Running(lab, placed, logs) as running:
+                running.await_all("ready", READY_TIMEOUT_S)
+                ready_s[variant] = time.monotonic() - began_s - bring_up_s[variant]
+                monitor = Monitor()
+                monitor.start()
+                try:
+                    seen = _measure(lab, running, variant, report)
+                finally:
+                    machine[variant] = monitor.stop()
+            report(Progress(variant, "collect", {}, {}))
+        series[variant] = seen
+        outcomes[variant] = workload.outcome(scenario, plan, variant, place, seen)
+        checks.extend(
+            verdicts.check_variant(
+                variant, plan, seen.samples, seen.tcp_before, seen.tcp_after,
+                machine[variant], outcomes[variant].window, outcomes[variant].account,
+            )
+        )
+        checks.extend(outcomes[variant].checks)
+        if seen.interrupted:
+            interrupted = True
+            break
+    comparison = workload.compare(scenario, prediction, outcomes)
+    return Ran(
+        plan, prediction, outcomes, comparison, verdicts.judge(checks, interrupted=interrupted),
+        series, machine, bring_up_s, ready_s, interrupted,
+    )
+
+
+def _measure(
+    lab: Lab, running: Running, variant: str, report: Callable[[Progress], None]
+) -> Series:
+    seen = Series(started_s=time.monotonic(), tcp_before=lab.tcp_counters())
+    sampler = Sampler(lab)
+    try:
+        running.tell("start")
+        fields: dict[str, Any] = {}
+        while True:
+            said = running.next(SAMPLE_PERIOD_S * 5)
+            if said is not None and said.name == running.leader:
+                if said.event == "finished":
+                    break
+                fields = said.fields
+            report(Progress(variant, str(fields.get("phase", "warm-up")), fields, _rates(sampler)))
+    except KeyboardInterrupt:
+        seen.interrupted = True
+    running.tell("stop")
+    running.await_all("stopped", STOP_TIMEOUT_S)
+    seen.samples = sampler.stop()
+    seen.tcp_after = lab.tcp_counters()
+    seen.ended_s = time.monotonic()
+    running.end(STOP_TIMEOUT_S)
+    return seen
+
+
+def _rates(sampler: Sampler) -> dict[str, float]:
+    """Rates by NIC kind and direction between the last two samples."""
+    if len(sampler.samples) < 2:
+        return {}
+    before, after = sampler.samples[-2], sampler.samples[-1]
+    rates: dict[str, float] = {}
+    for old, new in zip(before, after, strict=True):
+        elapsed_s = new.t_s - old.t_s
+        if elapsed_s > 0:
+            name = f"{new.kind} {new.direction}"
+            rates[name] = rates.get(name, 0.0) + (new.bytes - old.bytes) * 8 / elapsed_s
+    return rates
+
+

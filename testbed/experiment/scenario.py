@@ -1,0 +1,184 @@
+"""A scenario: the file that says what a run does.
+
+`Scenario` holds what every run has; a workload plug-in subclasses it with sections of its own.
+Whatever is wrong with a file is reported at once, each error with its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler
+
+from testbed.errors import ScenarioError, UsageError
+from testbed.experiment.document import Document, Source, parse, read_source, with_overrides
+from testbed.experiment.problems import describe
+from testbed.experiment.quantities import FROM_FILE, DurationS, RateBps, SizeBytes
+from testbed.experiment.scale import Scale
+
+__all__ = [
+    "DurationS",
+    "Network",
+    "RateBps",
+    "Scale",
+    "Scenario",
+    "Section",
+    "SizeBytes",
+    "TopologyChoice",
+    "json_schema",
+    "load_scenario",
+]
+
+_SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+class Section(BaseModel):
+    """A part of a scenario: frozen, and a key that it does not know is an error.
+
+    The docstring below a field is its description in the JSON schema.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
+
+
+def _scale(value: object, build: ModelWrapValidatorHandler[Scale]) -> Scale:
+    try:
+        return build(value)
+    except UsageError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None
+
+
+class TopologyChoice(Section):
+    """Which topology, and how it is built."""
+
+    name: str
+    """A shipped topology or preset (see `testbed topologies`), or a file: `mine.py:name`."""
+
+    set: Mapping[str, str | bool | int | float] = Field(default_factory=dict)
+    """Parameters of the topology, as `testbed up --set key=value` takes them."""
+
+    @field_validator("set", mode="before")
+    @classmethod
+    def _values_not_sections(cls, value: object) -> object:
+        if isinstance(value, Mapping):
+            nested = [key for key, inner in value.items() if isinstance(inner, list | dict)]
+            if nested:
+                raise ValueError(f"{', '.join(nested)}: a parameter is one word or one number")
+        return value
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The parameters as text, as they would stand on the command line."""
+        return {
+            key: str(value).lower() if isinstance(value, bool) else str(value)
+            for key, value in self.set.items()
+        }
+
+
+class Network(Section):
+    """What the compiler of the plan may be told; what is left out it derives or defaults."""
+
+    mtu: int | None = Field(default=None, ge=576, le=65535)
+    """Largest IP packet, in bytes."""
+
+    gso_max: SizeBytes | None = None
+    """Largest burst of segments that a device takes as one packet."""
+
+    burst: SizeBytes | None = None
+    """How much a link may send at once after it was idle."""
+
+    queue_packets: int | None = Field(default=None, ge=1)
+    """Depth of each leaf's queue."""
+
+    leaves: int | None = Field(default=None, ge=1)
+    """Senders told apart at a port, at most."""
+
+    rto_min: DurationS | None = None
+    """Shortest TCP retransmission timeout; above the longest legitimate wait."""
+
+
+class Scenario(Section):
+    """What every run has, whatever its workload."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$", max_length=60)
+    """Names the run and its directory: lower-case letters, digits, `.`, `_` and `-`."""
+
+    description: str = ""
+    """What the run shows, in one line."""
+
+    plugin: str = "dualpath"
+    """The workload that runs on the cluster: an entry point of the group testbed.workloads."""
+
+    topology: TopologyChoice
+    """The cluster."""
+
+    scale: Annotated[Scale, WrapValidator(_scale)] = Scale()
+    """Real / emulated: `rate` and `bytes`; times stretch by rate/bytes."""
+
+    duration: DurationS = Field(gt=0)
+    """How long load is offered to each policy, in emulated time."""
+
+    seed: int = Field(default=1, ge=0)
+    """Everything random in the run follows from it."""
+
+    arbitration: Literal["fair", "fifo"] = "fair"
+    """Among the senders of one lane: a queue each, or one for all."""
+
+    network: Network = Network()
+    """Parameters of links and queues."""
+
+
+AnyScenario = TypeVar("AnyScenario", bound=Scenario)
+
+
+def load_scenario(
+    source: Path | str | Source | Document,
+    model: type[AnyScenario],
+    *,
+    overrides: Mapping[str, str] | None = None,
+) -> AnyScenario:
+    """Read a scenario and check all of it.
+
+    Args:
+        source: a file, YAML text, or what `find_scenario` or `parse` returned.
+        model: `Scenario`, or a workload's subclass of it.
+        overrides: dotted key paths and YAML values that replace what the file says.
+
+    Raises:
+        NotFoundError: there is no such file.
+        ScenarioError: what is wrong with it: every error, each with its place and key path.
+    """
+    document = source if isinstance(source, Document) else parse(_source(source))
+    if overrides:
+        document = with_overrides(document, overrides)
+    try:
+        return model.model_validate(document.content, context=FROM_FILE)
+    except ValidationError as error:
+        problems = describe(error, document, model)
+    raise ScenarioError(
+        "\n  ".join([f"{document.source.label} has {_count(len(problems), 'error')}:", *problems]),
+        hint="`testbed scenarios --schema` prints what a scenario may hold",
+    )
+
+
+def json_schema(model: type[Scenario]) -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) of a scenario file, for editors and other programs."""
+    return {"$schema": _SCHEMA_DIALECT, **model.model_json_schema(mode="validation")}
+
+
+def _source(source: Path | str | Source) -> Source:
+    if isinstance(source, Path):
+        return read_source(source)
+    return source if isinstance(source, Source) else Source("the scenario", source)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,0 +1,114 @@
+"""What all layers share: markers by directory, the rule about skips, the built wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+
+# numpy's pool of threads is of no use to the tests, and a process with threads must not fork.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+# Speed is measured in benchmarks; a slow machine is no reason for a property to fail.
+hypothesis.settings.register_profile("testbed", deadline=None, database=None)
+hypothesis.settings.load_profile("testbed")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--strict-skips",
+        action="store_true",
+        help="a skip that tests/allowed_skips.txt does not list is a failure",
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        layer = item.path.relative_to(ROOT / "tests").parts[0]
+        if layer in ("netns", "e2e", "soak"):
+            item.add_marker(layer)
+
+
+# --- skips -------------------------------------------------------------------------------------
+
+
+def allowed_skips() -> dict[str, str]:
+    """Test or file -> why it may be skipped."""
+    allowed = {}
+    for line in ALLOWED_SKIPS.read_text().splitlines():
+        entry = line.partition("#")[0].strip()
+        if entry:
+            what, bar, why = (part.strip() for part in entry.partition("|"))
+            if not (bar and why):
+                raise pytest.UsageError(f"{ALLOWED_SKIPS.name}: {line!r} gives no reason")
+            allowed[what] = why
+    return allowed
+
+
+def _may_skip(node_id: str) -> bool:
+    whole = node_id.partition("[")[0]  # parameters are not listed one by one
+    parts = whole.split("::")
+    return any("::".join(parts[:length]) in allowed_skips() for length in range(1, len(parts) + 1))
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
+    if not (report.skipped and config.getoption("--strict-skips")):
+        return
+    if hasattr(report, "wasxfail") or _may_skip(report.nodeid):
+        return
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+    report.outcome = "failed"
+    report.longrepr = (
+        f"{reason}\n{report.nodeid} may not be skipped: {ALLOWED_SKIPS.name} does not list it"
+    )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    _refuse_skip(report, item.config)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    report = yield
+    _refuse_skip(report, collector.config)
+    return report
+
+
+# --- the distribution --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built without a network from a copy of the checkout.
+
+    A copy, because setuptools packs what an earlier build left behind; and with all of it,
+    because what must not be packed has to be there to be left out.
+    """
+    place = tmp_path_factory.mktemp("wheel")
+    caches = shutil.ignore_patterns(
+        ".git", ".venv", "runs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache"
+    )
+    shutil.copytree(ROOT, place / "checkout", ignore=caches)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(place)]
+    built = subprocess.run(
+        [*command, str(place / "checkout")], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stdout + built.stderr
+    (found,) = place.glob("*.whl")
+    return found

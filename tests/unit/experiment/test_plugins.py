@@ -1,0 +1,92 @@
+"""Workload plug-ins and shipped scenarios, by a small distribution of our own."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import pytest
+
+from testbed.errors import ConflictError, NotFoundError, ScenarioError
+from testbed.experiment.document import Source, parse
+from testbed.experiment.plugins import (
+    find_scenario,
+    load_plugin,
+    plugin_of,
+    plugins,
+    shipped_scenarios,
+)
+
+
+def install(place: Path, distribution: str, package: str) -> None:
+    """What pip would leave behind of a package with a workload `ping` and a scenario."""
+    info = place / f"{distribution}-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[testbed.workloads]\nping = {package}.workload:Ping\n")
+    scenarios = place / package / "scenarios"
+    scenarios.mkdir(parents=True)
+    (place / package / "__init__.py").touch()
+    (place / package / "workload.py").write_text("class Ping: ...\n")
+    (scenarios / "ping-pong.yaml").write_text(
+        "name: ping-pong\nplugin: ping\ndescription: two hosts,\n  back and forth\n"
+    )
+    (scenarios / "notes.txt").write_text("not a scenario")
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    install(tmp_path, "pingbed", "pingbed_agents")
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.invalidate_caches()
+    return tmp_path
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_installed_workload_is_found_and_imported() -> None:
+    assert plugins()["ping"].value == "pingbed_agents.workload:Ping"
+    assert getattr(load_plugin("ping"), "__name__", "") == "Ping"
+
+
+@pytest.mark.usefixtures("installed")
+def test_an_unknown_workload_gets_the_one_that_was_meant() -> None:
+    with pytest.raises(NotFoundError, match='did you mean "ping"'):
+        load_plugin("pingg")
+
+
+def test_two_workloads_of_one_name_are_a_conflict(installed: Path) -> None:
+    install(installed, "otherbed", "otherbed_agents")
+    importlib.invalidate_caches()
+    with pytest.raises(ConflictError, match=r"otherbed_agents.*|pingbed_agents.*"):
+        plugins()
+
+
+@pytest.mark.usefixtures("installed")
+def test_scenarios_that_come_with_a_workload_are_listed_with_their_description() -> None:
+    (shipped,) = (scenario for scenario in shipped_scenarios() if scenario.plugin == "ping")
+    assert shipped.name == "ping-pong"
+    assert shipped.description == "two hosts, back and forth"
+    assert shipped.document.content["plugin"] == "ping"
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_scenario_is_found_by_name_or_by_path(tmp_path: Path) -> None:
+    assert find_scenario("ping-pong").text.startswith("name: ping-pong")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("name: mine\n")
+    assert find_scenario(str(mine)) == Source(str(mine), "name: mine\n")
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_scenario_that_is_not_there_gets_the_one_that_was_meant(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match='did you mean "ping-pong"'):
+        find_scenario("pingpong")
+    with pytest.raises(NotFoundError, match="no scenario file"):
+        find_scenario(str(tmp_path / "ping-pong"))
+
+
+def test_a_scenario_says_which_workload_it_is_for() -> None:
+    assert plugin_of(parse(Source("x", "plugin: ping\n")), default="dualpath") == "ping"
+    assert plugin_of(parse(Source("x", "name: a\n")), default="dualpath") == "dualpath"
+    with pytest.raises(ScenarioError, match="x:2: plugin: 3 is not the name"):
+        plugin_of(parse(Source("x", "name: a\nplugin: 3\n")), default="dualpath")

@@ -1,0 +1,54 @@
+"""The tree of exceptions and its table of exit statuses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+from testbed import errors
+
+
+def _tree(cls: type[errors.TestbedError]) -> Iterator[type[errors.TestbedError]]:
+    yield cls
+    for inner in cls.__subclasses__():
+        yield from _tree(inner)
+
+
+CLASSES = list(_tree(errors.TestbedError))
+
+
+def test_each_kind_of_error_has_a_status_and_a_name_of_its_own() -> None:
+    statuses = [cls.exit_status for cls in CLASSES]
+    kinds = [cls.kind for cls in CLASSES]
+    assert len(set(statuses)) == len(statuses)
+    assert len(set(kinds)) == len(kinds)
+
+
+def test_no_error_ends_a_command_like_success_exec_or_a_signal() -> None:
+    taken = {0, errors.EXEC_FAILED, errors.EXEC_NOT_EXECUTABLE, errors.EXEC_NOT_FOUND}
+    for cls in CLASSES:
+        assert cls.exit_status not in taken
+        assert cls.exit_status < 125
+
+
+def test_every_error_is_defined_in_the_one_module() -> None:
+    assert {cls.__module__ for cls in CLASSES} == {"testbed.errors"}
+
+
+def test_the_table_names_every_status_once_in_order() -> None:
+    table = errors.exit_statuses()
+    assert list(table) == sorted(table)
+    assert set(table) == {cls.exit_status for cls in CLASSES} | {0, 125, 126, 127, 130}
+    assert all(meaning and "\n" not in meaning for meaning in table.values())
+    assert table[errors.ScenarioError.exit_status] == inspect.getdoc(errors.ScenarioError)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_prints_its_message_and_its_hint(cls: type[errors.TestbedError]) -> None:
+    assert str(cls("no node pe9")) == "no node pe9"
+    assert str(cls("no node pe9", hint="see `testbed inspect`")).splitlines() == [
+        "no node pe9",
+        "see `testbed inspect`",
+    ]
