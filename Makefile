@@ -25,7 +25,7 @@ demo: $(STAMP) ## the main job: both read paths compared on a small cluster
 	@$(BIN)/testbed run demo
 
 test: $(STAMP) ## unit, netns and end-to-end tests
-	@$(BIN)/python scripts/tools/test_layers.py --jobs $(JOBS) $(ARGS)
+	@$(BIN)/python scripts/tools/run_layers.py --jobs $(JOBS) $(ARGS)
 
 test-user: $(STAMP) ## the tests marked `user`, without privileges (also from root)
 	@scripts/tools/test_as_user "$(VENV)" $(ARGS)
@@ -56,6 +56,7 @@ lock: ## resolve the dependencies of setup.cfg anew (UPGRADE=1: to the newest re
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
 
 wheel: $(STAMP) ## build dist/*.whl
+	@rm -rf build # setuptools would pack what an earlier build left there
 	@$(BIN)/python -m build --wheel --no-isolation
 
 clean: ## remove what was built or cached (not .venv, not runs/)

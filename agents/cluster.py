@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from agents.blocks.layout import KVLayout
+from agents.traces.load import TraceSpec
 
 
 class Compute(msgspec.Struct, frozen=True):
@@ -45,6 +46,26 @@ class Buffers(msgspec.Struct, frozen=True):
     hbm: int
 
 
+class Load(msgspec.Struct, frozen=True):
+    """What the client offers, and for how long; all durations are emulated.
+
+    Args:
+        trace: where sessions come from.
+        agents: in a closed loop.
+        start: "warm" enters sessions midway, "cold" at their first turn.
+        least_warmup_s, warmup_turns: the window opens after the longer of this time and so many
+            mean turn times.
+        window_s: from the window's opening to the end of submissions.
+    """
+
+    trace: TraceSpec
+    agents: int
+    start: Literal["warm", "cold"]
+    least_warmup_s: float
+    warmup_turns: float
+    window_s: float
+
+
 class Cluster(msgspec.Struct, frozen=True):
     """A cluster as its processes see it.
 
@@ -59,6 +80,7 @@ class Cluster(msgspec.Struct, frozen=True):
         read_window: storage reads in flight for one node.
         write_bytes: longest one-sided write; longer transfers are cut.
         policy: name of a read-path policy, or FILE.py:CLASS.
+        load: what the client offers.
         records: directory for record files.
     """
 
@@ -82,6 +104,7 @@ class Cluster(msgspec.Struct, frozen=True):
     storage_directory: str
     storage_bytes: int
     policy: str
+    load: Load
     seed: int
     records: str
 
@@ -89,6 +112,10 @@ class Cluster(msgspec.Struct, frozen=True):
     def layout(self) -> KVLayout:
         """The sizes of KV blocks."""
         return KVLayout(self.layers, self.layer_block_bytes, self.block_tokens)
+
+    def storage_of(self, first_hash: int) -> str:
+        """The storage node of a prefix: all its blocks lie together, by the first block's hash."""
+        return self.storage[first_hash % len(self.storage)]
 
     @property
     def slots(self) -> int:

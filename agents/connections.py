@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from agents.ports import DATA_PORT, Ports
-from agents.wire.transport import QueuePair
+from agents.ports import DATA_PORT, Ports, pair_name
+from agents.wire.pair import set_lane
 
 _CONNECT_TIMEOUT_S = 20.0
 _BACKLOG = 4096
@@ -17,15 +17,22 @@ def listen(ports: Ports) -> None:
     server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     server.bind(("0.0.0.0", DATA_PORT))
     server.listen(_BACKLOG)
-
-    def on_peer(name: str, pair: QueuePair) -> None:
-        ports.adopted(name, pair)
-
-    ports.transport.listen(server, on_peer)
+    ports.transport.listen(server, ports.adopted)
 
 
-def call(ports: Ports, local: socket.socket, address: str, name: str) -> None:
-    """Connect a socket (made, and perhaps bound, in the right domain) to a node's data port."""
+def call(
+    ports: Ports, local: socket.socket, address: str, caller: str, target: str, device: str
+) -> None:
+    """Connect a socket (made, and perhaps bound, in the right domain) to a port of `target`.
+
+    Args:
+        local: the socket.
+        address: of the port.
+        caller, target, device: who calls which port of whom.
+    """
+    set_lane(local, "kv")  # the SYN too
     local.settimeout(_CONNECT_TIMEOUT_S)
     local.connect((address, DATA_PORT))
-    ports.adopted(name, ports.transport.adopt(local, name))
+    name = pair_name(caller, target, device, "caller")
+    hello = pair_name(caller, target, device, "called")
+    ports.adopted(name, ports.transport.adopt(local, name, hello=hello))

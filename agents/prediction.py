@@ -135,8 +135,8 @@ def agents_needed(
 ) -> int:
     """Agents that keep requests waiting at this rate: Little's law, with a margin.
 
-    The margin applies to the time that a request is served; an agent that thinks has nothing waiting,
-    but needs none in reserve either.
+    The margin applies to the time that a request is served; an agent that thinks has nothing
+    waiting, but needs none in reserve either.
     """
     if not math.isfinite(turns_per_s):
         return 1

@@ -118,7 +118,8 @@ def exit_statuses() -> dict[int, str]:
     classes = [TestbedError]
     while classes:
         cls = classes.pop(0)
-        classes.extend(cls.__subclasses__())
+        # A part's own subclass, for its own use, ends a command as its base does.
+        classes.extend(sub for sub in cls.__subclasses__() if sub.__module__ == __name__)
         doc = (cls.__doc__ or "").strip().splitlines()[0]
         table[cls.exit_status] = doc if cls is not TestbedError else "a defect of the testbed"
     table[EXEC_FAILED] = "exec: the testbed failed, not the program"

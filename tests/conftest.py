@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
+ALLOWED = pytest.StashKey[frozenset[str]]()
 
 # numpy's pool of threads is of no use to the tests, and a process with threads must not fork.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -31,6 +32,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[ALLOWED] = _allowed_skips()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         layer = item.path.relative_to(ROOT / "tests").parts[0]
@@ -41,29 +46,27 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # --- skips -------------------------------------------------------------------------------------
 
 
-def allowed_skips() -> dict[str, str]:
-    """Test or file -> why it may be skipped."""
-    allowed = {}
+def _allowed_skips() -> frozenset[str]:
+    """The tests, classes and files that may be skipped; each has to say why."""
+    allowed = set()
     for line in ALLOWED_SKIPS.read_text().splitlines():
-        entry = line.partition("#")[0].strip()
-        if entry:
-            what, bar, why = (part.strip() for part in entry.partition("|"))
-            if not (bar and why):
+        if entry := line.partition("#")[0].strip():
+            what, _, why = (part.strip() for part in entry.partition("|"))
+            if not why:
                 raise pytest.UsageError(f"{ALLOWED_SKIPS.name}: {line!r} gives no reason")
-            allowed[what] = why
-    return allowed
+            allowed.add(what)
+    return frozenset(allowed)
 
 
-def _may_skip(node_id: str) -> bool:
-    whole = node_id.partition("[")[0]  # parameters are not listed one by one
-    parts = whole.split("::")
-    return any("::".join(parts[:length]) in allowed_skips() for length in range(1, len(parts) + 1))
+def _may_skip(node_id: str, allowed: frozenset[str]) -> bool:
+    parts = node_id.partition("[")[0].split("::")  # parameters are not listed one by one
+    return any("::".join(parts[:length]) in allowed for length in range(1, len(parts) + 1))
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:
     if not (report.skipped and config.getoption("--strict-skips")):
         return
-    if hasattr(report, "wasxfail") or _may_skip(report.nodeid):
+    if hasattr(report, "wasxfail") or _may_skip(report.nodeid, config.stash[ALLOWED]):
         return
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
     report.outcome = "failed"

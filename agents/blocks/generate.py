@@ -8,7 +8,7 @@ only partly filled holds the first bytes of each of its layers.
 Two orders in memory, both block-major:
 
     Full Blocks  [blocks, all layers, layer_block_bytes]
-    group form   [blocks, layers of the group, layer_block_bytes]; rows of the last block may be shorter
+    group form   [blocks, layers of the group, layer_block_bytes]; the last block may have less
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from agents.cluster import Cluster
 from agents.connections import call, listen
 from agents.control import Assign, Read, ReadFinished
 from agents.engines.geometry import Geometry
-from agents.ports import Ports, WrongBytes, pair_name
+from agents.ports import Ports, WrongBytes
 from agents.process import Process
 from agents.wire.immediates import Kind
 from testbed.sandbox.sockets import Broker
@@ -65,8 +65,7 @@ class Node(Process):
         for storage in self.cluster.storage:
             local = socket.socket()
             local.bind((own[self.name]["snic0"], 0))
-            name = pair_name(self.name, storage, "snic0", "caller")
-            call(self.ports, local, own[storage]["snic0"], name)
+            call(self.ports, local, own[storage]["snic0"], self.name, storage, "snic0")
         broker = Broker.from_environment()
         for rail in range(self.cluster.rails):
             targets = self.callees(rail)
@@ -74,8 +73,8 @@ class Node(Process):
             for local, (node, port) in zip(
                 broker.sockets(domain, len(targets)), targets, strict=True
             ):
-                name = pair_name(domain, node, f"cnic{port}", "caller")
-                call(self.ports, local, own[node][f"cnic{port}"], name)
+                device = f"cnic{port}"
+                call(self.ports, local, own[node][device], domain, node, device)
         await self.ports.connected(self.pair_count())
 
     def callees(self, rail: int) -> list[tuple[str, int]]:

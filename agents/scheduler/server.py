@@ -50,13 +50,8 @@ class Scheduler(Process):
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 
-    def _storage_of(self, hashes: bytes) -> str:
-        """All blocks of a prefix lie on one storage node, chosen by its first block's hash."""
-        first = int.from_bytes(hashes[:8], "little")
-        return self.cluster.storage[first % len(self.cluster.storage)]
-
     async def _schedule(self, submit: Submit) -> None:
-        storage = self._storage_of(submit.hashes)
+        storage = self.cluster.storage_of(int.from_bytes(submit.hashes[:8], "little"))
         answer = self.replies.expect("lookup", submit.request)
         block = self.cluster.block_tokens
         # At least one token is computed, or prefill would have nothing to attend with.

@@ -1,8 +1,8 @@
 """Full Blocks on disk, keyed by prefix-block hash; synchronous, no I/O loop.
 
 All blocks are in one sparse file, mapped into memory: what arrives over the network lands in the
-mapping, what leaves goes out of the file by sendfile(2).  Blocks that come together lie together, so a
-prefix is a few long extents.  Each block has its xxh3-64, made when it was stored.
+mapping, what leaves goes out of the file by sendfile(2).  Blocks that come together lie together,
+so a prefix is a few long extents.  Each block has its xxh3-64, made when it was stored.
 
 A block never changes once it is in the index, and is never evicted: whoever holds a range of the
 file can send it at leisure.
@@ -140,7 +140,8 @@ class Store:
             CorruptBlock: the file is shorter than it was; with `verify`, a block has changed.
         """
         try:
-            slots = np.fromiter(map(self._slots.__getitem__, hashes.tolist()), np.int64, len(hashes))
+            found = map(self._slots.__getitem__, hashes.tolist())
+            slots = np.fromiter(found, np.int64, len(hashes))
         except KeyError as error:
             raise MissingBlock(f"block {error.args[0]:#018x} is not stored") from None
         digests = self._digests[slots]
@@ -271,7 +272,7 @@ class Store:
     def lay_down(self, hashes: Hashes) -> int:
         """Make blocks that are not stored yet, as real bytes, and store them.
 
-        This is how a warm start's prefixes come to be in storage before anything has crossed a link.
+        This is how a warm start's prefixes come to be in storage: nothing crosses a link.
 
         Returns:
             How many were made.

@@ -34,7 +34,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.traces.hashes import stream_hashes, stream_id
+from agents.blocks.hashing import stream_hashes, stream_id
 from agents.traces.session import BLOCK_TOKENS, Session, Turn
 
 _GAMMA_SHAPE = 2.0

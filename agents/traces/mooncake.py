@@ -18,9 +18,9 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from agents.traces.hashes import mix, stream_id
+from agents.blocks.hashing import Hashes, mix, stream_id
 from agents.traces.lines import read_lines
-from agents.traces.session import BLOCK_TOKENS, Hashes, Session, Turn
+from agents.traces.session import BLOCK_TOKENS, Session, Turn
 from testbed.errors import ScenarioError
 
 MOONCAKE_BLOCK_TOKENS = 512
@@ -35,14 +35,20 @@ class _Request(msgspec.Struct, frozen=True):
 
 
 def read_requests(
-    path: Path, *, max_context_tokens: int | None = None, time_factor: float = 1.0
+    path: Path,
+    *,
+    max_context_tokens: int | None = None,
+    time_factor: float = 1.0,
+    origin_s: float = 0.0,
 ) -> list[Session]:
     """The requests of a trace as sessions of one turn, in the order of their release.
 
     Args:
         path: the trace, plain or gzip.
         max_context_tokens: longer requests are left out.
-        time_factor: multiplies the trace's own times.
+        origin_s: the second of the trace that becomes 0; requests before are released at negative
+            times.
+        time_factor: multiplies the trace's own times, counted from there.
 
     Raises:
         ScenarioError: a line is wrong, or no request is short enough.
@@ -72,7 +78,7 @@ def read_requests(
                 _generated_hashes(private, number, prompt, generate),
             ]
         )
-        release_s = request.timestamp / 1000 * time_factor
+        release_s = (request.timestamp / 1000 - origin_s) * time_factor
         turn = Turn(prompt, generate, hashes, release_s=release_s)
         sessions.append(Session(f"request-{number}", (turn,)))
     if not sessions:
@@ -85,12 +91,14 @@ def read_requests(
 
 def _prompt_hashes(stream: int, ids: list[int]) -> Hashes:
     """Eight block hashes for every id."""
-    blocks = np.array(ids, np.uint64)[:, None] * np.uint64(_BLOCKS_PER_ID)
-    return mix(stream, (blocks + np.arange(_BLOCKS_PER_ID, dtype=np.uint64)).ravel())
+    blocks: Hashes = np.repeat(np.array(ids, np.uint64), _BLOCKS_PER_ID)
+    blocks *= np.uint64(_BLOCKS_PER_ID)
+    blocks += np.tile(np.arange(_BLOCKS_PER_ID, dtype=np.uint64), len(ids))
+    return mix(stream, blocks)
 
 
 def _generated_hashes(stream: int, number: int, prompt: int, generate: int) -> Hashes:
     """Hashes of the blocks that the prompt does not fill, known to this request alone."""
     count = -(-(prompt + generate) // BLOCK_TOKENS) - prompt // BLOCK_TOKENS
-    numbers: Hashes = np.arange(count, dtype=np.uint64) + np.uint64(number << 24)
-    return mix(stream, numbers)
+    first = number << 24
+    return mix(stream, np.arange(first, first + count, dtype=np.uint64))

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+
+from agents.blocks.hashing import Hashes
 
 BLOCK_TOKENS = 64
-
-Hashes: TypeAlias = NDArray[np.uint64]
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -12,6 +12,7 @@ prefix matching gives exactly the recorded `hit`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -19,9 +20,9 @@ from typing import Annotated
 import msgspec
 import numpy as np
 
-from agents.traces.hashes import mix, stream_id
+from agents.blocks.hashing import Hashes, mix, stream_id
 from agents.traces.lines import read_lines
-from agents.traces.session import BLOCK_TOKENS, Hashes, Session, Turn
+from agents.traces.session import BLOCK_TOKENS, Session, Turn
 from testbed.errors import ScenarioError
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]
@@ -56,7 +57,8 @@ class RecordedSessions:
         seed: of the order.
         max_context_tokens: a session ends before the turn that passes it; one whose first turn
             does is left out.
-        time_factor: multiplies think times.
+        think_factor: multiplies the recorded think times; 0 plays without.
+        think_limit_s: longest think time after that; None for no limit.
 
     Raises:
         ScenarioError: a line is wrong, or no session is short enough.
@@ -68,10 +70,12 @@ class RecordedSessions:
         seed: int,
         *,
         max_context_tokens: int | None = None,
-        time_factor: float = 1.0,
+        think_factor: float = 0.0,
+        think_limit_s: float | None = None,
     ) -> None:
         self._seed = seed
-        self._time_factor = time_factor
+        self._think_factor = think_factor
+        self._think_limit_s = math.inf if think_limit_s is None else think_limit_s
         self._sessions: list[_Session] = []
         self.turns_cut = 0
         for place, session in read_lines(path, _Session):
@@ -92,19 +96,32 @@ class RecordedSessions:
 
     def session(self, number: int) -> Session:
         """Session `number`: a function of it and the seed alone."""
-        lap, index = divmod(number, len(self._sessions))
-        order = np.random.default_rng((self._seed, lap)).permutation(len(self._sessions))
-        recorded = self._sessions[order[index]]
+        lap, recorded = self._recorded(number)
         identity = f"{recorded.id}-{lap}"
         stream = stream_id(identity)
-        turns = tuple(_turns(recorded, stream, self._time_factor))
-        return Session(identity, turns)
+        return Session(identity, tuple(self._turns(recorded, stream)))
 
     def recorded_hits(self, number: int) -> list[int]:
         """The hit tokens that the recorder saw in session `number`, turn by turn."""
+        return [turn.hit for turn in self._recorded(number)[1].turns]
+
+    def _recorded(self, number: int) -> tuple[int, _Session]:
+        """The pass over the file that session `number` belongs to, and the session."""
         lap, index = divmod(number, len(self._sessions))
         order = np.random.default_rng((self._seed, lap)).permutation(len(self._sessions))
-        return [turn.hit for turn in self._sessions[order[index]].turns]
+        return lap, self._sessions[order[index]]
+
+    def _turns(self, session: _Session, stream: int) -> Iterator[Turn]:
+        before: _Turn | None = None
+        for number, turn in enumerate(session.turns):
+            generate = max(1, turn.out)
+            ids = [np.arange(first, first + count, dtype=np.uint64) for first, count in turn.h]
+            prompt_hashes = mix(stream, np.concatenate([np.empty(0, np.uint64), *ids]))
+            generated_hashes = _generated(stream, number, turn.prompt, generate)
+            hashes = np.concatenate([prompt_hashes, generated_hashes])
+            think_s = min(_think_s(before, turn) * self._think_factor, self._think_limit_s)
+            yield Turn(turn.prompt, generate, hashes, think_s=think_s)
+            before = turn
 
 
 def _turns_within(session: _Session, max_context_tokens: int | None) -> int:
@@ -134,22 +151,11 @@ def _check(place: str, session: _Session) -> None:
             )
 
 
-def _turns(session: _Session, stream: int, time_factor: float) -> Iterator[Turn]:
-    before: _Turn | None = None
-    for number, turn in enumerate(session.turns):
-        generate = max(1, turn.out)
-        ids = [np.arange(first, first + count, dtype=np.uint64) for first, count in turn.h]
-        prompt_hashes = mix(stream, np.concatenate([np.empty(0, np.uint64), *ids]))
-        hashes = np.concatenate([prompt_hashes, _generated(stream, number, turn.prompt, generate)])
-        yield Turn(turn.prompt, generate, hashes, think_s=_think_s(before, turn) * time_factor)
-        before = turn
-
-
 def _generated(stream: int, number: int, prompt: int, generate: int) -> Hashes:
     """Hashes of the blocks that the prompt does not fill."""
     count = -(-(prompt + generate) // BLOCK_TOKENS) - prompt // BLOCK_TOKENS
-    base = _GENERATED | number << 32
-    return mix(stream, np.uint64(base) + np.arange(count, dtype=np.uint64))
+    first = _GENERATED | number << 32
+    return mix(stream, np.arange(first, first + count, dtype=np.uint64))
 
 
 def _think_s(before: _Turn | None, turn: _Turn) -> float:

@@ -36,6 +36,7 @@ MAGIC = int.from_bytes(b"DPKV", "big")
 VERSION = 1
 KINDS = {"hello": 1, "write": 2}
 LANES = {"model": 1, "kv": 2}
+LANE_TOS = {"model": 0xB8, "kv": 0x20}  # DSCP EF and CS1
 PATHS = {"none": 0, "pe": 1, "de": 2, "peer": 3}
 HELLO, WRITE = KINDS["hello"], KINDS["write"]
 

@@ -2,9 +2,9 @@
 
 Memory is *registered* as a region with a key.  A one-sided *write* copies a range of local
 memory (or of a file) into a range of a remote region, and hands the remote side an immediate
-value together with a completion.  Writes on one queue pair arrive in order; they are posted in batches and
-complete in order.  `agents.wire.stream` implements this over TCP; another backend (verbs, a
-fluid model of the network) has to offer only what is here.
+value together with a completion.  Writes on one queue pair arrive in order; they are posted in
+batches and complete in order.  `agents.wire.stream` implements this over TCP; another backend
+(verbs, a fluid model of the network) has to offer only what is here.
 
 Source of the shape: ibv_post_send(3), IBV_WR_RDMA_WRITE_WITH_IMM.
 """
@@ -18,7 +18,11 @@ ReadPath = Literal["pe", "de", "peer"]
 
 
 class FileRange(NamedTuple):
-    """A source that is not in memory: bytes of an open file, sent by sendfile(2)."""
+    """A source that is not in memory: bytes of an open file, sent by sendfile(2).
+
+    The socket may hold on to the file's pages after the write has completed, so these bytes of
+    the file must never change.
+    """
 
     fd: int
     offset: int

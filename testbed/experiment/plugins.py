@@ -8,7 +8,6 @@ a workload is imported to list its scenarios, except that package itself.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources import files
@@ -83,14 +82,19 @@ def plugin_of(document: Document, default: str) -> str:
 
 
 def shipped_scenarios() -> list[ShippedScenario]:
-    """Every scenario that comes with an installed workload, in order of their names."""
+    """Every scenario that comes with an installed workload, in order of their names.
+
+    Raises:
+        ConflictError: two packages ship different scenarios of one name.
+        ScenarioError: one of them is not YAML.
+    """
     shipped = []
-    for plugin, resource in _resources():
-        label, _ = resource.name.rsplit(".", 1)
-        document = parse(Source(resource.name, resource.read_text(encoding="utf-8")))
-        description = str(document.content.get("description", ""))
-        shipped.append(ShippedScenario(label, " ".join(description.split()), plugin, document))
-    return sorted(shipped, key=lambda scenario: scenario.name)
+    for name, (plugin, resource) in sorted(_resources().items()):
+        document = parse(_source(resource))
+        description = " ".join(str(document.content.get("description", "")).split())
+        plugin = plugin_of(document, default=plugin)
+        shipped.append(ShippedScenario(name, description, plugin, document))
+    return shipped
 
 
 def find_scenario(name_or_path: str) -> Source:
@@ -104,26 +108,39 @@ def find_scenario(name_or_path: str) -> Source:
     path = Path(name_or_path)
     if len(path.parts) > 1 or path.suffix in (".yaml", ".yml"):
         return read_source(path)
-    known = {resource.name.rsplit(".", 1)[0]: resource for _, resource in _resources()}
+    known = _resources()
     if name_or_path not in known:
         raise NotFoundError(
             f"there is no scenario {name_or_path!r}{_instead(name_or_path, list(known))}",
             hint="`testbed scenarios` lists them; your own file is given by its path, mine.yaml",
         )
-    resource = known[name_or_path]
-    return Source(resource.name, resource.read_text(encoding="utf-8"))
+    return _source(known[name_or_path][1])
 
 
-def _resources() -> Iterator[tuple[str, Traversable]]:
-    """The shipped scenario files, with the workload that each comes with."""
+def _resources() -> dict[str, tuple[str, Traversable]]:
+    """The shipped scenario files by name, each with the first workload of its package."""
+    by_package: dict[str, str] = {}
     for name, entry in plugins().items():
-        directory = files(entry.module.partition(".")[0]) / "scenarios"
-        if directory.is_dir():
-            yield from ((name, file) for file in directory.iterdir() if _is_yaml(file))
+        by_package.setdefault(entry.module.partition(".")[0], name)
+    found: dict[str, tuple[str, Traversable]] = {}
+    for package, plugin in by_package.items():
+        directory = files(package) / "scenarios"
+        for file in directory.iterdir() if directory.is_dir() else ():
+            name, _, ending = file.name.rpartition(".")
+            if ending != "yaml":
+                continue
+            if name in found:
+                both = f"{found[name][0]!r} and {plugin!r}"
+                raise ConflictError(
+                    f"the workloads {both} both ship a scenario {name!r}",
+                    hint="uninstall one of them, or give the file by its path",
+                )
+            found[name] = (plugin, file)
+    return found
 
 
-def _is_yaml(file: Traversable) -> bool:
-    return file.name.endswith(".yaml")
+def _source(resource: Traversable) -> Source:
+    return Source(resource.name, resource.read_text(encoding="utf-8"))
 
 
 def _instead(word: str, known: list[str]) -> str:

@@ -41,9 +41,9 @@ def counts(report: Path) -> Counter[str]:
 
 def summary(total: Counter[str], elapsed_s: float) -> str:
     """One line in the form of pytest's own, over all layers."""
-    words = [
-        f"{total[word]} {word}" for word in ("failed", "passed", "skipped", "errors") if total[word]
-    ]
+    words = [f"{total[word]} {word}" for word in ("failed", "passed", "skipped") if total[word]]
+    if errors := total["errors"]:
+        words.append(f"{errors} error{'s' if errors > 1 else ''}")
     clock = f" ({time.strftime('%-H:%M:%S', time.gmtime(elapsed_s))})" if elapsed_s >= 60 else ""
     return f" {', '.join(words) or 'no tests ran'} in {elapsed_s:.2f}s{clock} ".center(80, "=")
 

@@ -1,0 +1,225 @@
+"""The client's process: plays agents against the cluster, and times what it gets.
+
+It leads the run: it warms storage up, decides when the steady window opens and closes by one rule
+for all policies, and says when everything has drained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+import numpy as np
+
+from agents.client.replay import Submission, make_replay
+from agents.cluster import Cluster
+from agents.control import Done, LaidDown, LayDown, Message, Submit
+from agents.process import Process, main, say
+from agents.records import RequestRecord, SessionRecord
+from agents.traces.load import load_trace
+from testbed.errors import ProgramError
+from testbed.fidelity.window import opening_s
+
+SCHEDULER = "sched"
+_REPORT_PERIOD_S = 0.25
+_DRAIN_LIMIT_S = 60.0
+_LAY_DOWN_BLOCKS = 4096
+_MEAN_OF_TURNS = 256
+
+
+class Client(Process):
+    """One client for all agents."""
+
+    def __init__(self, name: str, cluster: Cluster) -> None:
+        super().__init__(name, cluster)
+        load = cluster.load
+        self._replay = make_replay(
+            load_trace(load.trace), agents=load.agents, seed=cluster.seed, start=load.start
+        )
+        self._prefixes = list(self._replay.prefixes())
+        self._submitted: dict[int, tuple[Submission, float]] = {}
+        self._turn_times_s: deque[float] = deque(maxlen=_MEAN_OF_TURNS)
+        self._woken = asyncio.Event()
+        self._phase = "lay-down"
+        self._done = 0
+        self._failed = 0
+        self._offering = True
+
+    async def connect(self) -> None:
+        """Lay the agents' prefixes down in storage, before anything is measured."""
+        self.spawn(self._lead())
+
+    def handle(self, sender: str, message: Message) -> None:
+        """A control message has arrived."""
+        match message:
+            case Done():
+                self._completed(message)
+            case LaidDown():
+                self.replies.resolve("laid-down", message.number, message)
+            case _:
+                raise TypeError(f"{self.name} cannot handle {message}")
+
+    # --- the run -------------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        await self.started.wait()
+        await self._lay_down()
+        load = self.cluster.load
+        loop = asyncio.get_running_loop()
+        began_s = time.monotonic()
+        self._phase = "warm-up"
+        self._replay.start(began_s)
+        offer = loop.create_task(self._offer())
+        open_s = None
+        while open_s is None or time.monotonic() < open_s + load.window_s:
+            await asyncio.sleep(_REPORT_PERIOD_S)
+            if offer.done():
+                break  # an open trace has come to its end, or something is wrong: see below
+            now_s = time.monotonic()
+            if open_s is None and len(self._turn_times_s) >= min(load.agents, _MEAN_OF_TURNS):
+                mean_s = float(np.mean(self._turn_times_s))
+                opens_s = opening_s(began_s, mean_s, load.least_warmup_s, load.warmup_turns)
+                if now_s >= opens_s:
+                    open_s = now_s
+                    self._phase = "measure"
+            self._report(None if open_s is None else open_s + load.window_s - now_s)
+        closed_s = time.monotonic()
+        self._offering = False
+        self._woken.set()
+        await offer
+        self._phase = "drain"
+        while self._replay.outstanding and time.monotonic() < closed_s + _DRAIN_LIMIT_S:
+            self._report(None)
+            await asyncio.sleep(_REPORT_PERIOD_S)
+        if self._replay.outstanding:
+            raise ProgramError(
+                f"{self._replay.outstanding} requests did not end in {_DRAIN_LIMIT_S:g}s: "
+                f"{sorted(self._submitted)[:8]}"
+            )
+        say(
+            event="finished",
+            began_s=began_s,
+            open_s=open_s,
+            close_s=closed_s,
+            done=self._done,
+            failed=self._failed,
+        )
+
+    def _report(self, left_s: float | None) -> None:
+        say(
+            event="progress",
+            phase=self._phase,
+            done=self._done,
+            failed=self._failed,
+            outstanding=self._replay.outstanding,
+            left_s=left_s,
+        )
+
+    async def _lay_down(self) -> None:
+        """Warm start: every agent's prefix becomes real, digested blocks; no link is crossed."""
+        number = 0
+        for prefix in self._prefixes:
+            if not len(prefix):
+                continue
+            storage = self.cluster.storage_of(int(prefix[0]))
+            for first in range(0, len(prefix), _LAY_DOWN_BLOCKS):
+                answer = self.replies.expect("laid-down", number)
+                part = prefix[first : first + _LAY_DOWN_BLOCKS].astype("<u8").tobytes()
+                self.mesh.send(storage, LayDown(number, part))
+                reply = await answer
+                assert isinstance(reply, LaidDown)
+                if reply.error:
+                    raise ProgramError(f"{storage} could not be warmed up: {reply.error}")
+                number += 1
+
+    async def _offer(self) -> None:
+        """Submit what is due, until the window has closed or the trace has ended."""
+        while self._offering:
+            for submission in self._replay.due(time.monotonic()):
+                self._submit(submission)
+            next_s = self._replay.next_due_s()
+            if next_s is None and not self._replay.outstanding:
+                return
+            wait_s = None if next_s is None else max(0.0, next_s - time.monotonic())
+            self._woken.clear()
+            try:
+                await asyncio.wait_for(self._woken.wait(), wait_s)
+            except TimeoutError:
+                continue
+
+    def _submit(self, submission: Submission) -> None:
+        turn = submission.turn
+        now_s = time.monotonic()
+        self._submitted[submission.request] = (submission, now_s)
+        self.mesh.send(
+            SCHEDULER,
+            Submit(
+                submission.request,
+                submission.agent,
+                submission.session,
+                submission.turn_index,
+                turn.prompt_tokens,
+                turn.generate_tokens,
+                turn.hashes.astype("<u8").tobytes(),
+                now_s,
+            ),
+        )
+
+    def _completed(self, done: Done) -> None:
+        now_s = time.monotonic()
+        submission, submitted_s = self._submitted.pop(done.request)
+        self._done += 1
+        self._failed += bool(done.error)
+        self._turn_times_s.append(now_s - submitted_s)
+        self.records.append(_record(submission, submitted_s, done))
+        ended = self._replay.completed(done.request, now_s)
+        if ended is not None:
+            self.records.append(
+                SessionRecord(
+                    ended.agent,
+                    ended.session,
+                    ended.start_s,
+                    ended.end_s,
+                    ended.turns,
+                    ended.from_first_turn,
+                )
+            )
+        self._woken.set()
+
+
+def _record(submission: Submission, submitted_s: float, done: Done) -> RequestRecord:
+    return RequestRecord(
+        request=done.request,
+        agent=submission.agent,
+        session=submission.session,
+        turn=submission.turn_index,
+        path=done.path,
+        prefill=done.prefill,
+        decode=done.decode,
+        prompt_tokens=submission.turn.prompt_tokens,
+        hit_tokens=done.hit_tokens,
+        generate_tokens=submission.turn.generate_tokens,
+        t_submit=submitted_s,
+        t_scheduled=done.t_scheduled,
+        t_allocated=done.t_allocated,
+        t_read_start=done.t_read_start,
+        t_read_end=done.t_read_end,
+        t_prefill_start=done.t_prefill_start,
+        t_first_token=done.t_first_token,
+        t_decode_start=done.t_decode_start,
+        t_second_token=done.t_second_token,
+        t_decode_end=done.t_decode_end,
+        t_done=done.t_done,
+        stall_s=sum(done.stalls_s),
+        stalls_s=done.stalls_s,
+        read_bytes=done.read_bytes,
+        written_bytes=done.written_bytes,
+        verified_bytes=done.verified_bytes,
+        gathered_bytes=done.gathered_bytes,
+        error=done.error,
+    )
+
+
+if __name__ == "__main__":
+    main(Client)

@@ -1,0 +1,257 @@
+"""What agents do next: pure logic, told the time, so that any clock can drive it.
+
+A driver asks `due(now_s)` for turns to submit, sleeps until `next_due_s()` or a completion, and
+reports each completion.  What an agent submits, and under which request numbers, depends on the
+seed and never on the order of completions: every policy is offered the same turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+import numpy as np
+
+from agents.blocks.hashing import Hashes
+from agents.traces.load import ClosedTrace, OpenTrace
+from agents.traces.session import Session, Turn, enter_at
+
+Start = Literal["warm", "cold"]
+
+
+class Submission(NamedTuple):
+    """A turn to submit now.
+
+    Args:
+        request: its number, unique in a run and the same under every policy.
+        agent, session, turn_index: whose turn it is.
+        due_s: when it should be submitted; it is late by what the driver's clock is past it.
+    """
+
+    request: int
+    agent: int
+    session: str
+    turn_index: int
+    turn: Turn
+    due_s: float
+
+
+class Trajectory(NamedTuple):
+    """A session that has been played to its end.
+
+    Args:
+        start_s: when its first played turn was due.
+        end_s: completion of its last turn.
+        turns: played.
+        from_first_turn: it was not entered midway: its job completion time is a whole one.
+    """
+
+    agent: int
+    session: str
+    start_s: float
+    end_s: float
+    turns: int
+    from_first_turn: bool
+
+
+class Replay(Protocol):
+    """Offers turns, and is told of their completion.  All times are of the driver's clock."""
+
+    def start(self, now_s: float) -> None:
+        """The run begins; first turns become due."""
+
+    def due(self, now_s: float) -> list[Submission]:
+        """Turns to submit now, each handed out once, in the order in which they became due."""
+
+    def next_due_s(self) -> float | None:
+        """When `due` will have something, if nothing completes before; None if it will not."""
+
+    def completed(self, request: int, now_s: float) -> Trajectory | None:
+        """A request has been answered in full; the session that this ends, if it does.
+
+        Raises:
+            KeyError: no such request is under way.
+        """
+
+    def prefixes(self) -> Iterator[Hashes]:
+        """Blocks that storage must hold before the run, for each agent of a warm start."""
+
+    @property
+    def outstanding(self) -> int:
+        """Requests submitted and not completed."""
+
+
+@dataclass(slots=True)
+class _Agent:
+    """Where an agent is."""
+
+    session: Session
+    entered: int
+    next_turn: int
+    start_s: float = 0.0
+    sessions_played: int = 0
+    requests: int = 0
+
+
+class ClosedLoop:
+    """A constant number of agents, each submitting its next turn when the one before is complete.
+
+    In a warm start each agent enters its first session at a uniformly drawn turn, whose prefix
+    is in storage already.  An agent that finishes is replaced by a new one, at the first turn of
+    a session that nobody has played: the population goes on as it is.  A cold start begins with
+    every session's first turn.
+
+    Args:
+        trace: where sessions come from.  Agent i of n plays sessions i, i + n, i + 2n, …
+        agents: how many.
+        seed: of the turns at which they enter.
+        start: "warm" or "cold".
+
+    Raises:
+        ValueError: there are no agents.
+    """
+
+    def __init__(self, trace: ClosedTrace, agents: int, seed: int, start: Start = "warm") -> None:
+        if agents < 1:
+            raise ValueError(f"a closed loop of {agents} agents")
+        self._source = trace.source
+        self._count = agents
+        self._agents: list[_Agent] = []
+        self._prefixes: list[Hashes] = []
+        self._ready: list[tuple[float, int]] = []  # (due, agent)
+        self._under_way: dict[int, int] = {}
+        for number in range(agents):
+            session = self._source.session(number)
+            entered = 0
+            if start == "warm":
+                # One generator per agent: its turn does not depend on how many others there are.
+                entry = enter_at(session, np.random.default_rng((seed, 2, number)))
+                entered = entry.turn
+                self._prefixes.append(entry.prefix)
+            self._agents.append(_Agent(session, entered, entered))
+
+    def start(self, now_s: float) -> None:
+        """All agents submit at once."""
+        for number, agent in enumerate(self._agents):
+            agent.start_s = now_s
+            heapq.heappush(self._ready, (now_s, number))
+
+    def due(self, now_s: float) -> list[Submission]:
+        """Turns whose agents have thought enough."""
+        submissions = []
+        while self._ready and self._ready[0][0] <= now_s:
+            due_s, number = heapq.heappop(self._ready)
+            agent = self._agents[number]
+            request = number + agent.requests * self._count
+            agent.requests += 1
+            self._under_way[request] = number
+            submissions.append(
+                Submission(
+                    request,
+                    number,
+                    agent.session.id,
+                    agent.next_turn,
+                    agent.session.turns[agent.next_turn],
+                    due_s,
+                )
+            )
+        return submissions
+
+    def next_due_s(self) -> float | None:
+        """When the first agent will have thought enough."""
+        return self._ready[0][0] if self._ready else None
+
+    def completed(self, request: int, now_s: float) -> Trajectory | None:
+        """The agent goes on to its next turn, or a new agent takes its place."""
+        number = self._under_way.pop(request)
+        agent = self._agents[number]
+        agent.next_turn += 1
+        ended = None
+        if agent.next_turn == len(agent.session.turns):
+            ended = Trajectory(
+                number,
+                agent.session.id,
+                agent.start_s,
+                now_s,
+                agent.next_turn - agent.entered,
+                agent.entered == 0,
+            )
+            agent.sessions_played += 1
+            agent.session = self._source.session(number + agent.sessions_played * self._count)
+            agent.entered = agent.next_turn = 0
+            agent.start_s = now_s
+        think_s = agent.session.turns[agent.next_turn].think_s
+        heapq.heappush(self._ready, (now_s + think_s, number))
+        return ended
+
+    def prefixes(self) -> Iterator[Hashes]:
+        """The prefix of each agent's first turn; nothing in a cold start."""
+        return iter(self._prefixes)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests submitted and not completed."""
+        return len(self._under_way)
+
+
+class ClockReleased:
+    """Requests that are submitted by the clock, however slow the answers are.
+
+    Args:
+        trace: the requests; each is an agent of its own.
+        start: "warm" if storage holds what requests before these have left.
+    """
+
+    def __init__(self, trace: OpenTrace, start: Start = "warm") -> None:
+        self._sessions = trace.sessions
+        self._prefixes = [trace.prefix] if start == "warm" else []
+        self._next = 0
+        self._start_s: float | None = None
+        self._under_way: dict[int, float] = {}
+
+    def start(self, now_s: float) -> None:
+        """The trace's time 0 is now."""
+        self._start_s = now_s
+
+    def due(self, now_s: float) -> list[Submission]:
+        """Requests whose time has come."""
+        submissions = []
+        while (due_s := self.next_due_s()) is not None and due_s <= now_s:
+            session = self._sessions[self._next]
+            self._under_way[self._next] = due_s
+            submissions.append(
+                Submission(self._next, self._next, session.id, 0, session.turns[0], due_s)
+            )
+            self._next += 1
+        return submissions
+
+    def next_due_s(self) -> float | None:
+        """When the next request is released; None after the last, or before `start`."""
+        if self._start_s is None or self._next == len(self._sessions):
+            return None
+        return self._start_s + (self._sessions[self._next].turns[0].release_s or 0.0)
+
+    def completed(self, request: int, now_s: float) -> Trajectory | None:
+        """A request is a whole session."""
+        start_s = self._under_way.pop(request)
+        return Trajectory(request, self._sessions[request].id, start_s, now_s, 1, True)
+
+    def prefixes(self) -> Iterator[Hashes]:
+        """What requests before these have left; nothing in a cold start."""
+        return iter(self._prefixes)
+
+    @property
+    def outstanding(self) -> int:
+        """Requests submitted and not completed."""
+        return len(self._under_way)
+
+
+def make_replay(
+    trace: ClosedTrace | OpenTrace, *, agents: int, seed: int, start: Start = "warm"
+) -> Replay:
+    """The replay of a trace; `agents` and `seed` matter to a closed one only."""
+    if isinstance(trace, OpenTrace):
+        return ClockReleased(trace, start)
+    return ClosedLoop(trace, agents, seed, start)

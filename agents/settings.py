@@ -1,0 +1,384 @@
+"""The sections that a DualPath scenario adds to every scenario's own.
+
+Rates, sizes and times are those of the real cluster; what is emulated follows from `scale`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from agents.blocks.layout import KVLayout, from_model
+from agents.models import PRESETS, Attention, Model
+from agents.scheduler.policies import POLICIES, load_policy
+from agents.traces.agentic import TRACES
+from agents.traces.load import TraceSpec
+from testbed.errors import TestbedError
+from testbed.experiment.scale import Scale
+from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section, SizeBytes
+
+_AUTO_TRANSFER_BYTES = 64 * 1024  # large enough for its cost in Python not to show
+_CNIC_PARAMETER = "cnic_mbit"
+
+
+class Cluster(Section):
+    """The real cluster."""
+
+    cnic: Annotated[RateBps, Field(gt=0)] = 400_000_000_000
+    """Rate B of a compute NIC; a storage NIC has s·B, and s is the topology's."""
+
+
+class AttentionSection(Section):
+    """One kind of attention of a model, all its layers together."""
+
+    flops_per_context_token: float = Field(gt=0)
+    """FLOPs of one appended token for each token that it attends to."""
+
+    window: int | None = Field(default=None, ge=1)
+    """Tokens that it attends to at most."""
+
+
+class ModelSection(Section):
+    """The model: a preset, any part of which can be replaced, or one's own."""
+
+    preset: str | None = "ds-660b"
+    """Name of a preset; null for a model that is described here in full."""
+
+    layers: int | None = Field(default=None, ge=1)
+    """Layers that have KV."""
+
+    kv_bytes_per_token: int | None = Field(default=None, ge=1)
+    """KV of a token, all layers."""
+
+    active_parameters: float | None = Field(default=None, gt=0)
+    """Parameters that take part in one token."""
+
+    attention: list[AttentionSection] | None = Field(default=None, min_length=1)
+    """The kinds of attention; their FLOPs add up."""
+
+    max_context: int | None = Field(default=None, ge=64)
+    """Longest context, in tokens."""
+
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, preset: str | None) -> str | None:
+        if preset is not None and preset not in PRESETS:
+            raise ValueError(f"there is no model {preset!r}; there are {', '.join(PRESETS)}")
+        return preset
+
+    @model_validator(mode="after")
+    def _complete(self) -> ModelSection:
+        if self.preset is None:
+            parts = self.model_dump(exclude={"preset"})
+            missing = [name for name, value in parts.items() if value is None]
+            if missing:
+                raise ValueError(f"a model without a preset needs {', '.join(missing)}")
+        return self
+
+
+class Compute(Section):
+    """How fast engines compute, in real time; what is left out the model's preset knows."""
+
+    prefill_tflops: float | None = Field(default=None, gt=0)
+    """Effective TFLOP/s of one prefill engine."""
+
+    tpot: Annotated[DurationS, Field(gt=0)] | None = None
+    """Time per output token."""
+
+
+class Prefill(Section):
+    """Layerwise prefill."""
+
+    layers_per_transfer: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Layers that travel together; auto makes a transfer of the mean prompt about 64 KiB."""
+
+    hbm_layers: int | None = Field(default=None, ge=1)
+    """Layers of one request in a prefill engine's HBM; default two transfers' worth."""
+
+    concurrent_requests: int = Field(default=4, ge=1)
+    """Requests that one engine works on at a time."""
+
+
+class Workload(Section):
+    """What the agents do."""
+
+    kind: Literal["agentic", "sessions", "mooncake"] = "agentic"
+    """Generated agents; recorded sessions in the compact form; requests in Mooncake's form."""
+
+    trace: str = "64k"
+    """Of generated agents: 32k, 48k or 64k."""
+
+    file: str | None = None
+    """The recorded trace, plain or gzip; `$TESTBED_TRACES` and other variables are expanded."""
+
+    agents: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
+    """Agents of a closed loop; auto is enough for every policy to have requests waiting."""
+
+    start: Literal["warm", "cold"] = "warm"
+    """Warm: agents enter midway, with their prefix in storage.  Cold: at their first turn."""
+
+    think: Literal["none", "trace"] = "none"
+    """Pauses between turns: none, or those of the trace."""
+
+    think_limit: DurationS | None = None
+    """Longest pause, in real time."""
+
+    time_compression: float = Field(default=1.0, gt=0)
+    """Mooncake: requests are released so many times faster than they were recorded."""
+
+    skip: DurationS = 0.0
+    """Mooncake: the first part of the trace that is not played, in its own time."""
+
+    max_context: Literal["model"] | Annotated[int, Field(ge=64)] = "model"
+    """Longest context in tokens; sessions end before it.  Default the model's."""
+
+    append_scale: float = Field(default=1.0, gt=0)
+    """Of generated agents: multiplies what each turn appends."""
+
+    generation_scale: float = Field(default=1.0, gt=0)
+    """Of generated agents: multiplies what each turn generates."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Workload:
+        if self.kind == "agentic":
+            if self.trace not in TRACES:
+                raise ValueError(
+                    f"there is no generated trace {self.trace!r}; there are {', '.join(TRACES)}"
+                )
+            recorded_only = {"file", "think", "think_limit"} & self.model_fields_set
+            if recorded_only:
+                raise ValueError(f"generated agents have no {', '.join(sorted(recorded_only))}")
+        elif self.file is None:
+            raise ValueError(f"kind {self.kind} needs the path of a trace: file")
+        clock = {"time_compression", "skip"} & self.model_fields_set
+        if clock and self.kind != "mooncake":
+            raise ValueError(f"{', '.join(sorted(clock))}: only mooncake releases by the clock")
+        return self
+
+
+class Buffers(Section):
+    """Capacities of memory, as in the real cluster; what is left out follows from the load."""
+
+    pe: SizeBytes | None = None
+    """DRAM of a prefill node for KV that it reads."""
+
+    de: SizeBytes | None = None
+    """DRAM of a decode node for whole prompts."""
+
+    staging: SizeBytes | None = None
+    """DRAM of each node for what is on its way to HBM or to storage."""
+
+    hbm: SizeBytes = 40 * 2**30
+    """HBM of one engine for KV; not a limit when engines are network-only."""
+
+
+class Storage(Section):
+    """Where the emulated storage keeps its blocks."""
+
+    directory: str | None = None
+    """A directory of this machine; default a tmpfs."""
+
+    capacity: SizeBytes | None = None
+    """Of each storage node, in emulated bytes; default what the run can write."""
+
+
+class Window(Section):
+    """The steady window: one rule for all policies."""
+
+    warm_up: DurationS = 5.0
+    """It opens no sooner than this, in emulated time."""
+
+    warm_up_turns: float = Field(default=3.0, ge=0)
+    """And no sooner than so many mean turn times."""
+
+    tolerance: float = Field(default=0.05, gt=0, lt=1)
+    """First and last third may differ by this share."""
+
+
+class DualPathScenario(Scenario):
+    """A run of agents on an emulated DualPath cluster, once for each read-path policy."""
+
+    cluster: Cluster = Cluster()
+    """The real cluster."""
+
+    model: ModelSection = ModelSection()
+    """The model that is served."""
+
+    engines: Literal["modelled", "network-only"] = "modelled"
+    """network-only: no compute or decode time, and HBM is not a limit."""
+
+    compute: Compute = Compute()
+    """How fast engines compute, when they are modelled."""
+
+    prefill: Prefill = Prefill()
+    """Layerwise prefill."""
+
+    read_window: int = Field(default=4, ge=1)
+    """Storage reads under way at a time for one node."""
+
+    workload: Workload = Workload()
+    """What the agents do."""
+
+    policies: list[str] = Field(default=["pe-only", "shorter-queue"], min_length=1)
+    """Read-path policies to compare, the first is the baseline; your own: mine.py:Policy."""
+
+    buffers: Buffers = Buffers()
+    """Capacities of memory."""
+
+    storage: Storage = Storage()
+    """The emulated storage."""
+
+    window: Window = Window()
+    """The steady window."""
+
+    cpu_share: float = Field(default=0.85, gt=0, le=1)
+    """Share of this machine's CPU that a run may be predicted to take."""
+
+    @field_validator("policies")
+    @classmethod
+    def _usable(cls, policies: list[str]) -> list[str]:
+        for name in policies:
+            try:
+                load_policy(name, seed=0)
+            except TestbedError as error:
+                raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from None
+        labels = [_label(name) for name in policies]
+        twice = sorted({label for label in labels if labels.count(label) > 1})
+        if twice:
+            raise ValueError(f"named twice: {', '.join(twice)}")
+        return policies
+
+    @model_validator(mode="after")
+    def _rate_is_ours(self) -> DualPathScenario:
+        if _CNIC_PARAMETER in self.topology.set:
+            raise ValueError(
+                f"topology.set.{_CNIC_PARAMETER} follows from cluster.cnic and scale.rate; "
+                "set these"
+            )
+        return self
+
+    # --- what follows from the sections ---------------------------------------------------
+
+    @property
+    def variants(self) -> Mapping[str, str]:
+        """Label of each policy -> what `load_policy` takes, from any working directory."""
+        return {_label(name): _anywhere(name) for name in self.policies}
+
+    @property
+    def topology_settings(self) -> dict[str, str]:
+        """The topology's parameters, with the emulated rate of a CNIC in Mbit."""
+        mbit = self.scale.emulated_rate_bps(self.cluster.cnic) / 1e6
+        return {**self.topology.settings, _CNIC_PARAMETER: f"{mbit:g}"}
+
+    @property
+    def resolved_model(self) -> Model:
+        """The preset with its replacements."""
+        section = self.model
+        preset = PRESETS[section.preset] if section.preset is not None else None
+        attention = None
+        if section.attention is not None:
+            attention = tuple(
+                Attention(kind.flops_per_context_token, kind.window) for kind in section.attention
+            )
+        if preset is None:
+            assert section.layers and section.kv_bytes_per_token and section.active_parameters
+            assert attention and section.max_context  # the section's validator saw to it
+            return Model(
+                self.name,
+                section.layers,
+                section.kv_bytes_per_token,
+                section.active_parameters,
+                attention,
+                section.max_context,
+            )
+        return Model(
+            preset.name,
+            section.layers or preset.layers,
+            section.kv_bytes_per_token or preset.kv_bytes_per_token,
+            section.active_parameters or preset.active_parameters,
+            attention or preset.attention,
+            section.max_context or preset.max_context_tokens,
+            preset.prefill_flops_per_s,
+            preset.tpot_s,
+        )
+
+    @property
+    def layout(self) -> KVLayout:
+        """Sizes of emulated KV blocks, in whole bytes."""
+        model = self.resolved_model
+        return from_model(model.kv_bytes_per_token, model.layers, self.scale.bytes).layout
+
+    @property
+    def realised_scale(self) -> Scale:
+        """The scale that the rounding of Layer Blocks gives: what figures are converted by."""
+        model = self.resolved_model
+        scaled = from_model(model.kv_bytes_per_token, model.layers, self.scale.bytes)
+        return Scale(rate=self.scale.rate, bytes=scaled.realised_scale)
+
+    @property
+    def max_context_tokens(self) -> int:
+        """Longest context of the run: the workload's limit, within the model's."""
+        limit = self.resolved_model.max_context_tokens
+        wanted = self.workload.max_context
+        return limit if wanted == "model" else min(limit, wanted)
+
+    @property
+    def trace_spec(self) -> TraceSpec:
+        """The trace, in emulated time."""
+        load, stretch = self.workload, self.realised_scale.stretch
+        file = "" if load.file is None else str(_expanded(load.file))
+        limit_s = None if load.think_limit is None else load.think_limit * stretch
+        return TraceSpec(
+            kind=load.kind,
+            seed=self.seed,
+            trace=load.trace,
+            file=file,
+            max_context_tokens=self.max_context_tokens,
+            append_scale=load.append_scale,
+            generation_scale=load.generation_scale,
+            time_factor=stretch / load.time_compression,
+            skip_s=load.skip,
+            length_s=self.duration if load.kind == "mooncake" else None,
+            think_factor=stretch if load.think == "trace" else 0.0,
+            think_limit_s=limit_s,
+        )
+
+    def layers_per_transfer(self, prompt_tokens: float) -> int:
+        """Layers that travel together.
+
+        Args:
+            prompt_tokens: of the mean prompt.
+        """
+        layout = self.layout
+        wanted = self.prefill.layers_per_transfer
+        if wanted == "auto":
+            layer_bytes = prompt_tokens * layout.layer_block_bytes / layout.block_tokens
+            wanted = max(1, round(_AUTO_TRANSFER_BYTES / layer_bytes))
+        return min(wanted, layout.layers)
+
+    def hbm_layers(self, layers_per_transfer: int) -> int:
+        """Layers of one request in a prefill engine's HBM."""
+        return self.prefill.hbm_layers or 2 * layers_per_transfer
+
+
+def _label(policy: str) -> str:
+    """A policy's name in results: a user's is FILE.CLASS, without directories."""
+    if policy in POLICIES:
+        return policy
+    path, _, class_name = policy.rpartition(":")
+    return f"{Path(path).stem}.{class_name}"
+
+
+def _anywhere(policy: str) -> str:
+    if policy in POLICIES:
+        return policy
+    path, _, class_name = policy.rpartition(":")
+    return f"{Path(path).resolve()}:{class_name}"
+
+
+def _expanded(file: str) -> Path:
+    return Path(os.path.expandvars(file)).expanduser().resolve()

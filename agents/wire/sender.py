@@ -1,0 +1,175 @@
+"""The sending half of a queue pair: from posted writes to a non-blocking TCP socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple, TypeAlias
+
+from agents.wire.transport import Completion, FileRange, Sent, WriteRequest
+
+Piece: TypeAlias = memoryview | FileRange
+
+# More than a socket takes at once is pinned and then not sent; IOV_MAX is 1024 (see sendmsg(2)).
+_BATCH_BYTES = 512 * 1024
+_BATCH_PIECES = 256
+_CALLS_PER_TURN = 16  # then the other queue pairs have their turn
+
+
+class BrokenPair(Exception):
+    """A queue pair can carry nothing more; the message says why."""
+
+
+class Message(NamedTuple):
+    """A header and its payload, ready to be sent.
+
+    Args:
+        header: encoded.
+        sources: the payload; memory is C-contiguous bytes.
+        write: completes as `Sent`; None for a message that completes as nothing.
+        posted_s: when it was posted.
+    """
+
+    header: bytes
+    sources: Sequence[Piece]
+    write: WriteRequest | None
+    posted_s: float
+
+
+class _Pending:
+    """A message whose bytes have not all left; positions are in the stream."""
+
+    __slots__ = ("end", "message", "start", "started_s")
+
+    def __init__(self, message: Message, start: int, end: int) -> None:
+        self.message = message
+        self.start = start
+        self.end = end
+        self.started_s = 0.0
+
+
+class Sender:
+    """Sends messages in order; belongs to the progress thread.
+
+    Args:
+        sock: connected and non-blocking.
+        peer: for completions; may be set later, before anything is posted.
+    """
+
+    def __init__(self, sock: socket.socket, peer: str) -> None:
+        self._socket = sock
+        self.peer = peer
+        self._pieces: deque[Piece] = deque()
+        self._pending: deque[_Pending] = deque()
+        self._queued_bytes = 0  # position in the stream of the end of what is queued
+        self.sent_bytes = 0
+
+    @property
+    def unsent(self) -> int:
+        """Messages that have not left entirely."""
+        return len(self._pending)
+
+    def queue(self, message: Message) -> None:
+        """Put a message behind the others."""
+        self._pieces.append(memoryview(message.header))
+        size = len(message.header)
+        for source in message.sources:
+            length = source.length if isinstance(source, FileRange) else len(source)
+            if length:
+                self._pieces.append(source)
+                size += length
+        start = self._queued_bytes
+        self._queued_bytes += size
+        self._pending.append(_Pending(message, start, self._queued_bytes))
+
+    def push(self, completions: list[Completion]) -> bool:
+        """Send as much as the socket takes.
+
+        Returns:
+            Whether everything has left; if not, there is more to do when the socket is writable.
+
+        Raises:
+            BrokenPair: a file is shorter than the range to be sent.
+            OSError: of the socket.
+        """
+        for _ in range(_CALLS_PER_TURN):
+            if not self._pieces:
+                return True
+            called_s = time.monotonic()
+            try:
+                full = self._send_file() if self._next_is_file() else self._send_memory()
+            except BlockingIOError:
+                return False
+            self._complete(called_s, completions)
+            if full:
+                break
+        return not self._pieces
+
+    def _next_is_file(self) -> bool:
+        return isinstance(self._pieces[0], FileRange)
+
+    def _send_memory(self) -> bool:
+        """One sendmsg(2) of the pieces up to the next file; whether the socket is full now."""
+        batch: list[memoryview] = []
+        size = 0
+        for piece in self._pieces:
+            if isinstance(piece, FileRange):
+                break
+            batch.append(piece)
+            size += len(piece)
+            if size >= _BATCH_BYTES or len(batch) == _BATCH_PIECES:
+                break
+        # What follows at once shall share the last segment.
+        flags = socket.MSG_MORE if len(batch) < len(self._pieces) else 0
+        sent = self._socket.sendmsg(batch, (), flags)
+        self.sent_bytes += sent
+        full = sent < size
+        while sent:
+            piece = batch[0]
+            if sent < len(piece):
+                self._pieces[0] = piece[sent:]
+                break
+            sent -= len(piece)
+            del batch[0]
+            self._pieces.popleft()
+        return full
+
+    def _send_file(self) -> bool:
+        """One sendfile(2); whether the socket is full now."""
+        piece = self._pieces[0]
+        assert isinstance(piece, FileRange)
+        sent = os.sendfile(self._socket.fileno(), piece.fd, piece.offset, piece.length)
+        if sent == 0:
+            raise BrokenPair(f"a file ends {piece.length} bytes before a range that was posted")
+        self.sent_bytes += sent
+        if sent == piece.length:
+            self._pieces.popleft()
+            return False
+        self._pieces[0] = FileRange(piece.fd, piece.offset + sent, piece.length - sent)
+        return False  # a short sendfile may also be the end of the file: ask again
+
+    def _complete(self, called_s: float, completions: list[Completion]) -> None:
+        now_s = time.monotonic()
+        while self._pending:
+            first = self._pending[0]
+            if first.end > self.sent_bytes:
+                if first.start < self.sent_bytes and not first.started_s:
+                    first.started_s = called_s
+                return
+            self._pending.popleft()
+            write = first.message.write
+            if write is not None:
+                completions.append(
+                    Sent(
+                        write.immediate,
+                        write.request,
+                        write.length,
+                        self.peer,
+                        first.message.posted_s,
+                        first.started_s or called_s,
+                        now_s,
+                    )
+                )

@@ -1,0 +1,345 @@
+"""The transport over TCP: one progress thread per process, for all its queue pairs.
+
+Sockets come from outside, connected or listening, made in the memory domain they belong to.  The
+side that connected introduces itself (HELLO); from then on both ends may write.  The thread
+sleeps in epoll_wait(2); an eventfd wakes it when something is posted.
+
+What goes wrong with one connection breaks that queue pair and is delivered as `Failed`; what
+goes wrong in the thread itself breaks all of them, and is raised again by `close`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import select
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+from agents.wire.header import HeaderError
+from agents.wire.pair import StreamPair, set_lane
+from agents.wire.sender import BrokenPair
+from agents.wire.transport import Completion, Failed
+from testbed.errors import ProgramError, UnsupportedError, UsageError
+
+_JOIN_TIMEOUT_S = 10.0
+_READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
+
+
+class _Listener(NamedTuple):
+    """A listening socket, and whom to tell about each peer that introduces itself."""
+
+    socket: socket.socket
+    on_peer: Callable[[str, StreamPair], None]
+
+
+class _Stranger(NamedTuple):
+    """An accepted connection that has not introduced itself yet."""
+
+    pair: StreamPair
+    on_peer: Callable[[str, StreamPair], None]
+
+
+class StreamTransport:
+    """The queue pairs and the registered memory of one process.
+
+    Args:
+        send_buffer_bytes, receive_buffer_bytes: SO_SNDBUF and SO_RCVBUF of every socket; None
+            leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
+    """
+
+    def __init__(
+        self, *, send_buffer_bytes: int | None = None, receive_buffer_bytes: int | None = None
+    ) -> None:
+        self._buffers = (
+            (socket.SO_SNDBUF, "SO_SNDBUF", send_buffer_bytes),
+            (socket.SO_RCVBUF, "SO_RCVBUF", receive_buffer_bytes),
+        )
+        self._regions: dict[int, memoryview] = {}
+        # A key of another process, or of an earlier run, should not be one of ours by chance.
+        self._keys = itertools.count(int.from_bytes(os.urandom(4), "big") << 24 | 1)
+        self._deliver: Callable[[list[Completion]], None] | None = None
+        self._completions: list[Completion] = []
+        self._pairs: dict[int, StreamPair] = {}
+        self._strangers: dict[int, _Stranger] = {}
+        self._listeners: dict[int, _Listener] = {}
+        self._accounts: dict[str, tuple[int, int]] = {}  # of pairs that are gone
+        self._arrivals: deque[StreamPair | _Listener] = deque()
+        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._woken = False
+        self._wake_lock = threading.Lock()
+        self._epoll = select.epoll()
+        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        self._thread: threading.Thread | None = None
+        self._start_lock = threading.Lock()
+        self._closing = False
+        self._closed = False
+        self._failure: BaseException | None = None
+
+    # --- any thread ----------------------------------------------------------------------
+
+    def register(self, memory: memoryview) -> int:
+        """Make writable memory a target of remote writes; returns its key.
+
+        Raises:
+            UsageError: it is read-only, or not contiguous.
+        """
+        if memory.readonly or not memory.c_contiguous:
+            raise UsageError("only writable, contiguous memory can be a region")
+        key = next(self._keys)
+        self._regions[key] = memory.cast("B")
+        return key
+
+    def deregister(self, key: int) -> None:
+        """Withdraw a region.  A write to it that begins later breaks its queue pair."""
+        if self._regions.pop(key, None) is None:
+            raise UsageError(f"region {key:#x} is not registered")
+
+    def on_completions(self, deliver: Callable[[list[Completion]], None]) -> None:
+        """`deliver` is called, by the progress thread, with completions in batches."""
+        self._deliver = deliver
+
+    def adopt(
+        self, sock: socket.socket, peer: str, *, lane: str = "kv", hello: str | None = None
+    ) -> StreamPair:
+        """Make a queue pair of a socket that has connected to a listening transport; takes it over.
+
+        Args:
+            sock: a connected IPv4 TCP socket.
+            peer: what completions of this end call it.
+            lane: "model" or "kv"; both ends send in it.
+            hello: what completions of the other end call it; `peer` if not given.
+        """
+        self._start()
+        self._prepare(sock)
+        set_lane(sock, lane)
+        pair = StreamPair(sock, peer, lane, self._regions, self._wake)
+        pair.introduce(hello if hello is not None else peer)
+        return pair
+
+    def listen(self, sock: socket.socket, on_peer: Callable[[str, StreamPair], None]) -> None:
+        """Accept queue pairs; takes the socket over.
+
+        Args:
+            sock: a listening IPv4 TCP socket.
+            on_peer: called by the progress thread for each peer with the name that it introduced
+                itself by, before anything that it writes completes.
+        """
+        self._start()
+        self._set_buffers(sock)
+        sock.setblocking(False)
+        self._wake(_Listener(sock, on_peer))
+
+    def accounts(self) -> dict[str, tuple[int, int]]:
+        """Bytes sent and received per peer, headers included; also of queue pairs that are gone."""
+        totals = dict(self._accounts)
+        for pair in list(self._pairs.values()):
+            _add_account(totals, pair)
+        return totals
+
+    def close(self) -> None:
+        """End the thread and close every socket; what is posted and unsent is given up.
+
+        Raises:
+            ProgramError: the thread had died of an exception (its cause), or does not end.
+        """
+        self._closing = True
+        if self._thread is not None:
+            self._notify()
+            self._thread.join(_JOIN_TIMEOUT_S)
+            if self._thread.is_alive():
+                raise ProgramError(
+                    "the transport's progress thread does not end",
+                    hint="the function given to on_completions or listen may be blocked",
+                )
+        with self._wake_lock:
+            first, self._closed = not self._closed, True
+        if first:
+            self._drop_all()
+            self._epoll.close()
+            os.close(self._wake_fd)
+            self._regions.clear()
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise ProgramError(
+                f"the transport's progress thread had died: {failure!r}"
+            ) from failure
+
+    def _start(self) -> None:
+        if self._deliver is None:
+            raise UsageError(
+                "nobody receives this transport's completions", hint="call on_completions first"
+            )
+        with self._start_lock:
+            if self._closing or self._failure is not None:
+                raise ProgramError("the transport is closed") from self._failure
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+                self._thread.start()
+
+    def _prepare(self, sock: socket.socket) -> None:
+        self._set_buffers(sock)
+        sock.setblocking(False)
+        # A message that ends in a short segment would wait for an ACK of those before it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def _set_buffers(self, sock: socket.socket) -> None:
+        for option, name, size_bytes in self._buffers:
+            if size_bytes is None:
+                continue
+            sock.setsockopt(socket.SOL_SOCKET, option, size_bytes)
+            found_bytes = sock.getsockopt(socket.SOL_SOCKET, option)
+            if found_bytes < size_bytes:  # the kernel doubles what it takes, see socket(7)
+                raise UnsupportedError(
+                    f"{name} of {size_bytes} bytes was asked for, the socket has {found_bytes}",
+                    hint="raise net.core.rmem_max and net.core.wmem_max, or ask for less",
+                )
+
+    def _wake(self, what: StreamPair | _Listener) -> None:
+        self._arrivals.append(what)
+        self._notify()
+
+    def _notify(self) -> None:
+        with self._wake_lock:  # close() closes the descriptor
+            if not self._woken and not self._closed:
+                self._woken = True
+                os.eventfd_write(self._wake_fd, 1)
+
+    # --- the progress thread -------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                for fd, events in self._epoll.poll():
+                    self._serve(fd, events)
+                self._hand_over()
+        except BaseException as error:
+            self._failure = error
+            self._completions += [
+                Failed(pair.peer, f"the progress thread died: {error!r}")
+                for pair in self._pairs.values()
+            ]
+            self._drop_all()
+            # If it was `deliver` that failed, it may again; close() raises what it failed of.
+            with contextlib.suppress(Exception):
+                self._hand_over()
+
+    def _hand_over(self) -> None:
+        if self._completions:
+            batch, self._completions = self._completions, []
+            assert self._deliver is not None
+            self._deliver(batch)
+
+    def _serve(self, fd: int, events: int) -> None:
+        pair = self._pairs.get(fd)
+        if pair is not None:
+            self._progress(pair, events)
+        elif fd == self._wake_fd:
+            self._take_arrivals()
+        elif fd in self._listeners:
+            self._accept(self._listeners[fd])
+        elif fd in self._strangers:
+            self._meet(self._strangers[fd])
+
+    def _take_arrivals(self) -> None:
+        os.eventfd_read(self._wake_fd)
+        self._woken = False  # before looking: what comes later wakes again
+        while self._arrivals:
+            what = self._arrivals.popleft()
+            if isinstance(what, _Listener):
+                self._listeners[what.socket.fileno()] = what
+                self._epoll.register(what.socket, select.EPOLLIN)
+            elif not what.broken:
+                if what.socket.fileno() not in self._pairs:
+                    self._pairs[what.socket.fileno()] = what
+                    self._epoll.register(what.socket, select.EPOLLIN)
+                if not what.waits_to_write:
+                    self._progress(what, select.EPOLLOUT)
+
+    def _progress(self, pair: StreamPair, events: int) -> None:
+        try:
+            if events & _READ:
+                pair.receiver.pull(self._completions)
+            if events & select.EPOLLOUT:
+                waits = not pair.push(self._completions)
+                if waits != pair.waits_to_write:
+                    pair.waits_to_write = waits
+                    mask = select.EPOLLIN | (select.EPOLLOUT if waits else 0)
+                    self._epoll.modify(pair.socket, mask)
+        except (BrokenPair, HeaderError, OSError) as error:
+            self._break(pair, str(error))
+
+    def _break(self, pair: StreamPair, reason: str) -> None:
+        unsent = pair.sender.unsent
+        if unsent:
+            reason += f"; {unsent} messages were not sent"
+        self._completions.append(Failed(pair.peer, reason))
+        del self._pairs[pair.socket.fileno()]
+        self._drop(pair, reason)
+
+    def _drop(self, pair: StreamPair, reason: str) -> None:
+        pair.broken = reason
+        _add_account(self._accounts, pair)
+        pair.socket.close()  # epoll forgets it by itself
+
+    def _drop_all(self) -> None:
+        while self._pairs:
+            self._drop(self._pairs.popitem()[1], "the transport is closed")
+        while self._strangers:
+            self._strangers.popitem()[1].pair.socket.close()
+        while self._listeners:
+            self._listeners.popitem()[1].socket.close()
+        while self._arrivals:
+            self._arrivals.popleft().socket.close()
+
+    def _accept(self, listener: _Listener) -> None:
+        while True:
+            try:
+                sock, _ = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except ConnectionAbortedError:
+                continue  # it has gone while it was in the queue
+            self._prepare(sock)
+            pair = StreamPair(sock, "", "", self._regions, self._wake)
+            self._strangers[sock.fileno()] = _Stranger(pair, listener.on_peer)
+            self._epoll.register(sock, select.EPOLLIN)
+
+    def _meet(self, stranger: _Stranger) -> None:
+        pair, fd = stranger.pair, stranger.pair.socket.fileno()
+        early: list[Completion] = []  # writes may follow the HELLO at once
+        try:
+            pair.receiver.pull(early)
+            if not pair.receiver.peer:
+                return
+            pair.introduced()
+        except (BrokenPair, HeaderError, OSError) as error:
+            del self._strangers[fd]
+            who = _address(pair.socket)
+            pair.socket.close()
+            self._completions.append(Failed(who, f"before it introduced itself: {error}"))
+            return
+        del self._strangers[fd]
+        self._pairs[fd] = pair
+        stranger.on_peer(pair.peer, pair)
+        self._completions += early
+
+
+def _address(sock: socket.socket) -> str:
+    try:
+        host, port = sock.getpeername()
+    except OSError:
+        return "a connection that is gone"
+    return f"{host}:{port}"
+
+
+def _add_account(totals: dict[str, tuple[int, int]], pair: StreamPair) -> None:
+    sent, received = totals.get(pair.peer, (0, 0))
+    totals[pair.peer] = (
+        sent + pair.sender.sent_bytes,
+        received + pair.receiver.received_bytes,
+    )

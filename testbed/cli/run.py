@@ -1,0 +1,115 @@
+"""`testbed run`: run a scenario, judge it, write the run directory, print what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from testbed.cli import output
+from testbed.errors import UsageError
+
+if TYPE_CHECKING:
+    from testbed.experiment.runner import Progress
+
+_EPILOG = """\b
+Examples:
+  testbed run demo
+  testbed run 2p4d --set duration=30s --json
+  testbed run mine.yaml --set 'policies=[pe-only, mine.py:Policy]'
+"""
+
+
+@click.command("run", epilog=_EPILOG)
+@click.argument("scenario")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that the run directory is made in.",
+)
+@click.option("--predict", is_flag=True, help="Only predict: caps, and what the machine needs.")
+@click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if the verdict is FAIL.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    scenario: str,
+    overrides: tuple[str, ...],
+    out: Path,
+    predict: bool,
+    accept_unfaithful: bool,
+    as_json: bool,
+) -> None:
+    """Run SCENARIO (a shipped one by name, or a YAML file) and compare its policies."""
+    with output.failures(as_json):
+        from testbed.experiment import record
+
+        asked = record.load(scenario, _pairs(overrides))
+        if predict:
+            found = record.predict(asked)
+            output.result(found.as_json(), found.lines(), as_json=as_json)
+            return
+        with _progress() as report:
+            finished = record.execute(asked, out, sys.argv, report)
+        output.result(finished.as_json(), finished.lines(), as_json=as_json)
+        finished.judge(accept_unfaithful=accept_unfaithful)
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key):
+            raise UsageError(f"{text!r} is not KEY=VALUE", hint="e.g. --set duration=30s")
+        pairs[key] = value
+    return pairs
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Callable[[Progress], None]]:
+    """A line that is rewritten on a terminal; elsewhere a line for each phase."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+
+        console = Console(stderr=True)
+        with console.status("") as status:
+            yield lambda now: status.update(_describe(now))
+        return
+    last = ("", "")
+
+    def plain(now: Progress) -> None:
+        nonlocal last
+        if (now.variant, now.phase) != last:
+            last = (now.variant, now.phase)
+            stamp = time.strftime("%H:%M:%S")
+            click.echo(f"{stamp} {now.variant}: {now.phase}", err=True)
+
+    yield plain
+
+
+def _describe(now: Progress) -> str:
+    from testbed.units import show_rate
+
+    parts = [f"[bold]{now.variant}[/bold]", now.phase]
+    done = now.fields.get("done")
+    if done is not None:
+        parts.append(f"{done} requests")
+    left_s = now.fields.get("left_s")
+    if left_s is not None:
+        parts.append(f"{left_s:.0f}s left")
+    parts.extend(
+        f"{name} {show_rate(rate)}" for name, rate in now.rates_bps.items() if rate >= 1e5
+    )
+    return "  ".join(parts)

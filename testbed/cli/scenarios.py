@@ -1,0 +1,47 @@
+"""`testbed scenarios`: the scenarios that come along, and the schema for one's own."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from testbed.cli import output
+
+_EPILOG = """\b
+Examples:
+  testbed scenarios
+  testbed scenarios --schema > scenario.schema.json
+"""
+
+
+@click.command("scenarios", epilog=_EPILOG)
+@click.option("--schema", is_flag=True, help="Print the JSON schema of a scenario file.")
+@click.option("--workload", default=None, help="With --schema: of this workload's scenarios.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(schema: bool, workload: str | None, as_json: bool) -> None:
+    """List the scenarios that `testbed run` knows by name."""
+    with output.failures(as_json):
+        if schema:
+            from testbed.experiment.scenario import Scenario, json_schema
+            from testbed.experiment.workload import find_workload
+
+            name = workload or Scenario.model_fields["plugin"].default
+            # JSON Schema is JSON either way.
+            click.echo(json.dumps(json_schema(find_workload(name).scenario_type), indent=2))
+            return
+        from testbed.experiment.plugins import shipped_scenarios
+
+        shipped = shipped_scenarios()
+        width = max((len(scenario.name) for scenario in shipped), default=0)
+        output.result(
+            {
+                "scenarios": [
+                    {"name": one.name, "workload": one.plugin, "description": one.description}
+                    for one in shipped
+                ]
+            },
+            [f"{one.name:{width}}  {one.description}" for one in shipped]
+            or ["no scenarios: no workload is installed"],
+            as_json=as_json,
+        )
