@@ -36,7 +36,7 @@ class PolicyPrediction:
 
     Args:
         kv_load_bps: KV read from storage.
-        bound_by: a NIC class, "prefill-compute" or "decode-hbm".
+        bound_by: a NIC class, "prefill-compute", "decode-hbm" or "arrivals".
         share: of reads on the prefill side.
         speedup: of `kv_load_bps` over the first policy's; None where that reads nothing.
     """
@@ -73,8 +73,9 @@ def predict(
     policies: Sequence[str],
     *,
     hbm_bytes: float | None = None,
+    arrivals_per_s: float | None = None,
 ) -> Prediction:
-    """Predict a closed-loop run.
+    """Predict a run.
 
     Args:
         shape: of the cluster.
@@ -82,6 +83,7 @@ def predict(
         times: compute and think time of the mean turn.
         policies: read-path policies; the first is the baseline.
         hbm_bytes: for KV on each decode engine; None for unlimited.
+        arrivals_per_s: turns that the clock releases; None for a closed loop.
 
     Raises:
         ValueError: there is no policy.
@@ -103,6 +105,7 @@ def predict(
             network.bound_by: network.turns_per_s,
             "prefill-compute": caps["prefill-compute"],
             "decode-hbm": caps["decode-hbm"],
+            "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
         }
         bound_by = min(limits, key=limits.__getitem__)
         turns_per_s = limits[bound_by]

@@ -23,6 +23,9 @@ from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section, S
 
 _AUTO_TRANSFER_BYTES = 64 * 1024  # large enough for its cost in Python not to show
 _CNIC_PARAMETER = "cnic_mbit"
+_OPEN_LENGTH = (
+    3  # a trace released by the clock must not end before the window that follows warm-up
+)
 
 
 class Cluster(Section):
@@ -102,6 +105,13 @@ class Prefill(Section):
     concurrent_requests: int = Field(default=4, ge=1)
     """Requests that one engine works on at a time."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Prefill:
+        wanted, limit = self.layers_per_transfer, self.hbm_layers
+        if wanted != "auto" and limit is not None and wanted > limit:
+            raise ValueError(f"a transfer of {wanted} layers does not fit hbm_layers: {limit}")
+        return self
+
 
 class Workload(Section):
     """What the agents do."""
@@ -154,6 +164,8 @@ class Workload(Section):
                 raise ValueError(f"generated agents have no {', '.join(sorted(recorded_only))}")
         elif self.file is None:
             raise ValueError(f"kind {self.kind} needs the path of a trace: file")
+        if self.file is not None and "$" in (expanded := os.path.expandvars(self.file)):
+            raise ValueError(f"{expanded}: an environment variable in it is not set")
         clock = {"time_compression", "skip"} & self.model_fields_set
         if clock and self.kind != "mooncake":
             raise ValueError(f"{', '.join(sorted(clock))}: only mooncake releases by the clock")
@@ -342,7 +354,7 @@ class DualPathScenario(Scenario):
             generation_scale=load.generation_scale,
             time_factor=stretch / load.time_compression,
             skip_s=load.skip,
-            length_s=self.duration if load.kind == "mooncake" else None,
+            length_s=_OPEN_LENGTH * self.duration if load.kind == "mooncake" else None,
             think_factor=stretch if load.think == "trace" else 0.0,
             think_limit_s=limit_s,
         )
@@ -355,10 +367,12 @@ class DualPathScenario(Scenario):
         """
         layout = self.layout
         wanted = self.prefill.layers_per_transfer
-        if wanted == "auto":
-            layer_bytes = prompt_tokens * layout.layer_block_bytes / layout.block_tokens
-            wanted = max(1, round(_AUTO_TRANSFER_BYTES / layer_bytes))
-        return min(wanted, layout.layers)
+        if wanted != "auto":
+            return min(wanted, layout.layers)
+        # Two transfers fit HBM where it has room for two layers: one loads, one is computed.
+        limit = layout.layers if self.prefill.hbm_layers is None else self.prefill.hbm_layers // 2
+        layer_bytes = prompt_tokens * layout.layer_block_bytes / layout.block_tokens
+        return max(1, min(round(_AUTO_TRANSFER_BYTES / layer_bytes), layout.layers, limit))
 
     def hbm_layers(self, layers_per_transfer: int) -> int:
         """Layers of one request in a prefill engine's HBM."""

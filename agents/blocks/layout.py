@@ -13,6 +13,14 @@ import msgspec
 from testbed.errors import ScenarioError
 
 
+class LayerGroup(msgspec.Struct, frozen=True):
+    """Layers `first` … `first + count - 1` travel together; `index` counts the groups."""
+
+    index: int
+    first: int
+    count: int
+
+
 class KVLayout(msgspec.Struct, frozen=True):
     """How many bytes a block has.
 
@@ -49,6 +57,18 @@ class KVLayout(msgspec.Struct, frozen=True):
             return 0
         whole = (blocks - 1) * self.layer_block_bytes
         return layer_count * (whole + self.token_bytes(last_block_tokens))
+
+    def groups(self, layers_per_transfer: int) -> list[LayerGroup]:
+        """The layer groups, in the order of computation; the last may be smaller."""
+        if layers_per_transfer < 1:
+            raise ScenarioError(
+                f"{layers_per_transfer} layers per transfer", hint="it must be 1 or more"
+            )
+        starts = range(0, self.layers, layers_per_transfer)
+        return [
+            LayerGroup(index, first, min(layers_per_transfer, self.layers - first))
+            for index, first in enumerate(starts)
+        ]
 
 
 class ScaledLayout(NamedTuple):

@@ -76,7 +76,7 @@ class Replay(Protocol):
         """
 
     def prefixes(self) -> Iterator[Hashes]:
-        """Blocks that storage must hold before the run, for each agent of a warm start."""
+        """Blocks that storage must hold before a warm start; each array shares a first block."""
 
     @property
     def outstanding(self) -> int:
@@ -129,7 +129,7 @@ class ClosedLoop:
                 # One generator per agent: its turn does not depend on how many others there are.
                 entry = enter_at(session, np.random.default_rng((seed, 2, number)))
                 entered = entry.turn
-                self._prefixes.append(entry.prefix)
+                self._prefixes.extend(entry.prefixes)
             self._agents.append(_Agent(session, entered, entered))
 
     def start(self, now_s: float) -> None:
@@ -187,7 +187,7 @@ class ClosedLoop:
         return ended
 
     def prefixes(self) -> Iterator[Hashes]:
-        """The prefix of each agent's first turn; nothing in a cold start."""
+        """What the agents' earlier turns have left; nothing in a cold start."""
         return iter(self._prefixes)
 
     @property
@@ -206,7 +206,7 @@ class ClockReleased:
 
     def __init__(self, trace: OpenTrace, start: Start = "warm") -> None:
         self._sessions = trace.sessions
-        self._prefixes = [trace.prefix] if start == "warm" else []
+        self._prefixes = list(trace.prefixes) if start == "warm" else []
         self._next = 0
         self._start_s: float | None = None
         self._under_way: dict[int, float] = {}

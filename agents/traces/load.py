@@ -6,6 +6,7 @@ A trace is either *closed*, an unending supply of sessions whose turns follow up
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,11 +78,11 @@ class OpenTrace:
 
     Args:
         sessions: those that are played; the first is released at second 0 or later.
-        prefix: blocks of requests before them that they read.
+        prefixes: blocks of requests before them that they read, see `stored_before`.
     """
 
     sessions: Sequence[Session]
-    prefix: Hashes
+    prefixes: Sequence[Hashes]
 
 
 class TurnMeans(NamedTuple):
@@ -172,6 +173,12 @@ def _release_s(session: Session) -> float:
     return release_s
 
 
+def arrivals_per_s(trace: OpenTrace) -> float:
+    """Requests per emulated second; infinite when all are released at once."""
+    span_s = _release_s(trace.sessions[-1]) - _release_s(trace.sessions[0])
+    return (len(trace.sessions) - 1) / span_s if span_s > 0 else math.inf
+
+
 def closed_means(source: SessionSource, sessions: int = _SAMPLED_SESSIONS) -> TurnMeans:
     """The mean turn of the agents of a warm start.
 
@@ -200,9 +207,11 @@ def open_means(trace: OpenTrace, *, warm: bool) -> TurnMeans:
     """The mean request of an open trace, when storage keeps everything.
 
     Args:
-        warm: storage begins with the trace's prefix.
+        warm: storage begins with the trace's prefixes.
     """
-    stored: set[int] = set(trace.prefix.tolist()) if warm else set()
+    stored: set[int] = set()
+    if warm:
+        stored.update(*(prefix.tolist() for prefix in trace.prefixes))
     count = hit = prompt = generate = longest = 0
     for session in trace.sessions:
         for turn in session.turns:

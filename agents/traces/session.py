@@ -96,11 +96,11 @@ class Entry(NamedTuple):
 
     Args:
         turn: index of the first turn that it plays.
-        prefix: blocks of the turns before that storage must already hold.
+        prefixes: blocks of the turns before that storage must already hold, see `stored_before`.
     """
 
     turn: int
-    prefix: Hashes
+    prefixes: list[Hashes]
 
 
 def hit_blocks(turn: Turn, stored: AbstractSet[int]) -> int:
@@ -122,23 +122,35 @@ def hits(session: Session) -> list[int]:
     return found
 
 
-def stored_before(session: Session, turn: int) -> Hashes:
+def stored_before(session: Session, turn: int) -> list[Hashes]:
     """Blocks of the turns before `turn` that it or a later one reads, each once.
 
     With these in storage every turn from `turn` on has the hits that it would have had if the
     session had been played from its beginning.
+
+    Returns:
+        One array for each first block that contexts begin with, in the order of use: what shares
+        its first block is stored together.
     """
     earlier, later = session.turns[:turn], session.turns[turn:]
     if not earlier or not later:
-        return np.empty(0, np.uint64)
+        return []
     if session.append_only:
-        return earlier[-1].stored_hashes
+        stored = earlier[-1].stored_hashes
+        return [stored] if len(stored) else []
     wanted = np.unique(np.concatenate([t.hashes[: t.candidate_blocks] for t in later]))
-    stored = np.concatenate([t.stored_hashes for t in earlier])
-    # In the order of their first use: a prefix lies in one piece in storage.
-    _, first = np.unique(stored, return_index=True)
-    stored = stored[np.sort(first)]
-    return stored[np.isin(stored, wanted, assume_unique=True)]
+    by_first: dict[int, list[Hashes]] = {}
+    for t in earlier:
+        by_first.setdefault(int(t.hashes[0]), []).append(t.stored_hashes)
+    found = []
+    for parts in by_first.values():
+        stored = np.concatenate(parts)
+        _, first_use = np.unique(stored, return_index=True)
+        stored = stored[np.sort(first_use)]
+        kept = stored[np.isin(stored, wanted, assume_unique=True)]
+        if len(kept):
+            found.append(kept)
+    return found
 
 
 def enter_at(session: Session, rng: np.random.Generator) -> Entry:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import xxhash
 
 from testbed.errors import TestbedError
+from testbed.plan.lanes import KV_TOS, MODEL_TOS
 
 
 class Field(NamedTuple):
@@ -36,7 +37,7 @@ MAGIC = int.from_bytes(b"DPKV", "big")
 VERSION = 1
 KINDS = {"hello": 1, "write": 2}
 LANES = {"model": 1, "kv": 2}
-LANE_TOS = {"model": 0xB8, "kv": 0x20}  # DSCP EF and CS1
+LANE_TOS = {"model": MODEL_TOS, "kv": KV_TOS}
 PATHS = {"none": 0, "pe": 1, "de": 2, "peer": 3}
 HELLO, WRITE = KINDS["hello"], KINDS["write"]
 

@@ -149,7 +149,9 @@ class Sender:
             self._pieces.popleft()
             return False
         self._pieces[0] = FileRange(piece.fd, piece.offset + sent, piece.length - sent)
-        return False  # a short sendfile may also be the end of the file: ask again
+        # Short of the pages that one call takes, or the file has ended: ask again.  This also fills
+        # the socket further than waiting for it to become writable, so there are fewer waits.
+        return False
 
     def _complete(self, called_s: float, completions: list[Completion]) -> None:
         now_s = time.monotonic()

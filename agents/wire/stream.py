@@ -310,23 +310,26 @@ class StreamTransport:
             self._epoll.register(sock, select.EPOLLIN)
 
     def _meet(self, stranger: _Stranger) -> None:
-        pair, fd = stranger.pair, stranger.pair.socket.fileno()
+        pair = stranger.pair
         early: list[Completion] = []  # writes may follow the HELLO at once
+        failure = ""
         try:
             pair.receiver.pull(early)
-            if not pair.receiver.peer:
-                return
-            pair.introduced()
         except (BrokenPair, HeaderError, OSError) as error:
-            del self._strangers[fd]
+            failure = str(error)
+        if pair.receiver.peer:
+            pair.introduced()
+            fd = pair.socket.fileno()
+            self._pairs[fd] = self._strangers.pop(fd).pair
+            stranger.on_peer(pair.peer, pair)
+            self._completions += early
+            if failure:
+                self._break(pair, failure)
+        elif failure:
+            del self._strangers[pair.socket.fileno()]
             who = _address(pair.socket)
             pair.socket.close()
-            self._completions.append(Failed(who, f"before it introduced itself: {error}"))
-            return
-        del self._strangers[fd]
-        self._pairs[fd] = pair
-        stranger.on_peer(pair.peer, pair)
-        self._completions += early
+            self._completions.append(Failed(who, f"before it introduced itself: {failure}"))
 
 
 def _address(sock: socket.socket) -> str:

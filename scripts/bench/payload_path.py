@@ -81,8 +81,7 @@ def transport_send(case: Case, sockets: list[socket.socket], file: int, key: int
     transport = StreamTransport()
     transport.on_completions(counter.deliver)
     for number, sock in enumerate(sockets):
-        pair = transport.adopt(sock, f"peer{number}")
-        pair.post(
+        transport.adopt(sock, f"peer{number}").post(
             [
                 WriteRequest(
                     [FileRange(file, case.at(write), case.write_bytes)],
@@ -96,7 +95,7 @@ def transport_send(case: Case, sockets: list[socket.socket], file: int, key: int
             ]
         )
     counter.wait()
-    _until_peer_closes(pair.socket)
+    _until_peer_closes(sockets[-1])
     transport.close()
 
 

@@ -1,1 +1,1 @@
-"""See ARCHITECTURE.md."""
+"""The only package that talks to the kernel: applies a plan, reads the kernel back as a plan."""

@@ -191,6 +191,15 @@ class Redirect(Element, frozen=True, tag="redirect"):
     target: str
 
 
+class Unknown(Element, frozen=True, tag="unknown"):
+    """Something found in the kernel that no plan can ask for: always a difference."""
+
+    namespace: str
+    kind: str
+    name: str
+    detail: str
+
+
 AnyElement: TypeAlias = (
     Namespace
     | Bridge
@@ -207,6 +216,7 @@ AnyElement: TypeAlias = (
     | ShaperClass
     | Filter
     | Redirect
+    | Unknown
 )
 
 # The fields that name an element of each kind; the others are what can differ.
@@ -226,6 +236,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     ShaperClass: ("namespace", "device", "classid"),
     Filter: ("namespace", "device", "parent", "priority", "handle"),
     Redirect: ("namespace", "device", "direction"),
+    Unknown: ("namespace", "kind", "name"),
 }
 
 

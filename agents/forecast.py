@@ -1,0 +1,284 @@
+"""A scenario on a compiled cluster: everything that is decided before the first packet.
+
+Puts together the trace, the model, the formulae and the machine; the run, the report and
+the dry run take their figures from here.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
+from agents.caps import Shape, TurnBytes, shape_of
+from agents.client.replay import Replay, make_replay
+from agents.cluster import Buffers, Compute
+from agents.compute import emulated_compute, engine_speeds, prefill_flops
+from agents.prediction import Prediction, TurnTimes, predict
+from agents.settings import DualPathScenario
+from agents.traces.load import (
+    ClosedTrace,
+    OpenTrace,
+    TurnMeans,
+    arrivals_per_s,
+    closed_means,
+    load_trace,
+    open_means,
+)
+from testbed.errors import ScenarioError
+from testbed.experiment.scale import Scale
+from testbed.plan.model import Plan
+from testbed.units import show_size
+
+_SPARE = 1.5  # of buffers over what the mean load fills: requests differ in length
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run is going to be, in emulated units.
+
+    Args:
+        shape: of the cluster.
+        scale: realised: bytes come whole.
+        trace: what is replayed.
+        means: of the trace's turns.
+        turn, times: the mean turn, in bytes and in seconds.
+        prediction: caps and rates.
+        agents: of a closed loop; for requests that the clock releases, what is under way at once.
+        compute: for the engines; all zero when they are network-only.
+        layers_per_transfer, hbm_layers: of prefill.
+        buffers: capacities, emulated bytes.
+        preload_bytes: KV that storage holds before the run.
+        storage_bytes: capacity of each storage node.
+        work: of the mean turn, for programs.
+        need: of this machine.
+    """
+
+    shape: Shape
+    scale: Scale
+    trace: ClosedTrace | OpenTrace
+    means: TurnMeans
+    turn: TurnBytes
+    times: TurnTimes
+    prediction: Prediction
+    agents: int
+    compute: Compute
+    layers_per_transfer: int
+    hbm_layers: int
+    buffers: Buffers
+    preload_bytes: int
+    storage_bytes: int
+    work: TurnWork
+    need: MachineNeed
+
+
+def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = None) -> Forecast:
+    """Foresee a run.
+
+    Args:
+        scenario: what to run.
+        plan: the compiled cluster, at its emulated rates.
+        costs: of this machine; default those that were measured.
+
+    Raises:
+        TopologyError: the cluster is not a DualPath one.
+        ScenarioError: the trace cannot be read, engine speeds are unknown, or a buffer is
+            smaller than the longest request.
+    """
+    shape, scale, layout = shape_of(plan), scenario.realised_scale, scenario.layout
+    trace = load_trace(scenario.trace_spec)
+    means, offered_per_s = _offered(scenario, trace)
+    token_bytes = layout.full_block_bytes / layout.block_tokens
+    turn = TurnBytes(
+        means.hit_tokens * token_bytes,
+        means.miss_tokens * token_bytes,
+        means.generate_tokens * token_bytes,
+    )
+    compute, times = _compute(scenario, scale, means)
+    prediction = predict(
+        shape,
+        turn,
+        times,
+        list(scenario.variants),
+        hbm_bytes=_hbm_bytes(scenario, scale),
+        arrivals_per_s=offered_per_s,
+    )
+    wanted = scenario.workload.agents
+    agents = prediction.agents if wanted == "auto" else wanted
+    layers = scenario.layers_per_transfer(means.prompt_tokens)
+    hbm_layers = scenario.hbm_layers(layers)
+    longest_bytes = math.ceil(means.longest_tokens * token_bytes)
+    buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers)
+    prefixes = replay_of(scenario, trace, agents).prefixes()
+    preload_bytes = sum(map(len, prefixes)) * layout.full_block_bytes
+    fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
+    written_bytes = fastest.turns_per_s * scenario.duration * (turn.miss + turn.generated)
+    # Twice what should be written: storage that is full would end the run.
+    storage_bytes = scenario.storage.capacity or math.ceil(
+        preload_bytes + 2 * written_bytes + agents * turn.prompt + longest_bytes
+    )
+    work = TurnWork(
+        layer_groups=math.ceil(layout.layers / layers),
+        stored_blocks=means.generate_tokens / layout.block_tokens,
+    )
+    cores = cores_needed(shape, turn, work, fastest.turns_per_s, fastest.share, costs or CpuCosts())
+    memory_bytes = _arena_bytes(shape, buffers, turn, agents) + preload_bytes + written_bytes
+    return Forecast(
+        shape=shape,
+        scale=scale,
+        trace=trace,
+        means=means,
+        turn=turn,
+        times=times,
+        prediction=prediction,
+        agents=agents,
+        compute=compute,
+        layers_per_transfer=layers,
+        hbm_layers=hbm_layers,
+        buffers=buffers,
+        preload_bytes=preload_bytes,
+        storage_bytes=storage_bytes,
+        work=work,
+        need=MachineNeed(cores, memory_bytes, fastest.turns_per_s * work.messages),
+    )
+
+
+def replay_of(scenario: DualPathScenario, trace: ClosedTrace | OpenTrace, agents: int) -> Replay:
+    """A fresh replay; every policy gets one like it."""
+    return make_replay(trace, agents=agents, seed=scenario.seed, start=scenario.workload.start)
+
+
+def check(
+    found: Forecast,
+    scenario: DualPathScenario,
+    *,
+    cores: int,
+    memory_bytes: float,
+    costs: CpuCosts | None = None,
+) -> None:
+    """Refuse what this machine cannot carry.
+
+    Args:
+        found: from `forecast`.
+        scenario: the same.
+        cores: that the run may use.
+        memory_bytes: available.
+        costs: of this machine; default those that were measured.
+
+    Raises:
+        CapacityError: with a scale that can be carried.
+    """
+    fastest = max(found.prediction.policies.values(), key=lambda policy: policy.turns_per_s)
+
+    def cores_at(factor: float) -> float:
+        # Compute stretches with the rates, so whatever binds, turns become as much rarer.
+        slower = replace(
+            found.shape,
+            snic_bps=found.shape.snic_bps / factor,
+            cnic_bps=found.shape.cnic_bps / factor,
+        )
+        turns_per_s = fastest.turns_per_s / factor
+        return cores_needed(
+            slower, found.turn, found.work, turns_per_s, fastest.share, costs or CpuCosts()
+        )
+
+    check_machine(
+        found.need,
+        cores=cores,
+        cpu_share=scenario.cpu_share,
+        memory_bytes=memory_bytes,
+        cores_at=cores_at,
+        rate_scale=scenario.scale.rate,
+        bytes_scale=scenario.scale.bytes,
+    )
+
+
+def _offered(
+    scenario: DualPathScenario, trace: ClosedTrace | OpenTrace
+) -> tuple[TurnMeans, float | None]:
+    """The mean turn, and how many the clock releases per second; None in a closed loop."""
+    if isinstance(trace, ClosedTrace):
+        return closed_means(trace.source), None
+    means = open_means(trace, warm=scenario.workload.start == "warm")
+    return means, arrivals_per_s(trace)
+
+
+def _compute(
+    scenario: DualPathScenario, scale: Scale, means: TurnMeans
+) -> tuple[Compute, TurnTimes]:
+    if scenario.engines == "network-only":
+        return Compute(0.0, 0.0, [(0.0, 0.0)], 0.0), TurnTimes(think_s=means.think_s)
+    model, given = scenario.resolved_model, scenario.compute
+    tflops = given.prefill_tflops
+    flops_per_s, tpot_s = engine_speeds(
+        model, prefill_flops_per_s=tflops and tflops * 1e12, tpot_s=given.tpot
+    )
+    prefill_s = prefill_flops(model, means.hit_tokens, means.miss_tokens) / flops_per_s
+    times = TurnTimes(
+        prefill_s=scale.emulated_s(prefill_s),
+        decode_s=scale.emulated_s(means.generate_tokens * tpot_s),
+        think_s=means.think_s,
+    )
+    compute = emulated_compute(model, scale.stretch, prefill_flops_per_s=flops_per_s, tpot_s=tpot_s)
+    return compute, times
+
+
+def _hbm_bytes(scenario: DualPathScenario, scale: Scale) -> float | None:
+    if scenario.engines == "network-only":
+        return None
+    return scale.emulated_bytes(scenario.buffers.hbm)
+
+
+def _buffers(
+    scenario: DualPathScenario,
+    scale: Scale,
+    shape: Shape,
+    turn: TurnBytes,
+    agents: int,
+    longest_bytes: int,
+    hbm_layers: int,
+) -> Buffers:
+    """Capacities as given, else such that no buffer is what limits the mean load.
+
+    Each holds two of the longest requests at least, so that one cannot block the others.
+    """
+    floor = 2 * longest_bytes
+    per_prefill, per_decode = agents / shape.prefill, agents / shape.decode
+    working = scenario.read_window + shape.engines * scenario.prefill.concurrent_requests
+    groups = working * (turn.prompt + longest_bytes) * hbm_layers / scenario.layout.layers
+    kept = per_decode * (turn.miss + turn.generated)
+    wanted = {
+        "pe_buffer": floor + _SPARE * per_prefill * turn.hit,
+        "de_buffer": floor + _SPARE * per_decode * turn.prompt,
+        "staging": floor + _SPARE * (groups + kept),
+    }
+    given = {
+        "pe_buffer": scenario.buffers.pe,
+        "de_buffer": scenario.buffers.de,
+        "staging": scenario.buffers.staging,
+    }
+    sizes = {
+        name: math.ceil(size if given[name] is None else scale.emulated_bytes(given[name] or 0))
+        for name, size in wanted.items()
+    }
+    limit = _hbm_bytes(scenario, scale)
+    everything = floor + _SPARE * per_decode * (turn.prompt + turn.generated)
+    sizes["hbm"] = math.ceil(everything if limit is None else limit)
+    for name, size in sizes.items():
+        if size < longest_bytes:
+            raise ScenarioError(
+                f"buffers.{name.removesuffix('_buffer')} of {_real(scale, size)} does not hold "
+                f"the longest request, which has {_real(scale, longest_bytes)} of KV",
+                hint="give it more, leave it out, or lower workload.max_context",
+            )
+    return Buffers(**sizes)
+
+
+def _real(scale: Scale, emulated_bytes: float) -> str:
+    return show_size(scale.real_bytes(emulated_bytes))
+
+
+def _arena_bytes(shape: Shape, buffers: Buffers, turn: TurnBytes, agents: int) -> float:
+    """Memory that arenas really touch: a request is in one DRAM buffer and one HBM at most."""
+    nodes = shape.prefill + shape.decode
+    return nodes * buffers.staging + agents * (2 * turn.prompt + turn.hit + turn.generated)

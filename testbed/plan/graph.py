@@ -1,0 +1,108 @@
+"""A Mininet Topo as a graph of hosts, switches and links, checked."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from mininet.topo import Topo
+
+from testbed.errors import TopologyError, UnsupportedError
+
+LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1
+_LINK_OPTIONS = {"bw", "port1", "port2", "node1", "node2", "intfName1", "intfName2", "cls"}
+_IMPAIRMENTS = {"delay", "jitter", "loss"}
+
+
+class End(NamedTuple):
+    """One end of a link: a node of the Topo, and its port number there."""
+
+    node: str
+    port: int
+
+
+class Edge(NamedTuple):
+    """A link of the Topo; `rate_bps` None means unshaped."""
+
+    a: End
+    b: End
+    rate_bps: int | None
+
+    def end(self, node: str) -> End:
+        """The end at `node`."""
+        return self.a if self.a.node == node else self.b
+
+    def other(self, node: str) -> End:
+        """The end that is not at `node`."""
+        return self.b if self.a.node == node else self.a
+
+
+class Graph(NamedTuple):
+    """Hosts and switches with their options, and links, in the Topo's order."""
+
+    hosts: dict[str, dict[str, Any]]
+    switches: dict[str, dict[str, Any]]
+    edges: list[Edge]
+    at: dict[str, list[Edge]]
+
+    def neighbours(self, node: str) -> list[str]:
+        """Nodes linked to `node`."""
+        return [edge.other(node).node for edge in self.at[node]]
+
+
+def read_topo(topo: Topo) -> Graph:
+    """The graph of a Topo.
+
+    Raises:
+        TopologyError: it makes no sense as a cluster.
+        UnsupportedError: it asks for an impairment that needs netem.
+    """
+    hosts = {name: dict(topo.nodeInfo(name)) for name in topo.hosts(sort=False)}
+    switches = {name: dict(topo.nodeInfo(name)) for name in topo.switches(sort=False)}
+    if not hosts:
+        raise TopologyError("the topology has no hosts", hint="add some with addHost")
+    edges = [_edge(a, b, info) for a, b, _, info in topo.iterLinks(withKeys=True, withInfo=True)]
+    at: dict[str, list[Edge]] = {name: [] for name in [*hosts, *switches]}
+    for edge in edges:
+        if edge.a.node == edge.b.node:
+            raise TopologyError(f"{edge.a.node} is linked to itself", hint="remove that link")
+        at[edge.a.node].append(edge)
+        at[edge.b.node].append(edge)
+    for name in hosts:
+        if not at[name]:
+            raise TopologyError(f"host {name} has no link", hint="link it to a switch")
+    return Graph(hosts, switches, edges, at)
+
+
+def _edge(a: str, b: str, info: dict[str, Any]) -> Edge:
+    named = f"the link {a} - {b}"
+    if impaired := sorted(_IMPAIRMENTS & info.keys()):
+        raise UnsupportedError(
+            f"{named} asks for {', '.join(impaired)}, which needs the kernel's netem scheduler; "
+            "links of this testbed are shaped in rate only",
+            hint="remove the option; `testbed doctor` says whether this kernel has netem",
+        )
+    if unknown := sorted(info.keys() - _LINK_OPTIONS):
+        raise TopologyError(
+            f"{named} has options that are not understood: {', '.join(unknown)}",
+            hint="a link takes bw=, in Mbit/s",
+        )
+    node1, node2 = info.get("node1", a), info.get("node2", b)
+    return Edge(
+        End(node1, int(info["port1"])),
+        End(node2, int(info["port2"])),
+        rate_of(info.get("bw"), named),
+    )
+
+
+def rate_of(mbit: object, named: str) -> int | None:
+    """A Mininet `bw` as bits per second, rounded to what HTB can hold (whole bytes)."""
+    if mbit is None:
+        return None
+    if isinstance(mbit, str) or not isinstance(mbit, int | float):
+        raise TopologyError(
+            f"{named} has bw={mbit!r}", hint="bw is a plain number of Mbit/s, as in Mininet"
+        )
+    rate = round(mbit * 1e6 / 8) * 8
+    if not 64_000 <= rate <= 1_000_000_000_000:
+        raise TopologyError(f"{named} has bw={mbit:g} Mbit/s", hint="use 0.064 … 1 000 000")
+    return rate

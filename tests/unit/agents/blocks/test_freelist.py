@@ -1,0 +1,64 @@
+"""The free list against a plain set of units."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from agents.blocks.freelist import FreeList
+
+CAPACITY = 24
+
+
+class AgainstASet(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.list = FreeList(CAPACITY)
+        self.free = set(range(CAPACITY))
+        self.taken: list[tuple[int, int]] = []
+
+    def room(self, size: int) -> int | None:
+        starts = range(CAPACITY - size + 1)
+        return next((at for at in starts if self.free >= set(range(at, at + size))), None)
+
+    @rule(size=st.integers(1, CAPACITY))
+    def take(self, size: int) -> None:
+        start = self.list.take(size)
+        assert start == self.room(size)
+        if start is not None:
+            self.free -= set(range(start, start + size))
+            self.taken.append((start, size))
+
+    @precondition(lambda self: self.taken)
+    @rule(data=st.data())
+    def give(self, data: st.DataObject) -> None:
+        start, size = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
+        self.list.give(start, size)
+        self.free |= set(range(start, start + size))
+
+    @rule(start=st.integers(-1, CAPACITY), size=st.integers(0, CAPACITY))
+    def give_what_is_not_all_taken(self, start: int, size: int) -> None:
+        units = set(range(start, start + size))
+        if units and units <= set(range(CAPACITY)) - self.free:
+            return
+        with pytest.raises(ValueError, match="not all taken"):
+            self.list.give(start, size)
+
+    @invariant()
+    def holes_are_the_free_units_and_never_touch(self) -> None:
+        holes = self.list.holes()
+        units = [unit for start, size in holes for unit in range(start, start + size)]
+        assert units == sorted(self.free)
+        assert self.list.free == len(self.free)
+        assert all(a + size < b for (a, size), (b, _) in pairwise(holes))
+
+
+TestFreeList = AgainstASet.TestCase
+
+
+def test_nothing_cannot_be_taken() -> None:
+    with pytest.raises(ValueError, match="0 units"):
+        FreeList(4).take(0)

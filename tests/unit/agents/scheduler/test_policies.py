@@ -1,0 +1,113 @@
+"""Read-path policies: which side each chooses, and how a user's own is found and distrusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.scheduler.policies import POLICIES, NodeView, RequestView, load_policy
+from testbed.errors import NotFoundError, ScenarioError, TestbedError
+
+
+def sides(name: str, queues: list[tuple[int, int]], seed: int = 1) -> list[str]:
+    policy = load_policy(name, seed=seed)
+    return [
+        policy.choose(
+            RequestView(number, 1000, 960), NodeView("pe0", pe, 1), NodeView("de0", de, 1)
+        )
+        for number, (pe, de) in enumerate(queues)
+    ]
+
+
+def test_fixed_policies_ignore_the_queues() -> None:
+    queues = [(0, 9), (9, 0), (5, 5)]
+    assert sides("pe-only", queues) == ["pe"] * 3
+    assert sides("de-only", queues) == ["de"] * 3
+    assert sides("round-robin", queues) == ["pe", "de", "pe"]
+
+
+def test_each_policy_starts_afresh() -> None:
+    assert sides("round-robin", [(0, 0)]) == sides("round-robin", [(0, 0)])
+
+
+def test_shorter_queue_counts_tokens() -> None:
+    assert sides("shorter-queue", [(10, 11), (11, 10)]) == ["pe", "de"]
+
+
+def test_ties_are_even_and_depend_on_the_seed_alone() -> None:
+    ties = [(7, 7)] * 1000
+    chosen = sides("shorter-queue", ties)
+    assert 400 < chosen.count("pe") < 600
+    assert chosen == sides("shorter-queue", ties)
+    assert chosen != sides("shorter-queue", ties, seed=2)
+
+
+def write(path: Path, text: str) -> str:
+    path.write_text(text)
+    return f"{path}:Policy"
+
+
+def test_a_policy_of_the_users_own(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "mine.py",
+        "class Policy:\n"
+        "    def choose(self, request, prefill, decode):\n"
+        "        return 'pe' if request.hit_tokens < prefill.read_queue_tokens else 'de'\n",
+    )
+    assert sides(name, [(961, 0), (960, 0)]) == ["pe", "de"]
+
+
+def test_the_seed_goes_to_a_policy_that_takes_one(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "seeded.py",
+        "class Policy:\n"
+        "    def __init__(self, seed):\n"
+        "        self.side = 'pe' if seed == 5 else 'de'\n"
+        "    def choose(self, request, prefill, decode):\n"
+        "        return self.side\n",
+    )
+    assert sides(name, [(0, 0)], seed=5) == ["pe"]
+    assert sides(name, [(0, 0)], seed=6) == ["de"]
+
+
+def test_an_answer_that_is_no_side_is_an_error(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "wrong.py",
+        "class Policy:\n    def choose(self, request, prefill, decode):\n        return 'left'\n",
+    )
+    with pytest.raises(ScenarioError, match="chose 'left'"):
+        sides(name, [(0, 0)])
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "message"),
+    [
+        ("class Other: pass\n", NotFoundError, "it has Other"),
+        ("Policy = 3\n", NotFoundError, "it has no classes"),
+        ("class Policy: pass\n", ScenarioError, "no method `choose`"),
+        ("class Policy:\n    def choose(self): ...\n", ScenarioError, "choose"),
+        ("class Policy\n", ScenarioError, "SyntaxError"),
+        ("raise OSError('no GPU')\n", ScenarioError, "OSError: no GPU"),
+        (
+            "class Policy:\n    def __init__(self, nodes): ...\n"
+            "    def choose(self, r, p, d): ...\n",
+            ScenarioError,
+            "cannot be made",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_said(
+    tmp_path: Path, text: str, kind: type[TestbedError], message: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        load_policy(write(tmp_path / "mine.py", text), seed=1)
+    assert message in str(caught.value)
+
+
+def test_names_that_nothing_has(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError) as caught:
+        load_policy("shortest", seed=1)
+    assert all(name in str(caught.value) for name in POLICIES)
+    with pytest.raises(NotFoundError, match="no policy file"):
+        load_policy(f"{tmp_path}/absent.py:Policy", seed=1)

@@ -1,0 +1,232 @@
+"""The store gives the bytes that were stored, or an error."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agents.blocks.digests import first_wrong
+from agents.blocks.generate import check_full, fill_full
+from agents.blocks.hashing import Hashes, stream_hashes
+from agents.blocks.layout import KVLayout
+from agents.storage.store import (
+    FILE_NAME,
+    CorruptBlock,
+    MissingBlock,
+    Store,
+    StoredBlocks,
+    StoreError,
+    StoreFull,
+)
+from testbed.errors import ConflictError
+
+LAYOUT = KVLayout(5, 45)
+SIZE = LAYOUT.full_block_bytes
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = Store(tmp_path, LAYOUT, 100 * SIZE)
+    yield store
+    store.close()
+
+
+def read(stored: StoredBlocks) -> bytes:
+    """What sendfile would send."""
+    return b"".join(os.pread(part.fd, part.length, part.offset) for part in stored.ranges)
+
+
+def put(store: Store, hashes: Hashes) -> int:
+    reservation = store.reserve(len(hashes))
+    fill_full(LAYOUT, hashes, reservation.view)
+    return store.commit(reservation, hashes)
+
+
+def test_what_is_laid_down_can_be_read(store: Store) -> None:
+    hashes = stream_hashes(1, 40)
+    assert store.lay_down(hashes) == 40
+    stored = store.ranges(hashes, verify=True)
+    data = memoryview(read(stored))
+    assert check_full(LAYOUT, hashes, data) is None
+    assert first_wrong(data, stored.digests, SIZE) is None
+    assert len(stored.ranges) == 1  # one prefix, one extent
+
+
+def test_what_has_landed_can_be_read(store: Store) -> None:
+    hashes = stream_hashes(1, 7)
+    assert put(store, hashes) == 7
+    assert check_full(LAYOUT, hashes, memoryview(read(store.ranges(hashes, verify=True)))) is None
+
+
+def test_ranges_follow_the_order_that_was_asked_for(store: Store) -> None:
+    a, b = stream_hashes(1, 10), stream_hashes(2, 10)
+    store.lay_down(a)
+    store.lay_down(b)
+    wanted = np.concatenate((a[:4], b[2:5], a[9:], b[:1], b[1:2]))
+    stored = store.ranges(wanted)
+    assert [part.length // SIZE for part in stored.ranges] == [4, 3, 3]  # a[9] lies before b[0]
+    assert check_full(LAYOUT, wanted, memoryview(read(stored))) is None
+    nothing = store.ranges(wanted[:0])
+    assert nothing.ranges == []
+    assert len(nothing.digests) == 0
+
+
+def test_lookup_is_the_longest_prefix(store: Store) -> None:
+    hashes = stream_hashes(1, 20)
+    assert store.lookup(hashes) == 0
+    store.lay_down(hashes[:12])
+    put(store, hashes[15:])
+    assert store.lookup(hashes) == 12
+    put(store, hashes[12:15])
+    assert store.lookup(hashes) == 20
+    assert store.lookup(hashes[:0]) == 0
+
+
+def test_what_is_reserved_is_not_stored_yet(store: Store) -> None:
+    hashes = stream_hashes(1, 3)
+    reservation = store.reserve(3)
+    assert store.lookup(hashes) == 0
+    with pytest.raises(MissingBlock, match="is not stored"):
+        store.ranges(hashes)
+    store.release(reservation)
+    with pytest.raises(StoreError, match="not reserved"):
+        store.commit(reservation, hashes)
+    assert store.free_bytes == 100 * SIZE
+
+
+def test_a_block_is_kept_once(store: Store) -> None:
+    hashes = stream_hashes(1, 10)
+    put(store, hashes[2:6])
+    assert put(store, hashes) == 6
+    assert store.free_bytes == 90 * SIZE
+    assert len(store) == 10
+    assert check_full(LAYOUT, hashes, memoryview(read(store.ranges(hashes)))) is None
+    assert store.lay_down(np.concatenate((hashes, hashes))) == 0
+
+
+def test_the_same_block_twice_in_one_put(store: Store) -> None:
+    block = stream_hashes(1, 1)
+    assert put(store, np.concatenate((block, block))) == 1
+    assert store.free_bytes == 99 * SIZE
+
+
+def test_a_block_with_other_bytes_is_refused(store: Store) -> None:
+    hashes = stream_hashes(1, 3)
+    put(store, hashes[:2])
+    reservation = store.reserve(2)
+    fill_full(LAYOUT, hashes[1:], reservation.view)
+    reservation.view[17] ^= 1
+    with pytest.raises(CorruptBlock, match="with other bytes"):
+        store.commit(reservation, hashes[1:])
+    assert store.lookup(hashes[2:]) == 0
+    assert store.free_bytes == 98 * SIZE
+    store.ranges(hashes[:2], verify=True)
+
+
+@given(st.lists(st.integers(1, 9), max_size=12))
+def test_room_is_used_to_the_last_block(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    with_room = Store(tmp_path_factory.mktemp("store"), LAYOUT, 20 * SIZE)
+    try:
+        stored = 0
+        for stream, blocks in enumerate(sizes):
+            if stored + blocks > 20:
+                with pytest.raises(StoreFull, match="no room"):
+                    with_room.reserve(blocks)
+            else:
+                stored += put(with_room, stream_hashes(stream, blocks))
+        assert with_room.free_bytes == (20 - stored) * SIZE
+    finally:
+        with_room.close()
+
+
+def test_a_full_disk_is_an_error_not_a_signal(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int, offset: int, size: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(StoreFull, match="No space left on device"):
+        store.reserve(5)
+    monkeypatch.undo()
+    assert put(store, stream_hashes(1, 100)) == 100
+
+
+def test_a_changed_block_is_found(store: Store, tmp_path: Path) -> None:
+    hashes = stream_hashes(1, 10)
+    store.lay_down(hashes)
+    with (tmp_path / FILE_NAME).open("r+b") as file:
+        file.seek(6 * SIZE + 3)
+        file.write(b"?")
+    with pytest.raises(CorruptBlock, match=f"block {int(hashes[6]):#018x}"):
+        store.ranges(hashes, verify=True)
+    # Without verifying, the digests that go along tell the receiver.
+    stored = store.ranges(hashes)
+    assert first_wrong(memoryview(read(stored)), stored.digests, SIZE) == 6
+
+
+def test_a_truncated_file_is_found(store: Store, tmp_path: Path) -> None:
+    hashes = stream_hashes(1, 10)
+    store.lay_down(hashes)
+    reservation = store.reserve(1)
+    os.truncate(tmp_path / FILE_NAME, 5 * SIZE)
+    with pytest.raises(CorruptBlock, match="cut it short"):
+        store.ranges(hashes[:1])
+    with pytest.raises(CorruptBlock, match="cut it short"):
+        store.reserve(1)
+    with pytest.raises(CorruptBlock, match="cut it short"):
+        store.commit(reservation, hashes[:1])
+
+
+def test_a_missing_block_is_named(store: Store) -> None:
+    hashes = stream_hashes(1, 3)
+    store.lay_down(hashes[:2])
+    with pytest.raises(MissingBlock, match=f"{int(hashes[2]):#018x}"):
+        store.ranges(hashes)
+
+
+def test_hashes_and_blocks_must_be_as_many(store: Store) -> None:
+    reservation = store.reserve(3)
+    with pytest.raises(StoreError, match="2 hashes for 3 blocks"):
+        store.commit(reservation, stream_hashes(1, 2))
+    store.release(reservation)
+    with pytest.raises(StoreError, match="cannot reserve 0"):
+        store.reserve(0)
+
+
+def test_one_directory_serves_one_store(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(ConflictError, match="in use by another"):
+        Store(tmp_path, LAYOUT, 100 * SIZE)
+    store.lay_down(stream_hashes(1, 3))  # the first is not disturbed
+    store.ranges(stream_hashes(1, 3), verify=True)
+
+
+def test_nothing_is_left_of_it(tmp_path: Path) -> None:
+    store = Store(tmp_path / "new", LAYOUT, 10 * SIZE)
+    store.close()
+    store.close()
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_what_an_earlier_store_left_is_not_served(tmp_path: Path) -> None:
+    (tmp_path / FILE_NAME).write_bytes(b"left by a crash" * 1000)
+    store = Store(tmp_path, LAYOUT, 10 * SIZE)
+    assert bytes(store.memory) == bytes(10 * SIZE)
+    store.close()
+
+
+def test_a_store_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot hold one block"):
+        Store(tmp_path, LAYOUT, SIZE - 1)
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreError, match="cannot make"):
+        Store(tmp_path / "file", LAYOUT, SIZE)

@@ -1,0 +1,134 @@
+"""Shipped scenarios, foreseen on the real plan of their cluster."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from agents.capacity import CpuCosts
+from agents.forecast import Forecast, check, forecast, replay_of
+from agents.settings import DualPathScenario
+from agents.traces.session import BLOCK_TOKENS
+from testbed.errors import CapacityError, ScenarioError
+from testbed.experiment.scenario import load_scenario
+from testbed.plan.compile import compile_plan
+from topologies.dualpath import DualPathTopo
+
+SCENARIOS = Path(str(files("agents"))) / "scenarios"
+NODES = {"1p1d": (1, 1), "2p1d": (2, 1), "1p2d": (1, 2), "2p4d": (2, 4)}
+
+
+def shipped(name: str, **overrides: str) -> DualPathScenario:
+    return load_scenario(SCENARIOS / f"{name}.yaml", DualPathScenario, overrides=overrides)
+
+
+def foresee(scenario: DualPathScenario) -> Forecast:
+    prefill, decode = NODES[scenario.topology.name]
+    settings = {key: float(value) for key, value in scenario.topology_settings.items()}
+    gpus = int(settings.pop("gpus", 8))
+    topo = DualPathTopo(prefill=prefill, decode=decode, gpus=gpus, **settings)
+    return forecast(scenario, compile_plan(topo))
+
+
+@pytest.mark.parametrize(
+    ("name", "speedup"),
+    [("demo", 2.0), ("1p1d", 2.0), ("2p1d", 1.5), ("1p2d", 3.0), ("2p4d", 3.0)],
+)
+def test_storage_bound_scenarios(name: str, speedup: float) -> None:
+    scenario = shipped(name)
+    found = foresee(scenario)
+    policies = found.prediction.policies
+    assert policies["shorter-queue"].speedup == pytest.approx(speedup)
+    assert all("snic-in" in policy.bound_by for policy in policies.values())
+    assert found.compute.tpot_s == 0
+    # The steady window opens after three mean turn times: most of the duration must be left.
+    slowest = min(policy.turns_per_s for policy in policies.values())
+    assert 3 * found.agents / slowest < scenario.duration / 3
+    check(found, scenario, cores=2, memory_bytes=4e9)
+
+
+def test_the_demo_moves_a_turn_of_about_2_and_a_half_megabytes() -> None:
+    assert foresee(shipped("demo")).turn.hit == pytest.approx(2.5e6, rel=0.03)
+
+
+def test_where_the_cnics_bind() -> None:
+    policy = foresee(shipped("cnic-bound")).prediction.policies["shorter-queue"]
+    assert "cnic" in policy.bound_by
+    assert 1.1 < (policy.speedup or 0) < 1.36
+
+
+def test_modelled_engines_stretch_with_the_run() -> None:
+    scenario = shipped("2p4d-modelled")
+    found = foresee(scenario)
+    policies = found.prediction.policies
+    assert policies["pe-only"].bound_by == "pe-snic-in"
+    assert policies["shorter-queue"].bound_by == "prefill-compute"
+    stretch = found.scale.stretch
+    assert found.compute.tpot_s == pytest.approx(39e-3 * stretch)
+    # 56 turns/s at full scale: 60, less what half-filled blocks make prefill compute again.
+    full_scale = found.scale.real_per_s(policies["shorter-queue"].turns_per_s)
+    assert full_scale == pytest.approx(56, abs=2)
+    check(found, scenario, cores=2, memory_bytes=8e9)
+
+
+def test_storage_is_filled_with_what_the_agents_will_read() -> None:
+    scenario = shipped("demo")
+    found = foresee(scenario)
+    replay = replay_of(scenario, found.trace, found.agents)
+    replay.start(0.0)
+    first = replay.due(0.0)
+    assert len(first) == found.agents
+    before = (
+        sum(s.turn.prompt_tokens // BLOCK_TOKENS for s in first if s.turn_index)
+        * scenario.layout.full_block_bytes
+    )
+    assert 0.9 * before < found.preload_bytes <= before
+    assert found.storage_bytes > found.preload_bytes
+    cold = foresee(shipped("demo", **{"workload.start": "cold"}))
+    assert cold.preload_bytes == 0
+
+
+def test_buffers_hold_the_longest_request_and_the_load() -> None:
+    found = foresee(shipped("2p4d"))
+    longest = found.means.longest_tokens * 48 * 61 / 64
+    for size in msgspec.structs.asdict(found.buffers).values():
+        assert size >= 2 * longest
+    assert found.buffers.de_buffer * 4 > found.agents * found.turn.prompt
+
+
+def test_a_buffer_may_be_given_at_full_scale() -> None:
+    found = foresee(shipped("demo", **{"buffers.de": "500GB"}))
+    assert found.buffers.de_buffer == pytest.approx(500e9 / found.scale.bytes, rel=1e-6)
+    with pytest.raises(ScenarioError, match=r"buffers\.de of 1GiB does not hold the longest"):
+        foresee(shipped("demo", **{"buffers.de": "1GiB"}))
+
+
+def test_hbm_limits_modelled_engines_only() -> None:
+    small = {"buffers.hbm": "6GB"}
+    modelled = foresee(shipped("2p4d-modelled", **small))
+    assert modelled.prediction.policies["shorter-queue"].bound_by == "decode-hbm"
+    assert modelled.buffers.hbm == pytest.approx(6e9 / modelled.scale.bytes, rel=1e-3)
+    assert foresee(shipped("2p4d", **small)).buffers.hbm > 6e9 / 1712
+
+
+def test_a_number_of_agents_is_taken_as_it_is() -> None:
+    assert foresee(shipped("demo", **{"workload.agents": "7"})).agents == 7
+
+
+def test_what_the_machine_cannot_carry_is_refused_with_a_scale_that_it_can() -> None:
+    scenario = shipped("2p4d", **{"scale.rate": "400", "scale.bytes": "171.2"})
+    with pytest.raises(CapacityError, match="cores busy") as caught:
+        check(foresee(scenario), scenario, cores=2, memory_bytes=64e9)
+    rate = caught.value.hint.split()[3]
+    slower = shipped("2p4d", **{"scale.rate": rate, "scale.bytes": "171.2"})
+    check(foresee(slower), slower, cores=2, memory_bytes=64e9)
+
+
+def test_costs_of_another_machine() -> None:
+    scenario = shipped("demo")
+    plan = compile_plan(DualPathTopo(gpus=4, cnic_mbit=200.0))
+    free = CpuCosts({1e8: 0.0}, payload_s_per_gib=0, check_s_per_gib=0, operation_s=0)
+    assert forecast(scenario, plan, free).need.cores == 0

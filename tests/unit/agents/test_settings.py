@@ -1,0 +1,192 @@
+"""The sections of a DualPath scenario: what they accept, what follows from them, what they say."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+
+from agents.models import PRESETS
+from agents.settings import DualPathScenario
+from testbed.errors import ScenarioError
+from testbed.experiment.scenario import json_schema, load_scenario
+
+LEAST = "name: made\ntopology: {name: 1p1d}\nduration: 10s\n"
+SHIPPED = sorted(
+    Path(str(file)) for file in files("agents").joinpath("scenarios").iterdir() if file.is_file()
+)
+
+
+@pytest.fixture(autouse=True)
+def _traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TESTBED_TRACES", "/somewhere")
+
+
+def load(text: str = "") -> DualPathScenario:
+    return load_scenario(LEAST + text, DualPathScenario)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_scenarios_are_valid(path: Path) -> None:
+    scenario = load_scenario(path, DualPathScenario)
+    assert scenario.name == path.stem
+    assert scenario.description
+    assert scenario.policies[0] == "pe-only"
+    # 400 Gbit comes down to what one machine carries many times over.
+    assert 50 <= float(scenario.topology_settings["cnic_mbit"]) <= 500
+
+
+def test_the_scenarios_that_are_promised_are_there() -> None:
+    names = {path.stem for path in SHIPPED}
+    assert names >= {"demo", "1p1d", "2p1d", "1p2d", "2p4d", "cnic-bound", "2p4d-modelled"}
+    assert names >= {"agentic-sessions", "mooncake"}
+
+
+def test_defaults_are_the_papers_cluster_with_compute() -> None:
+    scenario = load()
+    assert scenario.engines == "modelled"
+    assert scenario.resolved_model == PRESETS["ds-660b"]
+    assert scenario.cluster.cnic == 400e9
+    assert scenario.read_window == 4
+    assert scenario.workload.start == "warm"
+    assert scenario.max_context_tokens == 163_840
+
+
+def test_the_emulated_rate_follows_from_the_scale() -> None:
+    scenario = load("scale: {rate: 4000, bytes: 1000}\n")
+    assert scenario.topology_settings == {"cnic_mbit": "100"}
+    scenario = load_scenario(
+        "name: made\ntopology: {name: dualpath, set: {gpus: 4, s: 0.5}}\nduration: 1s\n"
+        "scale: {rate: 4000, bytes: 1000}\ncluster: {cnic: 200Gbit}\n",
+        DualPathScenario,
+    )
+    assert scenario.topology_settings == {"gpus": "4", "s": "0.5", "cnic_mbit": "50"}
+
+
+def test_layer_blocks_are_whole_bytes_and_the_scale_says_so() -> None:
+    scenario = load("model: {preset: ds-660b-fp8}\nscale: {rate: 4000, bytes: 1000}\n")
+    assert scenario.layout.layer_block_bytes == 45
+    assert scenario.realised_scale.bytes == pytest.approx(42_944 / 61 * 64 / 45)
+    exact = load("scale: {rate: 4000, bytes: 1712}\n")
+    assert exact.layout.layer_block_bytes == 48
+    assert exact.realised_scale.bytes == 1712
+
+
+def test_transfers_of_about_64_kib() -> None:
+    scenario = load("scale: {rate: 2000, bytes: 1000}\n")
+    layers = scenario.layers_per_transfer(33_000)
+    assert layers == 2
+    assert 48 * 1024 < layers * 33_000 * 82 / 64 < 96 * 1024
+    assert scenario.hbm_layers(layers) == 4
+    assert scenario.layers_per_transfer(10) == 61
+    chosen = load("prefill: {layers_per_transfer: 5, hbm_layers: 7}\n")
+    assert (chosen.layers_per_transfer(33_000), chosen.hbm_layers(5)) == (5, 7)
+
+
+@pytest.mark.parametrize(("hbm_layers", "layers"), [(1, 1), (2, 1), (5, 2), (60, 5)])
+def test_transfers_leave_room_for_a_second_one(hbm_layers: int, layers: int) -> None:
+    text = f"scale: {{rate: 2000, bytes: 3000}}\nprefill: {{hbm_layers: {hbm_layers}}}\n"
+    assert load(text).layers_per_transfer(33_000) == layers
+
+
+def test_a_preset_can_be_replaced_in_part() -> None:
+    model = load("model: {preset: ds-660b, kv_bytes_per_token: 50000, max_context: 32768}\n")
+    assert model.resolved_model.kv_bytes_per_token == 50_000
+    assert model.resolved_model.attention == PRESETS["ds-660b"].attention
+    assert model.max_context_tokens == 32_768
+
+
+def test_a_model_of_ones_own() -> None:
+    text = (
+        "model:\n  preset: null\n  layers: 10\n  kv_bytes_per_token: 1000\n"
+        "  active_parameters: 1e9\n  max_context: 4096\n"
+        "  attention:\n    - {flops_per_context_token: 100}\n"
+        "    - {flops_per_context_token: 10, window: 128}\n"
+    )
+    model = load(text).resolved_model
+    assert model.name == "made"
+    assert model.attention_flops(1000) == 100 * 1000 + 10 * 128
+    with pytest.raises(ScenarioError, match="needs layers, kv_bytes_per_token"):
+        load("model: {preset: null}\n")
+
+
+def test_times_of_a_trace_stretch() -> None:
+    scenario = load(
+        "scale: {rate: 4000, bytes: 1712}\n"
+        "workload:\n  kind: mooncake\n  file: $TESTBED_TRACES/t.jsonl\n"
+        "  time_compression: 8\n  skip: 1min\n"
+    )
+    spec = scenario.trace_spec
+    assert spec.file == "/somewhere/t.jsonl"
+    assert spec.time_factor == pytest.approx(4000 / 1712 / 8)
+    assert spec.skip_s == 60
+    scenario = load(
+        "scale: {rate: 4000, bytes: 1712}\n"
+        "workload: {kind: sessions, file: /t, think: trace, think_limit: 30s}\n"
+    )
+    assert scenario.trace_spec.think_factor == pytest.approx(4000 / 1712)
+    assert scenario.trace_spec.think_limit_s == pytest.approx(30 * 4000 / 1712)
+    assert load("workload: {kind: sessions, file: /t}\n").trace_spec.think_factor == 0
+
+
+def test_a_users_policy_is_found_from_anywhere_and_named_without_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = "class Policy:\n    def choose(self, request, prefill, decode):\n        return 'pe'\n"
+    (tmp_path / "mine.py").write_text(source)
+    monkeypatch.chdir(tmp_path)
+    scenario = load("policies: [pe-only, mine.py:Policy]\n")
+    assert scenario.variants == {"pe-only": "pe-only", "mine.Policy": f"{tmp_path}/mine.py:Policy"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("policies: []\n", "policies"),
+        ("policies: [pe-only, pe-only]\n", "named twice: pe-only"),
+        ("policies: [shortest]\n", "there are pe-only, de-only, round-robin, shorter-queue"),
+        ("policies: [absent.py:P]\n", "no policy file absent.py"),
+        ("model: {preset: gpt}\n", "there is no model 'gpt'; there are ds-660b"),
+        ("engines: fast\n", "'modelled' or 'network-only'"),
+        ("workload: {trace: 65k}\n", "there are 32k, 48k, 64k"),
+        ("workload: {file: x}\n", "generated agents have no file"),
+        ("workload: {kind: mooncake}\n", "needs the path of a trace"),
+        ("workload: {kind: sessions, file: /x, skip: 1s}\n", "only mooncake releases"),
+        ("workload: {kind: sessions, file: $NO_SUCH/x}\n", r"\$NO_SUCH/x: an environment variable"),
+        ("workload: {agnets: 3}\n", 'did you mean "agents"'),
+        ("workload: {agents: 0}\n", "greater than or equal to 1"),
+        ("cluster: {cnic: 400}\n", "400Mbit|100Mbit"),
+        ("compute: {tpot: 0s}\n", "greater than 0"),
+        ("buffers: {de: 64}\n", "64MiB"),
+        ("prefill: {layers_per_transfer: 3, hbm_layers: 2}\n", "does not fit hbm_layers: 2"),
+        ("window: {tolerance: 5}\n", "less than 1"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message) as caught:
+        load(text)
+    assert "the scenario:4: " in str(caught.value)
+
+
+def test_the_rate_of_the_topology_is_not_stated_twice() -> None:
+    text = "name: made\ntopology: {name: 1p1d, set: {cnic_mbit: 5}}\nduration: 1s\n"
+    with pytest.raises(ScenarioError, match=r"follows from cluster\.cnic and scale\.rate"):
+        load_scenario(text, DualPathScenario)
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    schema = json_schema(DualPathScenario)
+    sections = {"": schema} | {
+        name: section for name, section in schema["$defs"].items() if "properties" in section
+    }
+    bare = [
+        f"{name}.{field}"
+        for name, section in sections.items()
+        if name != "Scale"  # a dataclass: described by its own docstring
+        for field, about in section["properties"].items()
+        # pydantic leaves out a description that is the section's own.
+        if "description" not in about
+        and "description" not in schema["$defs"].get(about.get("$ref", "").rpartition("/")[2], {})
+    ]
+    assert bare == []

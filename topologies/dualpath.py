@@ -1,0 +1,83 @@
+"""A DualPath cluster: storage NICs and compute NICs, prefill, decode and storage nodes.
+
+    pe0 ══ snic ══ [storage] ══ snic ══ st0          (every node has one SNIC)
+    pe0, pe0g3 ── [pe0c3] ── [compute] ── [de1c5] ── de1, de1g5
+    pe0, …, sched, client ── [mgmt]
+
+A CNIC is a switch between its DRAM host, its HBM host and the compute fabric, as the NIC of a GPU is
+(DualPath, arXiv 2602.21548, section 2).  `mn --custom topologies/dualpath.py --topo dualpath` loads it
+too; Mininet then ignores what it does not know (the CNICs' shared shapers).
+"""
+
+from mininet.topo import Topo
+
+
+class DualPathTopo(Topo):
+    """P prefill and D decode nodes of g GPUs, S storage nodes; all rates are emulated.
+
+    Args (of `build`):
+        prefill, decode, storage: nodes of each kind.
+        gpus: g, GPUs and CNICs per prefill or decode node.
+        s: SNIC rate / CNIC rate, at most g.
+        cnic_mbit: B, the rate of a CNIC's read and of its write side, Mbit/s.
+        storage_mbit: rate of a storage node's NIC; None for one that is never the bottleneck.
+        mgmt_mbit: rate of the management network's links.
+
+    Raises:
+        ValueError: a number makes no sense.
+    """
+
+    def build(
+        self,
+        prefill: int = 1,
+        decode: int = 1,
+        storage: int = 1,
+        gpus: int = 8,
+        s: float = 1.0,
+        cnic_mbit: float = 100.0,
+        storage_mbit: float | None = None,
+        mgmt_mbit: float = 1000.0,
+    ) -> None:
+        """Called by Topo's constructor."""
+        for name, value in (
+            ("prefill", prefill),
+            ("decode", decode),
+            ("storage", storage),
+            ("gpus", gpus),
+        ):
+            if value < 1:
+                raise ValueError(f"{name}={value}: there must be at least one")
+        if not 0 < s <= gpus:
+            raise ValueError(
+                f"s={s:g} with gpus={gpus}: a SNIC is at most as fast as all CNICs of its node"
+            )
+        if cnic_mbit <= 0 or mgmt_mbit <= 0 or (storage_mbit is not None and storage_mbit <= 0):
+            raise ValueError("rates must be above 0 Mbit/s")
+        snic_mbit = s * cnic_mbit
+        storage_mbit = storage_mbit or (prefill + decode) * snic_mbit
+        fabric = self.addSwitch("storage", fabric="storage")
+        compute = self.addSwitch("compute", fabric="compute")
+        mgmt = self.addSwitch("mgmt", fabric="mgmt")
+        for role, letter, count in (("prefill", "pe", prefill), ("decode", "de", decode)):
+            for number in range(count):
+                node = self.addHost(f"{letter}{number}", memory="dram", role=role)
+                self.addLink(node, mgmt, bw=mgmt_mbit)
+                self.addLink(node, fabric, bw=snic_mbit)
+                for rail in range(gpus):
+                    self._add_gpu(node, rail, compute, cnic_mbit)
+        for number in range(storage):
+            node = self.addHost(f"st{number}", memory="dram", role="storage")
+            self.addLink(node, mgmt, bw=mgmt_mbit)
+            self.addLink(node, fabric, bw=storage_mbit)
+        for name in ("sched", "client"):
+            self.addLink(self.addHost(name, memory="dram", role="control"), mgmt, bw=mgmt_mbit)
+
+    def _add_gpu(self, node: str, rail: int, compute: str, cnic_mbit: float) -> None:
+        engine = self.addHost(f"{node}g{rail}", memory="hbm", of=node, rail=rail)
+        cnic = self.addSwitch(f"{node}c{rail}", nic="cnic", rail=rail, bw=cnic_mbit)
+        self.addLink(node, cnic)
+        self.addLink(engine, cnic)
+        self.addLink(cnic, compute)
+
+
+topos = {"dualpath": DualPathTopo}
