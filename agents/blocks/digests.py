@@ -16,9 +16,7 @@ def digest_blocks(memory: memoryview, block_bytes: int) -> NDArray[np.uint64]:
     )
 
 
-def first_wrong(
-    memory: memoryview, expected: NDArray[np.uint64], block_bytes: int
-) -> int | None:
+def first_wrong(memory: memoryview, expected: NDArray[np.uint64], block_bytes: int) -> int | None:
     """Index of the first block that does not match its digest, or None."""
     wrong = np.flatnonzero(digest_blocks(memory, block_bytes) != expected)
     return int(wrong[0]) if wrong.size else None

@@ -1,15 +1,26 @@
-"""Making a plan true: sysctls, devices, addresses, forwarding, shapers, redirections, in that order."""
+"""Making a plan true, step by step, in network namespaces that hold nothing yet.
+
+The order matters: parameters before devices (so that no device ever has IPv6), shapers before
+devices are up (grafting a qdisc onto a device that is up waits for a grace period of the
+kernel), addresses and all that hangs on them after.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import TypeVar
+import ipaddress
+import select
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 from testbed.errors import KernelError
 from testbed.kernel import messages
-from testbed.kernel.namespaces import inside
-from testbed.kernel.netlink import Netlink, Request
+from testbed.kernel.links import is_settled, list_links
+from testbed.kernel.netlink import Request, RouteSocket, route_sockets
+from testbed.kernel.shaping import DeviceShaper, ShaperWriter, shapers_by_device
+from testbed.kernel.subjects import subject
+from testbed.kernel.sysctls import write_sysctls
 from testbed.plan.model import (
     Address,
     AnyElement,
@@ -17,6 +28,7 @@ from testbed.plan.model import (
     FdbEntry,
     Filter,
     Ifb,
+    Namespace,
     Neighbour,
     Plan,
     Port,
@@ -26,206 +38,311 @@ from testbed.plan.model import (
     Shaper,
     ShaperClass,
     Sysctl,
+    Unknown,
     Veth,
 )
-from testbed.plan.sysctls import MANAGED_SYSCTLS
 
-_FIRST_INDEX = 10
-STEPS = ("sysctls", "devices", "ports", "addresses", "forwarding", "shapers", "redirections")
-T = TypeVar("T")
+# The kernel numbers devices that nobody numbered from 2 up: nothing foreign meets ours.
+_FIRST_INDEX = 1000
+_SETTLE_S = 10.0
+_POLL_MS = 1
+
+T = TypeVar("T", bound=AnyElement)
+Place = tuple[str, str]  # namespace, device
+
+
+class Step(NamedTuple):
+    """A part of applying a plan."""
+
+    name: str
+    run: Callable[[], None]
 
 
 def apply(
     plan: Plan, namespaces: Mapping[str, int], before: Callable[[str], None] | None = None
 ) -> None:
-    """Make every element of a plan in empty namespaces.
+    """Make every element of a plan.
 
     Args:
         plan: what to make.
-        namespaces: name -> descriptor of the network namespace.
-        before: called with the name of each step (`STEPS`) before it is taken.
+        namespaces: name -> descriptor of the network namespace, as they were made.
+        before: called with the name of each step before it is taken; what it raises ends all.
 
     Raises:
-        KernelError: the kernel refused an element; the namespaces are then good for nothing.
+        KernelError: the kernel refused an element, which the message names; the namespaces
+            then hold a part of the plan and are good for nothing.
+        UnsupportedError: the kernel lacks something that the plan needs.
     """
-    sockets = {name: Netlink(name, fd) for name, fd in namespaces.items()}
-    try:
-        work = _Work(plan, namespaces, sockets)
-        for step in STEPS:
+    elements = _by_kind(plan)
+    names = {each.name for each in _of(elements, Namespace)}
+    if missing := sorted(names - namespaces.keys()):
+        raise KernelError(f"no network namespace was made for {', '.join(missing)}")
+    with route_sockets(namespaces, sorted(names)) as sockets:
+        for step in _Work(elements, namespaces, sockets).steps():
             if before is not None:
-                before(step)
-            getattr(work, step)()
-    finally:
-        for opened in sockets.values():
-            opened.close()
+                before(step.name)
+            step.run()
+
+
+def _by_kind(plan: Plan) -> dict[type, list[AnyElement]]:
+    elements: dict[type, list[AnyElement]] = {}
+    for element in plan.elements:
+        elements.setdefault(type(element), []).append(element)
+    if unknown := elements.get(Unknown):
+        raise KernelError(f"no plan can ask for {subject(unknown[0])}")
+    return elements
+
+
+def _of(elements: dict[type, list[AnyElement]], kind: type[T]) -> list[T]:
+    return elements.get(kind, [])  # type: ignore[return-value]
 
 
 class _Work:
     def __init__(
-        self, plan: Plan, namespaces: Mapping[str, int], sockets: Mapping[str, Netlink]
+        self,
+        elements: dict[type, list[AnyElement]],
+        namespaces: Mapping[str, int],
+        sockets: Mapping[str, RouteSocket],
     ) -> None:
+        self._elements = elements
         self._namespaces = namespaces
         self._sockets = sockets
-        self._by_kind: dict[type, list[AnyElement]] = {}
-        for element in plan.elements:
-            self._by_kind.setdefault(type(element), []).append(element)
-        devices = sorted(
-            (e.namespace, e.device) for kind in (Bridge, Ifb, Veth) for e in self._of(kind)
-        )
-        # Unique over all namespaces: readback pairs the ends of a veth by these alone.
-        self._index = {name: _FIRST_INDEX + i for i, name in enumerate(devices)}
-        self._handles = {(s.namespace, s.device): s.handle for s in self._of(Shaper)}
+        self._bridges = {(b.namespace, b.device): b for b in self._all(Bridge)}
+        self._veths = {(v.namespace, v.device): v for v in self._all(Veth)}
+        self._ifbs = {(i.namespace, i.device): i for i in self._all(Ifb)}
+        self._masters = {(p.namespace, p.device): p for p in self._all(Port)}
+        # Unique in the whole cluster: readback pairs the ends of a veth by these alone.
+        places = sorted([*self._bridges, *self._ifbs, *self._veths])
+        self._indexes = {place: _FIRST_INDEX + i for i, place in enumerate(places)}
 
-    def _of(self, kind: type[T]) -> list[T]:
-        return self._by_kind.get(kind, [])  # type: ignore[return-value]
+    def steps(self) -> Sequence[Step]:
+        return [
+            Step("sysctls", lambda: write_sysctls(self._all(Sysctl), self._namespaces)),
+            Step("bridges", self._make_bridges),
+            Step("veths", self._make_veths),
+            Step("ifbs", self._make_ifbs),
+            Step("ports", self._make_ports),
+            Step("shapers", self._make_shapers),
+            Step("redirects", self._make_redirects),
+            Step("up", self._set_up),
+            Step("addresses", self._make_addresses),
+            Step("routes", self._make_routes),
+            Step("rules", self._make_rules),
+            Step("neighbours", self._make_neighbours),
+            Step("forwarding", self._make_forwarding),
+            Step("settle", self._settle),
+        ]
 
-    def _send(self, requests: Iterable[tuple[str, Request]]) -> None:
+    def _all(self, kind: type[T]) -> list[T]:
+        return _of(self._elements, kind)
+
+    def _index(self, element: AnyElement, place: Place) -> int:
+        try:
+            return self._indexes[place]
+        except KeyError:
+            raise KernelError(
+                f"{subject(element)} needs a device {place[1]} in {place[0]}; the plan has none"
+            ) from None
+
+    def _submit(self, requests: Iterable[tuple[str, Request]]) -> None:
         by_namespace: dict[str, list[Request]] = {}
         for namespace, request in requests:
             by_namespace.setdefault(namespace, []).append(request)
         for namespace, batch in by_namespace.items():
-            self._sockets[namespace].send(batch)
+            self._sockets[namespace].submit(batch)
 
-    def sysctls(self) -> None:
-        optional = {s.key for s in MANAGED_SYSCTLS if s.absent is not None}
-        by_namespace: dict[str, list[Sysctl]] = {}
-        for element in self._of(Sysctl):
-            by_namespace.setdefault(element.namespace, []).append(element)
-        for namespace, elements in by_namespace.items():
-            with inside(self._namespaces[namespace]):
-                for element in elements:
-                    _write(element, optional=element.key in optional)
+    # --- devices -----------------------------------------------------------------------------
 
-    def devices(self) -> None:
-        self._send((name, messages.loopback_up()) for name in self._namespaces)
-        self._send(
-            (e.namespace, messages.bridge(e, self._index[e.namespace, e.device]))
-            for e in self._of(Bridge)
+    def _make_bridges(self) -> None:
+        fill = messages.bridge().fill
+        self._submit(
+            (b.namespace, Request(fill(self._indexes[place], *_name(b), b.mtu), b))
+            for place, b in self._bridges.items()
         )
-        self._send(
-            (e.namespace, messages.ifb(e, self._index[e.namespace, e.device]))
-            for e in self._of(Ifb)
-        )
-        self._send(self._veths())
 
-    def _veths(self) -> Iterable[tuple[str, Request]]:
-        masters = {(p.namespace, p.device): p.bridge for p in self._of(Port)}
-        ends = {(v.namespace, v.device): v for v in self._of(Veth)}
-        made: set[tuple[str, str]] = set()
-        second = []
-        # The end in a bridge is made first: the bridge can be named in the same message.
-        for name, near in sorted(ends.items(), key=lambda item: item[0] not in masters):
+    def _make_ifbs(self) -> None:
+        fill = messages.ifb().fill
+        self._submit(
+            (i.namespace, Request(fill(self._indexes[place], *_name(i), *_sizes(i)), i))
+            for place, i in self._ifbs.items()
+        )
+
+    def _make_veths(self) -> None:
+        fill = messages.veth().fill
+        requests = []
+        for place, near in sorted(self._veths.items(), key=self._bridged_first):
             other = (near.peer_namespace, near.peer_device)
-            if name in made:
-                continue
-            made |= {name, other}
-            master = masters.get(name)
-            bridge = None if master is None else self._index[near.namespace, master]
-            far_net = self._namespaces[near.peer_namespace]
-            yield (
-                near.namespace,
-                messages.veth(near, ends[other], self._index, far_net, bridge),
+            far = self._veths.get(other)
+            if far is None or (far.peer_namespace, far.peer_device) != place:
+                raise KernelError(f"{subject(near)}: the plan's other end does not name this one")
+            if self._bridged_first((place, near)) > self._bridged_first((other, far)):
+                continue  # its other end makes both
+            message = fill(
+                self._indexes[place], *_name(near), *_sizes(near), self._master_index(place),
+                self._indexes[other], *_name(far), *_sizes(far),
+                self._namespaces[far.namespace],
+            )  # fmt: skip
+            requests.append((near.namespace, Request(message, near)))
+        self._submit(requests)
+
+    def _bridged_first(self, item: tuple[Place, Veth]) -> tuple[bool, Place]:
+        """The end that makes a pair is one in a bridge, which the same message can name."""
+        place, _ = item
+        return (place not in self._masters, place)
+
+    def _master_index(self, place: Place) -> int:
+        port = self._masters.get(place)
+        return 0 if port is None else self._index(port, (port.namespace, port.bridge))
+
+    def _make_ports(self) -> None:
+        enslave, configure = messages.master().fill, messages.port().fill
+        requests = []
+        for place, port in self._masters.items():
+            index = self._index(port, place)
+            # Repeating it is harmless where the port was made in its bridge.
+            requests.append(
+                (port.namespace, Request(enslave(index, self._master_index(place)), port))
             )
-            second.append(other)
-        for namespace, device in second:
-            index = self._index[namespace, device]
-            if (namespace, device) in masters:
-                master = masters[namespace, device]
-                yield (
-                    namespace,
-                    messages.enslave(device, index, master, self._index[namespace, master]),
+            flags = (port.learning, port.flood, port.multicast_flood, port.broadcast_flood)
+            requests.append((port.namespace, Request(configure(index, *flags), port)))
+        self._submit(requests)
+
+    def _set_up(self) -> None:
+        fill = messages.up().fill
+        devices: dict[Place, Bridge | Ifb | Veth] = self._bridges | self._ifbs | self._veths
+        # Bridges first: a port of a bridge that is down would have to be told later.
+        self._submit(
+            (device.namespace, Request(fill(self._indexes[place]), device))
+            for place, device in devices.items()
+            if device.up
+        )
+
+    def _settle(self) -> None:
+        """Wait until links carry frames; the kernel sees to that in the background."""
+        ups = {place for place, veth in self._veths.items() if veth.up}
+        waiting: dict[str, set[int]] = {}
+        for place in ups:
+            veth = self._veths[place]
+            if (veth.peer_namespace, veth.peer_device) in ups:
+                waiting.setdefault(place[0], set()).add(self._indexes[place])
+        deadline_s = time.monotonic() + _SETTLE_S
+        poll = select.poll()
+        while waiting:
+            for namespace, indexes in list(waiting.items()):
+                links = list_links(self._sockets[namespace])
+                indexes -= {link.index for link in links if is_settled(link)}
+                if not indexes:
+                    del waiting[namespace]
+            if waiting and time.monotonic() > deadline_s:
+                raise KernelError(
+                    f"links in {', '.join(sorted(waiting))} do not come up",
+                    hint="the machine may be overloaded; try again when it is quieter",
                 )
-            yield namespace, messages.up(device, index)
+            if waiting:
+                poll.poll(_POLL_MS)
 
-    def ports(self) -> None:
-        self._send(
-            (p.namespace, messages.port(p, self._index[p.namespace, p.device]))
-            for p in self._of(Port)
+    # --- shapers -----------------------------------------------------------------------------
+
+    def _make_shapers(self) -> None:
+        queues: dict[Place, int] = {
+            place: device.txqueuelen for place, device in (self._ifbs | self._veths).items()
+        }
+        writer = ShaperWriter()
+        by_device = shapers_by_device(
+            self._all(Shaper), self._all(ShaperClass), self._all(Filter)
         )
+        for place, parts in by_device.items():
+            index = self._index(parts[0], place)
+            device = DeviceShaper(index, queues.get(place, 0), parts)
+            writer.write(device, self._sockets[place[0]])
 
-    def addresses(self) -> None:
-        self._send(
-            (a.namespace, messages.address(a, self._index[a.namespace, a.device]))
-            for a in self._of(Address)
-        )
+    def _make_redirects(self) -> None:
+        hook, fill = messages.clsact().fill, messages.redirect().fill
+        requests, hooked = [], set()
+        for redirect in self._all(Redirect):
+            place = (redirect.namespace, redirect.device)
+            index = self._index(redirect, place)
+            target = self._index(redirect, (redirect.namespace, redirect.target))
+            if place not in hooked:
+                hooked.add(place)
+                requests.append((redirect.namespace, Request(hook(index), redirect)))
+            message = fill(index, messages.CLSACT_PARENT[redirect.direction], target)
+            requests.append((redirect.namespace, Request(message, redirect)))
+        self._submit(requests)
 
-    def forwarding(self) -> None:
-        index = self._index
-        self._send((n.namespace, messages.neighbour(n, index[n.namespace, n.device]))
-                   for n in self._of(Neighbour))  # fmt: skip
-        self._send(
-            (f.namespace, messages.fdb(f, index[f.namespace, f.device])) for f in self._of(FdbEntry)
-        )
-        self._send(
-            (r.namespace, messages.route(r, index[r.namespace, r.device])) for r in self._of(Route)
-        )
-        self._send((r.namespace, messages.rule(r)) for r in self._of(Rule))
+    # --- addresses and forwarding ------------------------------------------------------------
 
-    def shapers(self) -> None:
-        index, handles = self._index, self._handles
-        self._send(
-            (s.namespace, messages.shaper(s, index[s.namespace, s.device]))
-            for s in self._of(Shaper)
-        )
-        # A class comes after its parent: inner classes have the smaller numbers.
-        depth = {(c.namespace, c.device, c.classid): c.parent for c in self._of(ShaperClass)}
+    def _make_addresses(self) -> None:
+        fill = messages.ipv4_address().fill
+        requests = []
+        for address in sorted(self._all(Address), key=lambda a: (a.namespace, a.address)):
+            index = self._index(address, (address.namespace, address.device))
+            packed = socket.inet_aton(address.address)
+            message = fill(index, address.prefix_len, packed, packed)
+            requests.append((address.namespace, Request(message, address)))
+        self._submit(requests)
 
-        def level(c: ShaperClass) -> int:
-            steps, parent = 0, c.parent
-            while parent:
-                steps, parent = steps + 1, depth[c.namespace, c.device, parent]
-            return steps
+    def _make_routes(self) -> None:
+        fill = messages.route().fill
+        requests = []
+        for route in self._all(Route):
+            network = _network(route, route.destination)
+            message = fill(
+                network.prefixlen, route.table, network.network_address.packed,
+                self._index(route, (route.namespace, route.device)),
+                socket.inet_aton(route.source), route.rto_min_ms,
+            )  # fmt: skip
+            requests.append((route.namespace, Request(message, route)))
+        self._submit(requests)
 
-        self._send(
-            (
-                c.namespace,
-                messages.shaper_class(
-                    c, handles[c.namespace, c.device], index[c.namespace, c.device]
-                ),
+    def _make_rules(self) -> None:
+        fill = messages.rule().fill
+        requests = []
+        for rule in self._all(Rule):
+            network = _network(rule, rule.source)
+            message = fill(
+                network.prefixlen, rule.priority, network.network_address.packed, rule.table
             )
-            for c in sorted(self._of(ShaperClass), key=level)
-        )
-        self._send(
-            (
-                f.namespace,
-                messages.packet_filter(
-                    f, handles[f.namespace, f.device], index[f.namespace, f.device]
-                ),
-            )
-            for f in sorted(self._of(Filter), key=lambda f: (f.priority, f.handle))
-        )
+            requests.append((rule.namespace, Request(message, rule)))
+        self._submit(requests)
 
-    def redirections(self) -> None:
-        index = self._index
-        hooked = {(r.namespace, r.device) for r in self._of(Redirect)}
-        self._send(
-            (namespace, messages.clsact(namespace, device, index[namespace, device]))
-            for namespace, device in hooked
-        )
-        self._send(
-            (
-                r.namespace,
-                messages.redirect(r, index[r.namespace, r.device], index[r.namespace, r.target]),
-            )
-            for r in self._of(Redirect)
+    def _make_neighbours(self) -> None:
+        fill, packed = messages.neighbour().fill, socket.inet_aton
+        self._submit(
+            (n.namespace, Request(
+                fill(self._index(n, (n.namespace, n.device)), packed(n.address), _mac(n.mac)), n
+            ))
+            for n in self._all(Neighbour)
+        )  # fmt: skip
+
+    def _make_forwarding(self) -> None:
+        fill = messages.fdb_entry().fill
+        self._submit(
+            (f.namespace, Request(fill(self._index(f, (f.namespace, f.device)), _mac(f.mac)), f))
+            for f in self._all(FdbEntry)
         )
 
 
-def _write(element: Sysctl, *, optional: bool) -> None:
-    path = Path("/proc/sys") / element.key
-    try:
-        # Not all may be written without rights in the host (tcp_congestion_control), but those that
-        # are right already need not be.
-        if path.read_text().split() != element.value.split():
-            path.write_text(element.value)
-    except FileNotFoundError:
-        if not optional:
-            raise KernelError(
-                f"this kernel has no parameter {element.key}",
-                hint="`testbed doctor` shows which kernels have it",
-            ) from None
-    except OSError as error:
+def _name(device: Bridge | Ifb | Veth) -> tuple[bytes, bytes]:
+    name = device.device.encode()
+    if len(name) > messages.LONGEST_NAME_BYTES:
         raise KernelError(
-            f"{element.key} = {element.value!r} in {element.namespace}: {error.strerror}",
-            hint="`testbed doctor` shows what this user may do",
-        ) from error
+            f"{subject(device)}: the name is longer than {messages.LONGEST_NAME_BYTES} bytes",
+            hint="give the node or switch a shorter name",
+        )
+    return name, _mac(device.mac)
+
+
+def _sizes(device: Ifb | Veth) -> tuple[int, int, int]:
+    return device.mtu, device.gso_max_bytes, device.txqueuelen
+
+
+def _mac(text: str) -> bytes:
+    return bytes.fromhex(text.replace(":", ""))
+
+
+def _network(element: Route | Rule, text: str) -> ipaddress.IPv4Network:
+    try:
+        return ipaddress.IPv4Network(text)
+    except ValueError as error:
+        raise KernelError(f"{subject(element)}: {error}") from None

@@ -28,13 +28,14 @@ from pyroute2.netlink.rtnl.ifaddrmsg import ifaddrmsg
 from pyroute2.netlink.rtnl.ifinfmsg import ifinfmsg
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NUD_NOARP, NUD_PERMANENT, ndmsg
 from pyroute2.netlink.rtnl.rtmsg import rtmsg
-from pyroute2.netlink.rtnl.tcmsg import act_mirred, cls_u32, sched_htb, sched_pfifo, tcmsg
+from pyroute2.netlink.rtnl.tcmsg import cls_u32, sched_htb, sched_pfifo, tcmsg
 
 from testbed.kernel.template import Template, address, device_name, integer, mac
 
 NLM_F_REQUEST, NLM_F_EXCL, NLM_F_CREATE = 0x1, 0x200, 0x400
 _CHANGE = NLM_F_REQUEST
 _NEW = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL
+LONGEST_NAME_BYTES = 15  # IFNAMSIZ without the zero
 IFF_UP = 0x1
 IFA_F_NOPREFIXROUTE = 0x200
 RT_SCOPE_LINK, RTPROT_STATIC, RTN_UNICAST = 253, 4, 1
@@ -44,8 +45,7 @@ CLSACT_PARENT = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # linux/pkt_sched
 TC_LINKLAYER_ETHERNET = 1  # no rate table wanted: the kernel computes with the rate itself
 TC_U32_TERMINAL = 1
 TCA_EGRESS_REDIR, TC_ACT_STOLEN = 1, 4
-ETH_P_IP_WIRE = socket.htons(0x0800)
-ETH_P_ALL_WIRE = socket.htons(0x0003)
+ETH_P_IP, ETH_P_ALL = 0x0800, 0x0003
 HTB_RATE2QUANTUM = 10  # tc's default; unused, as every class states its quantum
 
 
@@ -56,16 +56,21 @@ class _HtbParameters(nla):  # type: ignore[misc]
 
 
 class _HtbOptions(nla):  # type: ignore[misc]
-    nla_map = sched_htb.options.nla_map
+    nla_map = tuple(
+        (name, "none" if kind in ("ctab", "rtab") else kind)
+        for name, kind in sched_htb.options.nla_map
+    )
     htb_glob = sched_htb.options.htb_glob
     htb_parms = _HtbParameters
 
 
+_U32_TYPES = {"TCA_U32_SEL": "cdata", "TCA_U32_ACT": "tca_act_prio"}
+
+
 class _U32Options(nla):  # type: ignore[misc]
     nla_map = tuple(
-        (name, "cdata" if name == "TCA_U32_SEL" else kind)
+        (name, kind if kind == "uint32" else _U32_TYPES.get(name, "none"))
         for name, kind in cls_u32.options.nla_map
-        if name not in ("TCA_U32_POLICE", "TCA_U32_PCNT", "TCA_U32_MARK")
     )
     tca_act_prio = cls_u32.options.tca_act_prio
 
@@ -426,13 +431,8 @@ def redirect() -> Template:
         )
         return _encoded(
             _TrafficControl, RTM_NEWTFILTER, _NEW,
-            {"index": index, "handle": 1, "parent": parent, "info": 1 << 16 | ETH_P_ALL_WIRE},
+            {"index": index, "handle": 1, "parent": parent, "info": 1 << 16 | socket.htons(ETH_P_ALL)},
             [("TCA_KIND", "u32"), ("TCA_OPTIONS", options)],
         )  # fmt: skip
 
     return Template(encode, [integer("index"), integer("parent"), integer("target")])
-
-
-__all__ = [
-    "act_mirred",
-]

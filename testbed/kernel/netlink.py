@@ -1,4 +1,9 @@
-"""Netlink sockets: batches of requests in one system call, dumps, errors that name their request."""
+"""A netlink socket that sends messages in batches and knows what each of them was for.
+
+Most messages ask for no acknowledgement: the kernel reports an error of any message by its
+sequence number, and the acknowledgement of the last one says that all were dealt with
+(netlink(7), RFC 3549 section 2.3).
+"""
 
 from __future__ import annotations
 
@@ -6,204 +11,259 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from types import TracebackType
+from typing import NamedTuple, Self
 
-from testbed.errors import KernelError
+from testbed.errors import KernelError, TestbedError, UnsupportedError
 from testbed.kernel.namespaces import inside
+from testbed.kernel.subjects import subject
+from testbed.plan.model import AnyElement
 
-HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+HEADER = struct.Struct("=IHHII")  # length, type, flags, sequence number, port id
+_ERROR = struct.Struct("=iIHHII")  # errno, then the header of the message at fault
+_SEQUENCE, _FLAGS = struct.Struct("=I"), struct.Struct("=H")
+_SEQUENCE_OFFSET, _FLAGS_OFFSET = 8, 6
+_ATTRIBUTE = struct.Struct("=HH")
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
-REQUEST, MULTI, ACK, DUMP = 1, 2, 4, 0x300
-REPLACE, EXCL, CREATE, APPEND = 0x100, 0x200, 0x400, 0x800
-_SOL_NETLINK, _NETLINK_EXT_ACK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK = 270, 11, 10, 12
-_ACK_TLVS = 0x200
-_BATCH_BYTES = 48 * 1024
-_RECEIVE_BYTES = 4 << 20
-_BUFFER_BYTES = 1 << 20
+SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
+_EXTACK_TEXT = 1
+_RECEIVE_BYTES = 1 << 18  # the kernel fills at most 32 KiB at a time
+# Every message of a batch may fail, and an error takes about 1 KiB of the receive buffer.
+_BATCH_MESSAGES, _BATCH_BYTES = 100, 1 << 16
+_DUMP_ATTEMPTS = 8
 
 
 class Request(NamedTuple):
-    """One message to send: its type, flags, body, and what it is about, for error messages."""
+    """A message and the object that it makes; the sequence number is filled in when sent."""
 
-    kind: int
-    flags: int
-    body: bytes
-    about: object
+    message: bytearray
+    element: AnyElement
 
 
-class Attributes(dict[int, memoryview]):
-    """The attributes of one message by number; the last of a number wins."""
+class Refusal(NamedTuple):
+    """The kernel's answer to one message."""
 
-    def u32(self, number: int, default: int = 0) -> int:
-        """A 32-bit attribute in host order."""
-        value = self.get(number)
-        return default if value is None else int.from_bytes(value[:4], "little")
-
-    def text(self, number: int) -> str:
-        """A string attribute."""
-        value = self.get(number)
-        return "" if value is None else bytes(value).rstrip(b"\0").decode()
-
-    def nested(self, number: int) -> Attributes:
-        """The attributes inside an attribute."""
-        return parse(self.get(number, memoryview(b"")))
+    sequence: int
+    number: int  # errno
+    text: str  # what the kernel says about it, perhaps empty
 
 
-def parse(data: memoryview) -> Attributes:
-    """The attributes of `data`."""
-    found = Attributes()
-    at, end = 0, len(data)
-    while at + 4 <= end:
-        length = data[at] | data[at + 1] << 8
-        if length < 4:
-            break
-        found[(data[at + 2] | data[at + 3] << 8) & 0x3FFF] = data[at + 4 : at + length]
-        at += (length + 3) & ~3
-    return found
+class RouteSocket:
+    """A NETLINK_ROUTE socket of the network namespace that the caller is in when it is made."""
 
-
-def attribute(number: int, payload: bytes) -> bytes:
-    """One encoded attribute, padded."""
-    length = 4 + len(payload)
-    return struct.pack("=HH", length, number) + payload + b"\0" * (-length % 4)
-
-
-def u8(number: int, value: int) -> bytes:
-    """An 8-bit attribute."""
-    return attribute(number, struct.pack("=B", value))
-
-
-def u32(number: int, value: int) -> bytes:
-    """A 32-bit attribute."""
-    return attribute(number, struct.pack("=I", value))
-
-
-def text(number: int, value: str) -> bytes:
-    """A string attribute."""
-    return attribute(number, value.encode() + b"\0")
-
-
-class Netlink:
-    """A NETLINK_ROUTE socket in one network namespace.
-
-    Args:
-        name: of the namespace, for messages.
-        net: its descriptor.
-    """
-
-    def __init__(self, name: str, net: int) -> None:
-        self.name = name
-        with inside(net):
-            self._socket = socket.socket(
-                socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
-            )
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BYTES)
-        for option in (_NETLINK_EXT_ACK, _NETLINK_CAP_ACK, _NETLINK_GET_STRICT_CHK):
-            self._socket.setsockopt(_SOL_NETLINK, option, 1)
+    def __init__(self) -> None:
+        self._socket = socket.socket(
+            socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+        )
         self._socket.bind((0, 0))
+        for option in (NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK):
+            self._socket.setsockopt(SOL_NETLINK, option, 1)
         self._sequence = 0
-        self._buffer = bytearray(_BUFFER_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
 
     def close(self) -> None:
-        """Close the socket."""
+        """Give the descriptor back."""
         self._socket.close()
 
-    def send(self, requests: Sequence[Request]) -> None:
-        """Send requests in batches; all are done when this returns.
-
-        Only the last of a batch asks for an acknowledgement; the kernel reports every error.
+    def submit(self, requests: Sequence[Request]) -> None:
+        """Send messages in order; return when the kernel has carried out all of them.
 
         Raises:
-            KernelError: the kernel refused one; it is named.
+            KernelError: one was refused (the message names its element), or several.
         """
-        first = 0
-        while first < len(requests):
-            size, last = 0, first
-            while last < len(requests) and (last == first or size < _BATCH_BYTES):
-                size += HEADER.size + len(requests[last].body)
-                last += 1
-            self._batch(requests[first:last])
-            first = last
+        start = 0
+        while start < len(requests):
+            size_bytes, end = 0, start
+            while end < len(requests) and end - start < _BATCH_MESSAGES:
+                size_bytes += len(requests[end].message)
+                if size_bytes > _BATCH_BYTES and end > start:
+                    break
+                end += 1
+            self._submit_batch(requests[start:end])
+            start = end
 
-    def _batch(self, requests: Sequence[Request]) -> None:
-        parts = []
-        base = self._sequence + 1
-        for number, request in enumerate(requests):
-            flags = request.flags | REQUEST | (ACK if number == len(requests) - 1 else 0)
-            length = HEADER.size + len(request.body)
-            parts.append(HEADER.pack(length, request.kind, flags, base + number, 0))
-            parts.append(request.body)
-        self._sequence = base + len(requests) - 1
-        self._socket.send(b"".join(parts))
-        for kind, sequence, body in self._replies():
-            if kind != NLMSG_ERROR:
-                continue
-            code = -struct.unpack_from("=i", body)[0]
-            if code:
-                raise self._refused(requests[sequence - base].about, code, body)
-            if sequence == self._sequence:
-                return
+    def _submit_batch(self, batch: Sequence[Request]) -> None:
+        self.exchange(number_messages([r.message for r in batch]), [r.element for r in batch])
 
-    def _refused(self, about: object, code: int, body: memoryview) -> KernelError:
-        why = parse(body[4 + HEADER.size :]).text(1)
-        detail = f" ({why})" if why else ""
-        hint = "`testbed doctor` shows what this kernel lacks"
-        if code == errno.EEXIST:
-            hint = "something has made the same object already"
-        return KernelError(
-            f"the kernel refused {about} in {self.name}: {os.strerror(code)}{detail}", hint=hint
+    def exchange(self, data: bytes, elements: Sequence[AnyElement]) -> None:
+        """Send messages with sequence numbers 0 …, the last of which asks for an answer.
+
+        Args:
+            data: the messages, back to back.
+            elements: what each of them makes; for the message of an error.
+        """
+        self._send(data)
+        last, refusals = len(elements) - 1, []
+        while True:
+            for message in self._receive():
+                _, kind, flags, sequence, _ = HEADER.unpack_from(message)
+                if kind != NLMSG_ERROR:
+                    continue
+                (number,) = struct.unpack_from("=i", message, HEADER.size)
+                if number:
+                    refusals.append(Refusal(sequence, -number, _extack(message, flags)))
+                if sequence == last:
+                    if refusals:
+                        raise _kernel_error(refusals, elements)
+                    return
+
+    def dump(self, request: bytes) -> list[bytes]:
+        """All messages that answer a dump request; its flags and number are filled in.
+
+        Raises:
+            OSError: the kernel refused.
+            KernelError: what is dumped changed under it, time and again.
+        """
+        for _ in range(_DUMP_ATTEMPTS):
+            answers = self._dump_once(bytearray(request))
+            if answers is not None:
+                return answers
+        raise KernelError(
+            "the kernel's objects changed while they were read",
+            hint="something else configures this network; stop it and try again",
         )
 
-    def _replies(self) -> Iterator[tuple[int, int, memoryview]]:
-        while True:
-            size = self._socket.recv_into(self._buffer)
-            data = memoryview(bytes(self._buffer[:size]))
-            at = 0
-            while at < size:
-                length, kind, _, sequence, _ = HEADER.unpack_from(data, at)
-                yield kind, sequence, data[at + HEADER.size : at + length]
-                at += (length + 3) & ~3
-
-    def dump(self, kind: int, body: bytes) -> list[memoryview]:
-        """Everything of a kind; the bodies of the answers.
-
-        Raises:
-            KernelError: the kernel refused.
-        """
+    def _dump_once(self, request: bytearray) -> list[bytes] | None:
         self._sequence += 1
-        sequence = self._sequence
-        header = HEADER.pack(HEADER.size + len(body), kind, REQUEST | DUMP, sequence, 0)
-        self._socket.send(header + body)
-        found = []
-        for answer, number, content in self._replies():
-            if number != sequence:
-                continue
-            if answer == NLMSG_DONE:
-                return found
-            if answer == NLMSG_ERROR:
-                code = -struct.unpack_from("=i", content)[0]
-                raise self._refused(f"a dump of kind {kind}", code, content)
-            found.append(content)
-        return found
+        _FLAGS.pack_into(request, _FLAGS_OFFSET, NLM_F_REQUEST | NLM_F_DUMP)
+        _SEQUENCE.pack_into(request, _SEQUENCE_OFFSET, self._sequence)
+        self._send(bytes(request))
+        answers: list[bytes] = []
+        consistent = True
+        while True:
+            for message in self._receive():
+                _, kind, flags, sequence, _ = HEADER.unpack_from(message)
+                if sequence != self._sequence:
+                    continue  # the rest of a dump that was given up
+                consistent &= not flags & NLM_F_DUMP_INTR
+                if kind in (NLMSG_DONE, NLMSG_ERROR):
+                    (number,) = struct.unpack_from("=i", message, HEADER.size)
+                    if number:
+                        raise OSError(-number, _extack(message, flags) or os.strerror(-number))
+                    return answers if consistent else None
+                answers.append(message)
 
-    def get(self, requests: Sequence[tuple[int, bytes]]) -> list[memoryview | None]:
-        """One object for each request, in one system call; None where there is none."""
-        base = self._sequence + 1
-        parts = []
-        for number, (kind, body) in enumerate(requests):
-            parts.append(HEADER.pack(HEADER.size + len(body), kind, REQUEST, base + number, 0))
-            parts.append(body)
-        self._sequence = base + len(requests) - 1
-        self._socket.send(b"".join(parts))
-        answers: list[memoryview | None] = [None] * len(requests)
+    def ask(self, requests: Sequence[bytes]) -> list[bytes | None]:
+        """Answers to requests that have one message as answer each, None where refused.
+
+        Args:
+            requests: messages; their flags and numbers are filled in.
+        """
+        answers: list[bytes | None] = [None] * len(requests)
+        data, first = bytearray(), self._sequence + 1
+        for number, request in enumerate(requests):
+            start = len(data)
+            data += request
+            _FLAGS.pack_into(data, start + _FLAGS_OFFSET, NLM_F_REQUEST)
+            _SEQUENCE.pack_into(data, start + _SEQUENCE_OFFSET, first + number)
+        self._sequence += len(requests)
+        self._send(bytes(data))
         missing = len(requests)
-        for kind, sequence, body in self._replies():
-            if sequence < base:
-                continue
-            if kind != NLMSG_ERROR:
-                answers[sequence - base] = body
-            missing -= 1
-            if not missing:
-                break
+        while missing:
+            for message in self._receive():
+                _, kind, _, sequence, _ = HEADER.unpack_from(message)
+                if 0 <= sequence - first < len(requests):
+                    answers[sequence - first] = message if kind != NLMSG_ERROR else None
+                    missing -= 1
         return answers
+
+    def reserve(self, size_bytes: int) -> int:
+        """Ask for a receive buffer; returns what the kernel granted, in bytes."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
+        return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+
+    def _send(self, data: bytes) -> None:
+        self._socket.sendto(data, (0, 0))
+
+    def _receive(self) -> Iterator[bytes]:
+        data, _, flags, _ = self._socket.recvmsg(_RECEIVE_BYTES)
+        if flags & socket.MSG_TRUNC:
+            raise KernelError("an answer of the kernel did not fit and was cut off")
+        position = 0
+        while position < len(data):
+            (length,) = _SEQUENCE.unpack_from(data, position)
+            yield data[position : position + length]
+            position += length + 3 & ~3
+
+
+def number_messages(batch: Sequence[bytearray]) -> bytes:
+    """Messages as one batch: numbered from 0, and the last asks for an answer."""
+    for number, message in enumerate(batch):
+        _SEQUENCE.pack_into(message, _SEQUENCE_OFFSET, number)
+    (flags,) = _FLAGS.unpack_from(batch[-1], _FLAGS_OFFSET)
+    _FLAGS.pack_into(batch[-1], _FLAGS_OFFSET, flags | NLM_F_ACK)
+    return b"".join(batch)
+
+
+def _extack(message: bytes, flags: int) -> str:
+    """The kernel's own words about an error, if it has any (NETLINK_EXT_ACK)."""
+    if not flags & NLM_F_ACK_TLVS:
+        return ""
+    position = HEADER.size + 4 + HEADER.size
+    if not flags & NLM_F_CAPPED:
+        position = HEADER.size + 4 + (_ERROR.unpack_from(message, HEADER.size)[1] + 3 & ~3)
+    while position + _ATTRIBUTE.size <= len(message):
+        length, kind = _ATTRIBUTE.unpack_from(message, position)
+        if length < _ATTRIBUTE.size:
+            break
+        if kind == _EXTACK_TEXT:
+            return message[position + 4 : position + length].rstrip(b"\0").decode(errors="replace")
+        position += length + 3 & ~3
+    return ""
+
+
+_HINTS = {
+    errno.EPERM: "this needs CAP_NET_ADMIN in the namespace; run `testbed doctor`",
+    errno.EEXIST: "an object of that name was there before; the namespace must be a fresh one",
+    errno.EADDRINUSE: "an object of that name was there before; the namespace must be a fresh one",
+    errno.ENOMEM: "the machine is out of memory; stop other testbeds or make this one smaller",
+    errno.ENFILE: "too many open files on this machine",
+}
+# What the kernel answers when a module is missing.
+_MISSING = (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
+
+
+def _kernel_error(refusals: Sequence[Refusal], elements: Sequence[AnyElement]) -> TestbedError:
+    first = min(refusals)
+    element = elements[first.sequence]
+    message = f"the kernel refused {subject(element)}: {os.strerror(first.number)}"
+    if first.text:
+        message += f" ({first.text})"
+    if len(refusals) > 1:
+        message += f"; {len(refusals) - 1} more of the same batch were refused too"
+    unknown_kind = first.number == errno.ENOENT and "unknown" in first.text.lower()
+    if first.number in _MISSING or unknown_kind:
+        return UnsupportedError(
+            message, hint="this kernel lacks what is needed; `testbed doctor` says what and how"
+        )
+    return KernelError(message, hint=_HINTS.get(first.number, "run `testbed doctor`"))
+
+
+@contextmanager
+def route_sockets(
+    namespaces: Mapping[str, int], names: Iterable[str]
+) -> Iterator[dict[str, RouteSocket]]:
+    """A socket in each of some namespaces.
+
+    Args:
+        namespaces: name -> descriptor of the network namespace.
+        names: which of them.
+    """
+    with ExitStack() as stack:
+        sockets = {}
+        for name in names:
+            with inside(namespaces[name]):
+                sockets[name] = stack.enter_context(RouteSocket())
+        yield sockets

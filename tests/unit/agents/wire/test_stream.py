@@ -349,6 +349,7 @@ def a_write(key: int, payload: bytes, sequence: int = 1, lane: str = "kv") -> by
         (a_write(1, b"x", sequence=0), "a write before HELLO"),
         (hello(sequence=3), "message 3 came when 0 was due"),
     ],
+    ids=["http", "name", "write", "sequence"],
 )
 def test_who_does_not_introduce_itself_is_shown_out(ends: Ends, data: bytes, reason: str) -> None:
     _, called, address = ends
@@ -371,12 +372,12 @@ def test_who_does_not_introduce_itself_is_shown_out(ends: Ends, data: bytes, rea
         (a_write(1, b"x", sequence=2), "message 2 came when 1 was due"),
         (a_write(1, b"x")[:30], "in the middle of a header"),
     ],
+    ids=["hello", "zeros", "lane", "sequence", "cut"],
 )
 def test_what_is_no_write_breaks_the_pair(ends: Ends, after_hello: bytes, reason: str) -> None:
     _, called, address = ends
-    with stranger(address, hello(b"peer") + after_hello) as sock:
-        sock.shutdown(socket.SHUT_WR)
-        called.wait_for(Failed)
+    stranger(address, hello(b"peer") + after_hello).close()
+    called.wait_for(Failed)
     assert reason in called.failures[0]
     assert [c.peer for c in called.of(Failed)] == ["peer"]
     assert not called.of(Received)

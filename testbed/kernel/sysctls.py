@@ -1,0 +1,68 @@
+"""Kernel parameters of a network namespace: /proc/sys/net shows the reader's own (proc(5))."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from testbed.errors import KernelError, UnsupportedError
+from testbed.kernel.namespaces import inside
+from testbed.plan.model import Sysctl
+from testbed.plan.sysctls import MANAGED_SYSCTLS
+
+_ROOT = Path("/proc/sys")
+_ABSENT = {sysctl.key: sysctl.absent for sysctl in MANAGED_SYSCTLS}
+
+
+def write_sysctls(elements: Iterable[Sysctl], namespaces: Mapping[str, int]) -> None:
+    """Give parameters their values.
+
+    A parameter that this kernel does not have counts as set if the kernel behaves as asked
+    without it.
+
+    Raises:
+        UnsupportedError: the kernel does not have one that is needed.
+        KernelError: it refused a value.
+    """
+    by_namespace: dict[str, list[Sysctl]] = {}
+    for element in elements:
+        by_namespace.setdefault(element.namespace, []).append(element)
+    for namespace, wanted in by_namespace.items():
+        with inside(namespaces[namespace]):
+            for element in wanted:
+                _write(element)
+
+
+def _write(element: Sysctl) -> None:
+    what = f"sysctl {element.key} = {element.value!r} in {element.namespace}"
+    path = _ROOT / element.key
+    try:
+        # Some may not be written without rights in the host; if right already, they need not be.
+        if _normal(path.read_text()) != element.value:
+            path.write_text(element.value)
+    except FileNotFoundError:
+        if _ABSENT.get(element.key) != element.value:
+            raise UnsupportedError(
+                f"{what}: this kernel has no such parameter", hint="run `testbed doctor`"
+            ) from None
+    except OSError as error:
+        raise KernelError(
+            f"the kernel refused {what}: {error.strerror}", hint="run `testbed doctor`"
+        ) from error
+
+
+def read_sysctls(namespace: str, net: int) -> list[Sysctl]:
+    """The managed parameters of a namespace; those without a file as they behave."""
+    found = []
+    with inside(net):
+        for key, absent in MANAGED_SYSCTLS:
+            try:
+                value = _normal((_ROOT / key).read_text())
+            except FileNotFoundError:
+                value = absent if absent is not None else "absent"
+            found.append(Sysctl(namespace, key, value))
+    return found
+
+
+def _normal(value: str) -> str:
+    return " ".join(value.split())

@@ -1,0 +1,111 @@
+"""Bringing a testbed up from outside, and taking it down."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import testbed
+from testbed import errors
+from testbed.errors import ProgramError, TestbedError
+from testbed.plan.model import Plan, encode
+from testbed.sandbox import registry
+from testbed.sandbox.protocol import Connection, Failed, Order, Ready, Shutdown
+
+_ROOT = str(Path(testbed.__file__).resolve().parents[1])
+
+
+def launch(name: str, plan: Plan, *, owned: bool, verify: bool = True) -> tuple[Connection, Ready]:
+    """Bring a plan up as a testbed.
+
+    Args:
+        name: of the testbed.
+        plan: what to make.
+        owned: it ends when the returned connection closes (or this process dies).
+        verify: compare the kernel with the plan before it counts as up.
+
+    Raises:
+        TestbedError: whatever went wrong, as it was raised inside; nothing is left behind.
+    """
+    directory, lock = registry.claim(name)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection = Connection(ours)
+    path = os.pathsep.join(filter(None, [_ROOT, os.environ.get("PYTHONPATH")]))
+    try:
+        with tempfile.TemporaryFile() as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "testbed.sandbox.supervisor", str(theirs.fileno()), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                pass_fds=(theirs.fileno(), lock),
+                env={**os.environ, "PYTHONPATH": path},
+            )
+            theirs.close()
+            connection.send(Order(name, str(directory), encode(plan), owned, verify))
+            process.wait()  # it has left pid 1 of the testbed behind
+            try:
+                answer, _ = connection.receive()
+            except ProgramError as error:
+                log.seek(0)
+                detail = log.read().decode(errors="replace").strip()
+                raise ProgramError(
+                    f"the supervisor of {name} died while it brought the testbed up\n{detail}",
+                    hint="`testbed doctor` may tell why",
+                ) from error
+            if isinstance(answer, Failed):
+                log.seek(0)
+                detail = log.read().decode(errors="replace").strip()
+                raise rebuilt(answer, detail)
+        assert isinstance(answer, Ready)
+        return connection, answer
+    except BaseException:
+        connection.close()
+        registry.remove(directory)
+        raise
+    finally:
+        os.close(lock)
+
+
+def rebuilt(failure: Failed, detail: str = "") -> TestbedError:
+    """The exception that a `Failed` tells of."""
+    kind = getattr(errors, failure.kind, TestbedError)
+    message = f"{failure.message}\n{detail}" if detail else failure.message
+    error: TestbedError = kind(message, hint=failure.hint)
+    return error
+
+
+def connect(entry: registry.Entry) -> Connection:
+    """A new conversation with a running testbed.
+
+    Raises:
+        ProgramError: it does not answer.
+    """
+    sock = socket.socket(socket.AF_UNIX)
+    try:
+        sock.connect(str(entry.socket))
+    except OSError as error:
+        sock.close()
+        raise ProgramError(
+            f"testbed {entry.name} does not answer: {error.strerror}",
+            hint="it may still be coming up, or be about to end: try `testbed ls`",
+        ) from error
+    return Connection(sock)
+
+
+def shut_down(entry: registry.Entry) -> None:
+    """End a testbed; returns when it is no more reachable.  The kernel frees its objects soon after.
+
+    Raises:
+        ProgramError: it does not answer.
+    """
+    connection = connect(entry)
+    try:
+        connection.send(Shutdown())
+        connection.receive()
+    finally:
+        connection.close()

@@ -1,0 +1,173 @@
+"""Which testbeds run: one directory each, and a lock that is held while it lives.
+
+    RUNTIME/NAME/control.sock   requests (mode 0600)
+    RUNTIME/NAME/lock           flock(2) held by the supervisor: the testbed is alive
+    RUNTIME/NAME/about.json     what it is, for `testbed ls`
+
+RUNTIME is $XDG_RUNTIME_DIR/testbed, else /run/testbed for root, else a private directory of the
+user's in the temporary directory.  Standard library only: `testbed ls` must be quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from testbed.errors import ConflictError, NotFoundError, UnsupportedError, UsageError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_LONGEST_SOCKET_PATH_BYTES = 107  # sun_path holds 108, the last of them zero: unix(7)
+
+
+class Entry(NamedTuple):
+    """A running testbed.
+
+    Args:
+        name, directory: where it is registered.
+        about: contents of about.json; empty while it comes up.
+    """
+
+    name: str
+    directory: Path
+    about: dict[str, Any]
+
+    @property
+    def socket(self) -> Path:
+        """Its control socket."""
+        return self.directory / "control.sock"
+
+
+def runtime_directory() -> Path:
+    """The directory of all testbeds of this user; made if need be.
+
+    Raises:
+        UnsupportedError: it is somebody else's, or open to others.
+    """
+    if base := os.environ.get("XDG_RUNTIME_DIR"):
+        directory = Path(base) / "testbed"
+    elif os.getuid() == 0:
+        directory = Path("/run/testbed")
+    else:
+        directory = Path(tempfile.gettempdir()) / f"testbed-{os.getuid()}"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = directory.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise UnsupportedError(
+            f"{directory} is not a private directory of yours",
+            hint="remove it, or set XDG_RUNTIME_DIR to a directory with mode 0700",
+        )
+    return directory
+
+
+def claim(name: str) -> tuple[Path, int]:
+    """Register a new testbed: its directory, and a descriptor that holds its lock.
+
+    Raises:
+        UsageError: the name cannot be used.
+        ConflictError: a testbed of that name runs.
+    """
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} cannot name a testbed",
+            hint="use letters, digits, '_', '.' and '-', beginning with a letter or digit",
+        )
+    directory = runtime_directory() / name
+    length = len(os.fsencode(directory / "control.sock"))
+    if length > _LONGEST_SOCKET_PATH_BYTES:
+        raise UsageError(
+            f"the name {name!r} makes the path of the control socket {length} bytes long; Linux "
+            f"allows {_LONGEST_SOCKET_PATH_BYTES}",
+            hint=f"use a name that is {length - _LONGEST_SOCKET_PATH_BYTES} shorter",
+        )
+    while True:
+        directory.mkdir(mode=0o700, exist_ok=True)
+        try:
+            fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            continue  # another process has just removed a stale directory
+        if not _try_lock(fd):
+            os.close(fd)
+            raise ConflictError(
+                f"a testbed named {name!r} runs already",
+                hint=f"choose another --name, or end it with `testbed down {name}`",
+            )
+        if _is_at(fd, directory / "lock"):
+            for left in ("control.sock", "about.json"):
+                (directory / left).unlink(missing_ok=True)
+            return directory, fd
+        os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether a path still names the open file."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+def running() -> list[Entry]:
+    """All testbeds that live; what a dead one left is removed."""
+    entries = []
+    for directory in sorted(runtime_directory().iterdir()):
+        try:
+            fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            if _try_lock(fd):
+                remove(directory)
+                continue
+        finally:
+            os.close(fd)
+        about: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError, ValueError):
+            about = json.loads((directory / "about.json").read_text())
+        entries.append(Entry(directory.name, directory, about))
+    return entries
+
+
+def find(name: str | None) -> Entry:
+    """A running testbed by its name; None is the only one.
+
+    Raises:
+        NotFoundError: there is none of that name, none at all, or more than one.
+    """
+    entries = running()
+    names = ", ".join(entry.name for entry in entries)
+    if name is None:
+        if len(entries) == 1:
+            return entries[0]
+        if not entries:
+            raise NotFoundError("no testbed runs", hint="start one: testbed up 1p1d")
+        raise NotFoundError(f"several testbeds run: {names}", hint="say which one")
+    for entry in entries:
+        if entry.name == name:
+            return entry
+    raise NotFoundError(
+        f"no testbed named {name!r} runs",
+        hint=f"running: {names}" if names else "none runs; start one: testbed up 1p1d",
+    )
+
+
+def remove(directory: Path) -> None:
+    """Forget a testbed."""
+    shutil.rmtree(directory, ignore_errors=True)
