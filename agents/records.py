@@ -91,11 +91,13 @@ class SessionRecord(msgspec.Struct, frozen=True, tag="session"):
 
 
 class AccountRecord(msgspec.Struct, frozen=True, tag="account"):
-    """What one process sent over one queue pair, in bytes, with the headers of its own protocol."""
+    """What one end of a queue pair sent and received, in bytes, its own headers included.
 
-    source: str
-    source_address: str
-    target_address: str
+    Args:
+        pair: name of the end, see `agents.ports.pair_name`.
+    """
+
+    pair: str
     sent_bytes: int
     received_bytes: int
 

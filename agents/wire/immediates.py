@@ -3,7 +3,7 @@
     bits 63..24  request (or put) number
     bits 23..17  kind
     bit  16      last write of its transfer
-    bits 15..0   index (a layer group), meaning depends on the kind
+    bits 15..0   part (a layer group, a generated block): depends on the kind
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Immediate(NamedTuple):
     number: int
     kind: Kind
     last: bool
-    index: int
+    part: int
 
 
-def pack(number: int, kind: Kind, index: int, *, last: bool) -> int:
+def pack(number: int, kind: Kind, part: int, *, last: bool) -> int:
     """The 64-bit value of an immediate; ValueError if a part does not fit."""
-    if not (0 <= number < 1 << 40 and 0 <= index < 1 << 16):
-        raise ValueError(f"number {number} or index {index} does not fit an immediate")
-    return number << 24 | kind << 17 | last << 16 | index
+    if not (0 <= number < 1 << 40 and 0 <= part < 1 << 16):
+        raise ValueError(f"number {number} or part {part} does not fit an immediate")
+    return number << 24 | kind << 17 | last << 16 | part
 
 
 def unpack(value: int) -> Immediate:

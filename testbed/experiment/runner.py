@@ -175,6 +175,7 @@ def _measure(
             said = running.next(SAMPLE_PERIOD_S * 5)
             if said is not None and said.name == running.leader:
                 if said.event == "finished":
+                    seen.finished = said.fields
                     break
                 fields = said.fields
             report(Progress(variant, str(fields.get("phase", "warm-up")), fields, _rates(sampler)))

@@ -35,6 +35,7 @@ class Series(msgspec.Struct):
         started_s, ended_s: when the programs were told to start, and when they had stopped.
         samples: the kernel's counters (`testbed.kernel.counters.MeterSample` lists), in order.
         tcp_before, tcp_after: TCP counters of each namespace.
+        finished: the fields of the leading program's `finished`.
         interrupted: the user pressed Ctrl-C; figures are of what was there by then.
     """
 
@@ -43,6 +44,7 @@ class Series(msgspec.Struct):
     samples: list[Any] = []
     tcp_before: Any = None
     tcp_after: Any = None
+    finished: dict[str, Any] = {}
     interrupted: bool = False
 
 

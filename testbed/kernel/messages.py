@@ -166,11 +166,8 @@ def bridge() -> Template:
     """A bridge without any protocol of its own."""
 
     def encode(index: int, name: str, mac: str, mtu: int) -> bytes:
-        data = _nested(
-            ("IFLA_BR_STP_STATE", 0),
-            ("IFLA_BR_MCAST_SNOOPING", 0),
-            ("IFLA_BR_VLAN_FILTERING", 0),
-        )
+        # VLAN filtering is off by itself, and a kernel without it refuses to be told so.
+        data = _nested(("IFLA_BR_STP_STATE", 0), ("IFLA_BR_MCAST_SNOOPING", 0))
         info = _nested(("IFLA_INFO_KIND", "bridge"), ("IFLA_INFO_DATA", data))
         attributes = [*_device(name, mac, mtu), ("IFLA_LINKINFO", info)]
         return _encoded(ifinfmsg, RTM_NEWLINK, _NEW, {"index": index}, attributes)

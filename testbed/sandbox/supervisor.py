@@ -91,7 +91,6 @@ class Supervisor:
         """Namespaces, the plan, and (unless told not to) its verification."""
         began = time.monotonic()
         from testbed.kernel.apply import apply
-        from testbed.kernel.counters import Counters
 
         self._lap("import", began)
         began = time.monotonic()
@@ -114,7 +113,14 @@ class Supervisor:
                 hint="this is a defect of the testbed or of the kernel; `testbed doctor` may tell",
             )
         self._lap("verify", began)
-        self._counters = Counters(self._plan.meters, self._nets)
+
+    def _open_counters(self) -> Counters:
+        """The counters of all meters; opened when somebody first asks."""
+        if self._counters is None:
+            from testbed.kernel.counters import Counters
+
+            self._counters = Counters(self._plan.meters, self._nets)
+        return self._counters
 
     def _lap(self, name: str, began: float) -> None:
         self._seconds[name] = time.monotonic() - began
@@ -228,11 +234,9 @@ class Supervisor:
             case MakeSockets():
                 self._make_sockets(client, message)
             case ReadCounters():
-                assert self._counters is not None
-                client.send(Value(msgspec.msgpack.encode(self._counters.sample())))
+                client.send(Value(msgspec.msgpack.encode(self._open_counters().sample())))
             case ReadTcp():
-                assert self._counters is not None
-                client.send(Value(msgspec.msgpack.encode(self._counters.tcp())))
+                client.send(Value(msgspec.msgpack.encode(self._open_counters().tcp())))
             case Verify():
                 client.send(Differs(self._differences()))
             case GetPlan():

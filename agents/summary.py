@@ -1,0 +1,325 @@
+"""What a run came to: the documented figures of `testbed run --json`, from records and counters.
+
+Every figure is of the steady window, and of bytes that *arrived* in it: counting completed requests
+instead gives rates above the line's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agents.accounts import expected_bytes
+from agents.nics import Load, NicSeries, Shares, load_table
+from agents.records import (
+    AccountRecord,
+    AnyRecord,
+    EventRecord,
+    ProcessRecord,
+    RequestRecord,
+    SessionRecord,
+    TransferRecord,
+)
+from agents.settings import DualPathScenario
+from testbed.experiment.workload import Outcome
+from testbed.fidelity.window import Window, in_window, steady_window
+from testbed.plan.model import Plan
+
+_BUSY = 0.97  # a NIC this full binds
+_IMBALANCE_STEP_S = 1.0  # of real time: Max/Avg is over small windows
+_FRAME_OVERHEAD_BYTES = 66  # Ethernet, IPv4, TCP with timestamps
+_TCP_IP_BYTES = 52
+T = TypeVar("T")
+
+
+@dataclass
+class Run:
+    """One policy's run, as recorded.
+
+    Args:
+        scenario, plan, variant: what was run.
+        records: by type, of all processes.
+        samples: the kernel's counters.
+        fields: of the client's `finished`; empty if it was interrupted.
+    """
+
+    scenario: DualPathScenario
+    plan: Plan
+    variant: str
+    records: Mapping[type, list[AnyRecord]]
+    samples: Sequence[Sequence[Any]]
+    fields: Mapping[str, Any]
+    interrupted: bool = False
+    _cache: dict[str, Any] = field(default_factory=dict)
+
+    def of(self, kind: type[T]) -> list[T]:
+        """The records of one type."""
+        return cast("list[T]", self.records.get(kind, []))
+
+    @cached_property
+    def window(self) -> tuple[float, float] | None:
+        """(open, close) of the steady window."""
+        opened, closed = self.fields.get("open_s"), self.fields.get("close_s")
+        return None if opened is None or closed is None else (float(opened), float(closed))
+
+    @cached_property
+    def nics(self) -> NicSeries:
+        """The kernel's byte counters."""
+        return NicSeries(self.samples)
+
+    @cached_property
+    def verified(self) -> set[int]:
+        """Requests that ended well: all of their bytes were verified."""
+        return {r.request for r in self.of(RequestRecord) if not r.error}
+
+    @cached_property
+    def reads(self) -> list[TransferRecord]:
+        """Writes of verified KV from storage."""
+        return [
+            t
+            for t in self.of(TransferRecord)
+            if t.kind == "storage_read" and t.request in self.verified
+        ]
+
+    def bytes_in_window(self, transfers: Sequence[TransferRecord]) -> NDArray[np.float64]:
+        """How much of each transfer arrived in the window."""
+        assert self.window is not None
+        return in_window(*_arrivals(transfers), *self.window)
+
+    @cached_property
+    def steadiness(self) -> Window | None:
+        """The window, with the load of its thirds."""
+        if self.window is None or not self.reads:
+            return None
+        tolerance = self.scenario.window.tolerance
+        return steady_window(*_arrivals(self.reads), *self.window, tolerance)
+
+    def in_window(self, requests: Sequence[RequestRecord], when: str) -> list[RequestRecord]:
+        """Requests for which something happened in the window, and which ended well."""
+        if self.window is None:
+            return []
+        opened, closed = self.window
+        return [r for r in requests if not r.error and opened <= getattr(r, when) < closed]
+
+    def account(self) -> dict[tuple[str, str], float]:
+        """(nic, direction) -> bytes that should have crossed it, headers and ACKs included."""
+        mtu = self.scenario.network.mtu or 9000
+        return expected_bytes(self.of(AccountRecord), mtu)
+
+
+def _arrivals(
+    transfers: Sequence[TransferRecord],
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    rows = np.array([(t.t_first_byte, t.t_last_byte, t.size_bytes) for t in transfers], float)
+    rows = rows.reshape(-1, 3)
+    return rows[:, 0], rows[:, 1], rows[:, 2]
+
+
+def distribution(values: Sequence[float]) -> dict[str, float | None]:
+    """p50, p99 and mean; nulls where there is nothing."""
+    if not values:
+        return {"p50": None, "p99": None, "mean": None}
+    array = np.array(values)
+    return {
+        "p50": float(np.percentile(array, 50)),
+        "p99": float(np.percentile(array, 99)),
+        "mean": float(array.mean()),
+    }
+
+
+def shares(run: Run) -> Shares | None:
+    """a, m, w and the write-back share, measured in the window from what arrived."""
+    if run.window is None or not run.reads:
+        return None
+    transfers = run.of(TransferRecord)
+    loaded = run.bytes_in_window(run.reads)
+    total = float(loaded.sum())
+    if total <= 0:
+        return None
+    prefill = sum(
+        size for t, size in zip(run.reads, loaded, strict=True) if t.path == "pe"
+    )
+    by_request = {r.request: r for r in run.of(RequestRecord)}
+    # A request's miss bytes follow from its tokens; they travel when its KV returns.
+    done = run.in_window(list(by_request.values()), "t_first_token")
+    hit = sum(r.hit_tokens for r in done)
+    miss = sum(r.prompt_tokens - r.hit_tokens for r in done)
+    generated = float(
+        run.bytes_in_window([t for t in transfers if t.kind == "d2h"]).sum()
+    )
+    written = float(
+        run.bytes_in_window([t for t in transfers if t.kind == "storage_write"]).sum()
+    )
+    return Shares(prefill / total, miss / hit if hit else 0.0, generated / total, written / total)
+
+
+def nic_loads(run: Run) -> list[Load]:
+    """Measured NIC loads beside the formulae; empty without a window or reads."""
+    measured = shares(run)
+    if run.window is None or measured is None:
+        return []
+    opened, closed = run.window
+    mtu = run.scenario.network.mtu or 9000
+    payload_share = (mtu - _TCP_IP_BYTES) / (mtu - _TCP_IP_BYTES + _FRAME_OVERHEAD_BYTES)
+    read_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
+    roles = {d.node: d.role for d in run.plan.domains.values()}
+    return load_table(
+        run.nics.rates_bps(opened, closed), roles, read_bps, measured, payload_share
+    )
+
+
+def bound_by(run: Run) -> str:
+    """What limited the run: "storage", a NIC class, or "load" if nothing was full."""
+    if run.window is None:
+        return "unknown"
+    busy = run.nics.utilisation(*run.window)
+    kinds = {(m.nic, m.direction): m for m in run.nics.meters}
+    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(
+        run.variant, {"prefill", "decode"}
+    )
+    snics = [
+        share
+        for name, share in busy.items()
+        if kinds[name].kind == "snic" and name[1] == "in" and kinds[name].role in usable
+    ]
+    if snics and min(snics) >= _BUSY:
+        return "storage"
+    full = [
+        (share, f"{'pe' if kinds[name].role == 'prefill' else 'de'}-{kinds[name].kind}-{name[1]}")
+        for name, share in busy.items()
+        if kinds[name].role in ("prefill", "decode") and share >= _BUSY
+    ]
+    if full:
+        return max(full)[1]
+    return "compute" if run.scenario.engines == "modelled" else "load"
+
+
+def summarise(run: Run) -> dict[str, Any]:
+    """The figures of one policy; nulls where the run does not say."""
+    requests = run.of(RequestRecord)
+    failed = [r for r in requests if r.error]
+    window = run.window
+    scale = run.scenario.realised_scale
+    summary: dict[str, Any] = {
+        "requests": len(requests),
+        "requests_failed": len(failed),
+        "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
+        "bytes_gathered": sum(r.gathered_bytes for r in requests),
+        "bytes_laid_down": sum(p.laid_down_bytes for p in run.of(ProcessRecord)),
+        "window_s": None if window is None else [window[0], window[1]],
+    }
+    if window is None:
+        return summary | dict.fromkeys(
+            ("kv_load_bps", "kv_load_bps_full_scale", "turns_per_s", "steady", "bound_by")
+        )
+    length_s = window[1] - window[0]
+    done = run.in_window(requests, "t_done")
+    load_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / length_s if run.reads else 0.0
+    measured = shares(run)
+    steadiness = run.steadiness
+    loads = nic_loads(run)
+    imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))
+    return summary | {
+        "kv_load_bps": load_bps,
+        "kv_load_bps_full_scale": scale.real_rate_bps(load_bps),
+        "turns_per_s": len(done) / length_s,
+        "turns_per_s_full_scale": scale.real_per_s(len(done) / length_s),
+        "path_share": None
+        if measured is None
+        else {"pe": measured.prefill, "de": 1 - measured.prefill},
+        "bound_by": bound_by(run),
+        "steady": steadiness.steady if steadiness is not None else False,
+        "thirds_bps": list(steadiness.thirds_bps) if steadiness is not None else None,
+        "ttft_s": distribution(
+            [r.t_first_token - r.t_submit for r in run.in_window(requests, "t_first_token")]
+        ),
+        "ttst_s": distribution(
+            [r.t_second_token - r.t_submit for r in run.in_window(requests, "t_second_token")]
+        ),
+        "tpot_s": distribution(_tpots(run, requests)),
+        "jct_s": distribution(
+            [
+                s.t_end - s.t_start
+                for s in run.of(SessionRecord)
+                if s.from_first_turn and window[0] <= s.t_end < window[1]
+            ]
+        ),
+        "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
+        "snic_max_avg": imbalance,
+        "hit_rate": _ratio(sum(r.hit_tokens for r in done), sum(r.prompt_tokens for r in done)),
+        "miss_share": None if measured is None else measured.miss,
+        "generated_share": None if measured is None else measured.generated,
+        "nic_loads": [
+            {
+                "nic": load.name,
+                "measured_bps": load.measured_bps,
+                "formula_bps": load.formula_bps,
+                "ratio": load.ratio,
+            }
+            for load in loads
+        ],
+        "loop_lag_p99_s": max((p.loop_lag_p99_s for p in run.of(ProcessRecord)), default=None),
+        "cpu_s": sum(p.cpu_s for p in run.of(ProcessRecord)),
+        "events": len(run.of(EventRecord)),
+    }
+
+
+def _tpots(run: Run, requests: Sequence[RequestRecord]) -> list[float]:
+    """Time per output token after the first; only where decoding takes time."""
+    if run.scenario.engines == "network-only":
+        return []
+    return [
+        (r.t_decode_end - r.t_decode_start) / (r.generate_tokens - 1)
+        for r in run.in_window(requests, "t_decode_end")
+        if r.generate_tokens > 1
+    ]
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return part / whole if whole else None
+
+
+def comparison(
+    scenario: DualPathScenario, prediction: Mapping[str, Any], outcomes: Mapping[str, Outcome]
+) -> dict[str, Any]:
+    """Scale, engines, bytes verified, and the speed-up of each policy over the first."""
+    summaries = {name: outcome.summary for name, outcome in outcomes.items()}
+    baseline = next(iter(summaries.values()), {})
+    realised = scenario.realised_scale
+
+    def over_first(name: str, metric: str) -> float | None:
+        mine, first = summaries[name].get(metric), baseline.get(metric)
+        return mine / first if mine is not None and first else None
+
+    metrics = ("kv_load_bps", "turns_per_s")
+    return {
+        "engines": scenario.engines,
+        "scale": {
+            "rate": scenario.scale.rate,
+            "bytes": scenario.scale.bytes,
+            "bytes_realised": realised.bytes,
+            "stretch": realised.stretch,
+        },
+        "bytes_verified": sum(s.get("bytes_verified", 0) for s in summaries.values()),
+        "speedup": {
+            name: {metric: over_first(name, metric) for metric in metrics} for name in summaries
+        },
+        "predicted": {
+            name: {
+                "kv_load_bps": found["kv_load_bps"],
+                "speedup": found["speedup"],
+                "bound_by": found["bound_by"],
+            }
+            for name, found in prediction["policies"].items()
+        },
+        "caps_turns_per_s": {
+            name: cap if cap is not None and math.isfinite(cap) else None
+            for name, cap in prediction["caps_turns_per_s"].items()
+        },
+    }

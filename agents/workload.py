@@ -1,0 +1,234 @@
+"""The DualPath workload: what the runner needs to know of agents."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+from mininet.topo import Topo
+
+from agents import cluster as cluster_file
+from agents.checks import own_checks
+from agents.cluster import Cluster, Load
+from agents.forecast import Forecast, check, forecast
+from agents.records import (
+    AnyRecord,
+    EventRecord,
+    ProcessRecord,
+    RequestRecord,
+    SessionRecord,
+    TransferRecord,
+    read_records,
+)
+from agents.settings import DualPathScenario
+from agents.summary import Run, comparison, summarise
+from testbed.experiment.workload import Outcome, Placed, Series
+from testbed.plan.compile import PlanSettings
+from testbed.plan.model import Plan
+from testbed.plan.source import build_topology
+from testbed.sandbox.program import Program
+
+_TABLES: dict[str, type] = {
+    "requests": RequestRecord,
+    "transfers": TransferRecord,
+    "events": EventRecord,
+    "sessions": SessionRecord,
+    "processes": ProcessRecord,
+}
+_WRITE_BYTES = 256 * 1024
+_UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
+
+
+class DualPath:
+    """Agents on a DualPath cluster: one variant for each read-path policy."""
+
+    scenario_type = DualPathScenario
+
+    def __init__(self) -> None:
+        self._forecasts: dict[int, Forecast] = {}
+
+    def topology(self, scenario: DualPathScenario) -> Topo:
+        """The cluster, at emulated rates."""
+        return build_topology(scenario.topology.name, scenario.topology_settings)
+
+    def plan_settings(self, scenario: DualPathScenario) -> PlanSettings:
+        """What the scenario says of links and queues."""
+        network = scenario.network
+        given: dict[str, Any] = {
+            "mtu": network.mtu,
+            "gso_max_bytes": network.gso_max,
+            "burst_bytes": network.burst,
+            "queue_packets": network.queue_packets,
+            "leaves": network.leaves,
+            "rto_min_ms": None if network.rto_min is None else round(network.rto_min * 1000),
+        }
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return PlanSettings(arbitration=scenario.arbitration, **chosen)
+
+    def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
+        if id(plan) not in self._forecasts:
+            self._forecasts[id(plan)] = forecast(scenario, plan)
+        return self._forecasts[id(plan)]
+
+    def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
+        """Caps, rates of each policy, what the machine needs; CapacityError if it cannot."""
+        found = self._forecast(scenario, plan)
+        cores = len(os.sched_getaffinity(0))
+        memory_bytes = psutil.virtual_memory().available
+        check(found, scenario, cores=cores, memory_bytes=memory_bytes)
+        prediction = found.prediction
+        caps = {
+            name: cap if math.isfinite(cap) else None
+            for name, cap in prediction.caps_turns_per_s.items()
+        }
+        return {
+            "caps_turns_per_s": caps,
+            "policies": {name: dataclasses.asdict(p) for name, p in prediction.policies.items()},
+            "agents": found.agents,
+            "service_s": prediction.service_s,
+            "mean_turn": {
+                "hit_bytes": found.turn.hit,
+                "miss_bytes": found.turn.miss,
+                "generated_bytes": found.turn.generated,
+            },
+            "layers_per_transfer": found.layers_per_transfer,
+            "cores": found.need.cores,
+            "cores_available": cores,
+            "memory_bytes": found.need.memory_bytes,
+            "messages_per_s": found.need.messages_per_s,
+        }
+
+    def variants(self, scenario: DualPathScenario) -> list[str]:
+        """The policies; the first is the baseline."""
+        return list(scenario.variants)
+
+    def programs(
+        self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
+    ) -> list[Placed]:
+        """One process for each node, storage node, the scheduler and the client."""
+        cluster = self._cluster(scenario, plan, variant, directory)
+        file = directory / "cluster.json"
+        cluster_file.write(cluster, file)
+        modules = {
+            **dict.fromkeys(cluster.storage, "agents.storage.server"),
+            **dict.fromkeys([*cluster.prefill, *cluster.decode], "agents.node"),
+            "sched": "agents.scheduler.server",
+            "client": "agents.client.process",
+        }
+        nodes = {*cluster.prefill, *cluster.decode}
+        environment = {"OPENBLAS_NUM_THREADS": "1"}  # one numpy thread: nodes are many
+        return [
+            Placed(
+                name,
+                Program(
+                    ("--name", name, "--cluster", str(file.resolve())),
+                    name,
+                    module=module,
+                    environment=environment,
+                    broker=name in nodes,
+                ),
+            )
+            for name, module in modules.items()
+        ]
+
+    def _cluster(
+        self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
+    ) -> Cluster:
+        found = self._forecast(scenario, plan)
+        dram = {name: d for name, d in plan.domains.items() if d.kind == "dram"}
+        by_role = {
+            role: [name for name, d in dram.items() if d.role == role]
+            for role in ("prefill", "decode", "storage")
+        }
+        buffers = found.buffers
+        if scenario.engines == "network-only":
+            buffers = cluster_file.Buffers(
+                buffers.pe_buffer, buffers.de_buffer, buffers.staging, _UNLIMITED_HBM_BYTES
+            )
+        return Cluster(
+            control={name: d.addresses["mgmt"] for name, d in dram.items()},
+            prefill=by_role["prefill"],
+            decode=by_role["decode"],
+            storage=by_role["storage"],
+            rails=found.shape.engines,
+            addresses={name: dict(d.addresses) for name, d in plan.domains.items()},
+            layers=scenario.layout.layers,
+            layer_block_bytes=scenario.layout.layer_block_bytes,
+            block_tokens=scenario.layout.block_tokens,
+            layers_per_transfer=found.layers_per_transfer,
+            hbm_layers=found.hbm_layers,
+            engine_requests=scenario.prefill.concurrent_requests,
+            read_window=scenario.read_window,
+            write_bytes=_WRITE_BYTES,
+            engines=scenario.engines,
+            compute=found.compute,
+            buffers=buffers,
+            storage_directory=str(_storage_directory(scenario, directory)),
+            storage_bytes=found.storage_bytes,
+            policy=scenario.variants[variant],
+            load=Load(
+                scenario.trace_spec,
+                found.agents,
+                scenario.workload.start,
+                scenario.window.warm_up,
+                scenario.window.warm_up_turns,
+                scenario.duration,
+            ),
+            seed=scenario.seed,
+            records=str(directory.resolve()),
+        )
+
+    def outcome(
+        self,
+        scenario: DualPathScenario,
+        plan: Plan,
+        variant: str,
+        directory: Path,
+        series: Series,
+    ) -> Outcome:
+        """Read what the processes recorded, and say what it comes to."""
+        records: dict[type, list[AnyRecord]] = {}
+        for file in sorted(directory.glob("*.records")):
+            for record in read_records(file):
+                records.setdefault(type(record), []).append(record)
+        seen = Run(
+            scenario=scenario,
+            plan=plan,
+            variant=variant,
+            records=records,
+            samples=series.samples,
+            fields=series.finished,
+            interrupted=series.interrupted,
+        )
+        account = seen.account()
+        return Outcome(
+            summary=summarise(seen),
+            tables={name: records.get(kind, []) for name, kind in _TABLES.items()},  # type: ignore[misc]
+            window=seen.window,
+            checks=own_checks(seen),
+            account=account,
+        )
+
+    def compare(
+        self,
+        scenario: DualPathScenario,
+        prediction: dict[str, Any],
+        outcomes: Mapping[str, Outcome],
+    ) -> dict[str, Any]:
+        """Scale, speed-ups, bytes verified: figures over all policies."""
+        return comparison(scenario, prediction, outcomes)
+
+
+def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:
+    """Where storage keeps its blocks: a directory of the user's, else memory."""
+    if scenario.storage.directory is not None:
+        return Path(scenario.storage.directory).expanduser().resolve()
+    # Inside a testbed /dev/shm is a tmpfs of the node's own, and goes with it.
+    return Path("/dev/shm") / f"kv-{os.getpid()}"
+
+

@@ -1,0 +1,120 @@
+"""Neighbours and forwarding entries, read back.
+
+Clusters have tens of thousands of neighbours, all alike: entries of the usual layout are read
+with one unpacking, others attribute by attribute.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Collection, Mapping
+
+from pyroute2.netlink.rtnl import RTM_GETNEIGH
+from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, states
+
+from testbed.kernel.attributes import Names, attributes
+from testbed.kernel.netlink import HEADER, RouteSocket
+from testbed.plan.model import AnyElement, FdbEntry, Neighbour, Unknown
+
+_MESSAGE = struct.Struct("=BxxxiHBB")  # struct ndmsg
+_NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER = 1, 2, 5, 9
+# The message, then NDA_DST with an IPv4 address and NDA_LLADDR with an Ethernet one.
+_USUAL = struct.Struct("=16xBxxxiHBBHH4sHH6s")
+_USUAL_LAYOUT = (8, _NDA_DST, 10, _NDA_LLADDR)
+_STATE_NAMES = {number: name for name, number in states.items()}
+
+
+def _dump(route_socket: RouteSocket, family: int) -> list[bytes]:
+    body = _MESSAGE.pack(family, 0, 0, 0, 0)
+    return route_socket.dump(HEADER.pack(HEADER.size + len(body), RTM_GETNEIGH, 0, 0, 0) + body)
+
+
+def neighbour_elements(
+    namespace: str, route_socket: RouteSocket, devices: Mapping[int, str], names: Names
+) -> list[AnyElement]:
+    """Every neighbour; those that the kernel derives from an address (multicast) left out.
+
+    Args:
+        namespace: the socket's.
+        route_socket: where to ask.
+        devices: index -> name.
+        names: shared with other readers.
+    """
+    elements: list[AnyElement] = []
+    ip, mac, unpack = names.ip, names.mac, _USUAL.unpack_from
+    for message in _dump(route_socket, socket.AF_UNSPEC):
+        if len(message) >= _USUAL.size:
+            family, index, state, flags, _, l1, t1, address, l2, t2, ether = unpack(message)
+            if (
+                state == NUD_PERMANENT
+                and (l1, t1, l2, t2) == _USUAL_LAYOUT
+                and family == socket.AF_INET
+                and not flags
+                and index in devices
+            ):
+                elements.append(Neighbour(namespace, devices[index], ip[address], mac[ether]))
+                continue
+        elements += _unusual(namespace, message, devices, names)
+    return elements
+
+
+def _unusual(
+    namespace: str, message: bytes, devices: Mapping[int, str], names: Names
+) -> list[AnyElement]:
+    family, index, state, flags, _ = _MESSAGE.unpack_from(message, HEADER.size)
+    if state & NUD_NOARP and family in (socket.AF_INET, socket.AF_INET6) and not flags:
+        return []
+    found = attributes(message, HEADER.size + _MESSAGE.size)
+    device = devices.get(index, f"index {index}")
+    address = found.get(_NDA_DST, b"")
+    shown = names.ip[address] if len(address) in (4, 16) else address.hex()
+    odd = [_STATE_NAMES.get(state, f"state {state:#x}")]
+    if flags:
+        odd.append(f"flags {flags:#x}")
+    if family != socket.AF_INET:
+        odd.append(f"family {family}")
+    return [Unknown(namespace, "neighbour", f"{shown} of {device}", ", ".join(odd))]
+
+
+def forwarding_elements(
+    namespace: str,
+    route_socket: RouteSocket,
+    devices: Mapping[int, str],
+    own_macs: Collection[tuple[int, str]],
+    names: Names,
+) -> list[AnyElement]:
+    """Every entry of every bridge; a bridge's entries for its own devices left out.
+
+    Args:
+        namespace: the socket's.
+        route_socket: where to ask.
+        devices: index -> name.
+        own_macs: (index, address) of the devices.
+        names: shared with other readers.
+    """
+    elements: list[AnyElement] = []
+    for message in _dump(route_socket, socket.AF_BRIDGE):
+        _, index, state, flags, _ = _MESSAGE.unpack_from(message, HEADER.size)
+        found = attributes(message, HEADER.size + _MESSAGE.size)
+        packed = found.get(_NDA_LLADDR, b"\0")
+        ether = names.mac[packed]
+        device = devices.get(index, f"index {index}")
+        if flags & NTF_SELF and packed[0] & 1:
+            continue  # the multicast groups that a device listens to
+        if state == NUD_PERMANENT and (index, ether) in own_macs:
+            continue
+        odd = []
+        if state != NUD_NOARP:
+            odd.append("learned" if state != NUD_PERMANENT else "local")
+        if flags & ~NTF_MASTER or _NDA_MASTER not in found:
+            odd.append(f"flags {flags:#x}")
+        if _NDA_VLAN in found:
+            odd.append("a VLAN")
+        if odd:
+            elements.append(
+                Unknown(namespace, "fdb", f"{ether} of {device}", ", ".join(odd))
+            )
+        else:
+            elements.append(FdbEntry(namespace, device, ether))
+    return elements

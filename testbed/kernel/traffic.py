@@ -1,0 +1,368 @@
+"""Shapers and redirects, read back: qdiscs, classes, filters and their actions (tc(8))."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER
+
+from testbed.errors import KernelError
+from testbed.kernel import messages
+from testbed.kernel.attributes import attributes, text, uint32, uint64
+from testbed.kernel.netlink import HEADER, RouteSocket
+from testbed.plan.model import (
+    AnyElement,
+    Filter,
+    Redirect,
+    Shaper,
+    ShaperClass,
+    Unknown,
+)
+
+MESSAGE = struct.Struct("=BxxxiIII")  # struct tcmsg
+TCA_KIND, TCA_OPTIONS = 1, 2
+_TCA_CHAIN, _TCA_DUMP_INVISIBLE = 11, 10
+_ATTRIBUTES_AT = HEADER.size + MESSAGE.size
+_HTB_PARMS, _HTB_INIT, _HTB_DIRECT_QLEN, _HTB_RATE64, _HTB_CEIL64, _HTB_OFFLOAD = 1, 2, 5, 6, 7, 9
+HTB_GLOBAL = struct.Struct("=IIIII")  # version, rate2quantum, default, debug, direct packets
+# Twice cell_log, linklayer, overhead, cell_align, mpu, rate; then buffer … (struct tc_htb_opt).
+_HTB_CLASS = struct.Struct("=BBHhHI BBHhHI IIIII".replace(" ", ""))
+_U32_CLASSID, _U32_DIVISOR, _U32_SEL, _U32_ACT, _U32_PCNT, _U32_FLAGS = 1, 4, 5, 7, 9, 11
+_U32_ATTRIBUTES = {_U32_CLASSID, 2, _U32_SEL, _U32_ACT, _U32_PCNT, _U32_FLAGS}
+_U32_TABLE, _U32_BUCKET, _U32_ROOT = 0xFFF00000, 0x000FF000, 0xFFF00000
+_U32_SELECTOR = struct.Struct(">BBBxHHhhI")
+_U32_KEY = struct.Struct(">IIii")
+_ACT_KIND, _ACT_OPTIONS, _MIRRED_PARMS = 1, 2, 2
+_MIRRED = struct.Struct("=IIiiiiI")  # struct tc_mirred
+_SOURCE_OFFSET, _TOS_MASK = 12, 0x00FF0000
+
+
+class _Listed(NamedTuple):
+    """One filter as the kernel lists it."""
+
+    parent: int
+    info: int  # priority and protocol
+    chain: int
+    handle: int
+    kind: str
+    options: bytes
+
+    @property
+    def priority(self) -> int:
+        """Its place in the order of evaluation."""
+        return self.info >> 16
+
+    def name(self) -> str:
+        """The filter for people."""
+        return f"{self.handle:x} priority {self.priority} at {self.parent & 0xFFFF:x}"
+
+    def odd(self, protocol: int) -> list[str]:
+        """What a plan cannot ask for."""
+        odd = []
+        if self.info & 0xFFFF != socket.htons(protocol):
+            odd.append(f"protocol {socket.ntohs(self.info & 0xFFFF):#06x}")
+        if self.chain or self.handle & _U32_BUCKET:
+            odd.append(f"chain {self.chain}, handle {self.handle:#x}")
+        return odd
+
+
+class _Match(NamedTuple):
+    """What a u32 filter matches, and where it leads."""
+
+    tos: int
+    tos_mask: int
+    source: int
+    source_mask: int
+    classid: int
+    target: int | None  # the index of the device that it redirects to
+    odd: tuple[str, ...]
+
+
+class Decoder:
+    """Decodes options; equal ones once, and in a cluster most are equal."""
+
+    def __init__(self) -> None:
+        self._classes: dict[bytes, tuple[tuple[int, ...], tuple[str, ...]]] = {}
+        self._matches: dict[bytes, _Match] = {}
+
+    def htb_class(self, options: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
+        """Rate and ceiling (bit/s), bursts (ticks), quantum, priority, level; and what is odd."""
+        decoded = self._classes.get(options)
+        if decoded is None:
+            decoded = self._classes[options] = _htb_class(options)
+        return decoded
+
+    def u32(self, options: bytes) -> _Match:
+        """What a filter matches, where it leads, and what is odd."""
+        decoded = self._matches.get(options)
+        if decoded is None:
+            decoded = self._matches[options] = _u32(options)
+        return decoded
+
+
+def _htb_class(options: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    found = attributes(options)
+    unpacked = _HTB_CLASS.unpack_from(found[_HTB_PARMS])
+    _, rate_layer, rate_overhead, _, rate_mpu, rate = unpacked[:6]
+    _, ceil_layer, ceil_overhead, _, ceil_mpu, ceil = unpacked[6:12]
+    burst, ceil_burst, quantum, level, priority = unpacked[12:]
+    rate = uint64(found.get(_HTB_RATE64)) or rate
+    ceil = uint64(found.get(_HTB_CEIL64)) or ceil
+    odd = []
+    if rate_overhead or ceil_overhead or rate_mpu or ceil_mpu:
+        odd.append(f"overhead {rate_overhead}, least packet {rate_mpu}")
+    if {rate_layer, ceil_layer} - {messages.TC_LINKLAYER_ETHERNET}:
+        odd.append(f"link layer {rate_layer}")
+    if _HTB_OFFLOAD in found:
+        odd.append("offload")
+    return (rate * 8, ceil * 8, burst, ceil_burst, quantum, priority, level), tuple(odd)
+
+
+def _u32(options: bytes) -> _Match:
+    found = attributes(options)
+    odd = [f"u32 attribute {n}" for n in sorted(found.keys() - _U32_ATTRIBUTES)]
+    tos = tos_mask = source = source_mask = 0
+    selector = found.get(_U32_SEL, bytes(_U32_SELECTOR.size))
+    flags, shift, count, *offsets = _U32_SELECTOR.unpack_from(selector)
+    if flags != messages.TC_U32_TERMINAL or shift or any(offsets):
+        odd.append(f"selector flags {flags}")
+    for at in range(_U32_SELECTOR.size, _U32_SELECTOR.size + count * _U32_KEY.size, _U32_KEY.size):
+        mask, value, *_ = _U32_KEY.unpack_from(selector, at)
+        offset, offset_mask = struct.unpack_from("=ii", selector, at + 8)
+        if not mask:
+            continue
+        if offset == 0 and not mask & ~_TOS_MASK and not tos_mask and not offset_mask:
+            tos, tos_mask = value >> 16, mask >> 16
+        elif offset == _SOURCE_OFFSET and not source_mask and not offset_mask:
+            source, source_mask = value, mask
+        else:
+            odd.append(f"match {value:08x}/{mask:08x} at {offset}")
+    target = None
+    if _U32_ACT in found:
+        target = _redirect_target(found[_U32_ACT])
+        if target is None:
+            odd.append("an action that is no plain redirect")
+    classid = uint32(found.get(_U32_CLASSID)) or 0
+    return _Match(tos, tos_mask, source, source_mask, classid, target, tuple(odd))
+
+
+def _redirect_target(actions: bytes) -> int | None:
+    """The device that the one action redirects to; None if it does anything else."""
+    listed = list(attributes(actions).values())
+    action = attributes(listed[0]) if len(listed) == 1 else {}
+    if text(action.get(_ACT_KIND)) != "mirred":
+        return None
+    parameters = attributes(action.get(_ACT_OPTIONS, b"")).get(_MIRRED_PARMS, b"")
+    _, _, verdict, _, _, how, target = _MIRRED.unpack_from(parameters)
+    if verdict != messages.TC_ACT_STOLEN or how != messages.TCA_EGRESS_REDIR:
+        return None
+    return int(target)
+
+
+class TrafficReader:
+    """Reads the traffic control of one namespace.
+
+    Args:
+        namespace: the socket's.
+        route_socket: where to ask.
+        devices: index -> name.
+        decoder: shared with other namespaces.
+    """
+
+    def __init__(
+        self, namespace: str, route_socket: RouteSocket, devices: Mapping[int, str],
+        decoder: Decoder,
+    ) -> None:  # fmt: skip
+        self._namespace = namespace
+        self._socket = route_socket
+        self._devices = devices
+        self._decoder = decoder
+        self._elements: list[AnyElement] = []
+        self._limits: dict[tuple[int, int], int] = {}  # device, class -> packets
+        self._shaped: dict[int, int] = {}  # device -> handle
+        self._hooked: list[int] = []
+
+    def elements(self) -> list[AnyElement]:
+        """Every shaper, class, filter and redirect, and every qdisc that is none of these."""
+        extra = struct.pack("=HH", 4, _TCA_DUMP_INVISIBLE)  # or a class's own FIFO is not shown
+        for message in self._dump(RTM_GETQDISC, 0, 0, extra):
+            self._qdisc(message)
+        for index in self._shaped:
+            self._classes(index)
+        for index in self._hooked:
+            self._redirects(index)
+        return self._elements
+
+    def _dump(self, kind: int, index: int, parent: int, extra: bytes = b"") -> list[bytes]:
+        body = MESSAGE.pack(0, index, 0, parent, 0) + extra
+        return self._socket.dump(HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0) + body)
+
+    def _unknown(self, kind: str, name: str, detail: str) -> None:
+        self._elements.append(Unknown(self._namespace, kind, name, detail))
+
+    def _name(self, index: int) -> str:
+        return self._devices.get(index, f"index {index}")
+
+    # --- qdiscs ------------------------------------------------------------------------------
+
+    def _qdisc(self, message: bytes) -> None:
+        _, index, handle, parent, _ = MESSAGE.unpack_from(message, HEADER.size)
+        found = attributes(message, _ATTRIBUTES_AT)
+        kind = text(found.get(TCA_KIND))
+        options = found.get(TCA_OPTIONS, b"")
+        if parent == messages.TC_H_ROOT and handle == 0:
+            return  # the kernel's default; only what somebody asked for has a handle
+        if kind == "htb" and parent == messages.TC_H_ROOT:
+            self._shaper(index, handle, options)
+        elif kind == "pfifo" and parent not in (messages.TC_H_ROOT, messages.TC_H_CLSACT):
+            self._limits[index, parent] = uint32(options) or 0
+        elif kind == "clsact":
+            self._hooked.append(index)
+        else:
+            where = f"{kind} {handle >> 16:x}: of {self._name(index)}"
+            self._unknown("qdisc", where, f"below {parent:#x}")
+
+    def _shaper(self, index: int, handle: int, options: bytes) -> None:
+        found = attributes(options)
+        _, rate2quantum, default, _, _ = HTB_GLOBAL.unpack_from(found[_HTB_INIT])
+        direct = uint32(found.get(_HTB_DIRECT_QLEN)) or 0
+        self._shaped[index] = handle
+        self._elements.append(
+            Shaper(self._namespace, self._name(index), handle >> 16, default, direct)
+        )
+        odd = []
+        if rate2quantum != messages.HTB_RATE2QUANTUM:
+            odd.append(f"rate to quantum {rate2quantum}")
+        if _HTB_OFFLOAD in found:
+            odd.append("offload")
+        if odd:
+            self._unknown("shaper", self._name(index), ", ".join(odd))
+
+    # --- classes and filters -----------------------------------------------------------------
+
+    def _classes(self, index: int) -> None:
+        device, parents = self._name(index), [0]
+        for message in self._dump(RTM_GETTCLASS, index, 0):
+            _, _, handle, parent, _ = MESSAGE.unpack_from(message, HEADER.size)
+            found = attributes(message, _ATTRIBUTES_AT)
+            contract, odd = self._decoder.htb_class(found[TCA_OPTIONS])
+            *values, level = contract
+            minor = handle & 0xFFFF
+            above = 0 if parent == messages.TC_H_ROOT else parent & 0xFFFF
+            queue = self._limits.pop((index, handle), 0)
+            parents.append(minor)
+            self._elements.append(
+                ShaperClass(self._namespace, device, minor, above, *values, queue)
+            )
+            if odd:
+                self._unknown("class", f"{minor:x} of {device}", ", ".join(odd))
+        self._filters(index, parents)
+
+    def _filters(self, index: int, parents: Sequence[int]) -> None:
+        device, major = self._name(index), self._shaped[index] >> 16
+        places = [major << 16 | parent for parent in parents]
+        for found in self._listed(index, places):
+            name = f"{found.name()} of {device}"
+            if found.kind != "u32":
+                self._unknown("filter", name, f"of kind {found.kind}")
+                continue
+            match = self._decoder.u32(found.options)
+            odd = [*match.odd, *found.odd(messages.ETH_P_IP)]
+            if match.target is not None:
+                odd.append("redirects")
+            if match.classid >> 16 != major:
+                odd.append(f"class {match.classid >> 16:x}:")
+            self._elements.append(
+                Filter(
+                    self._namespace, device, found.parent & 0xFFFF, found.priority,
+                    found.handle & 0xFFF, match.tos, match.tos_mask, match.source,
+                    match.source_mask, match.classid & 0xFFFF,
+                )  # fmt: skip
+            )
+            if odd:
+                self._unknown("filter", name, ", ".join(odd))
+
+    def _listed(self, index: int, parents: Sequence[int]) -> list[_Listed]:
+        """The filters in the chains of some places of one qdisc.
+
+        u32 lists the filters of *all* its chains wherever it is asked, because they share one
+        set of hash tables; each chain is therefore asked for its own table.
+        """
+        listed: list[_Listed] = []
+        nodes: dict[int, bytes] = {}  # u32 handle -> options
+        chains: list[tuple[int, int, int]] = []  # parent, info, chain
+        for parent in parents:
+            for message in self._dump(RTM_GETTFILTER, index, parent):
+                _, _, handle, _, info = MESSAGE.unpack_from(message, HEADER.size)
+                if handle in nodes:
+                    continue
+                found = attributes(message, _ATTRIBUTES_AT)
+                kind, options = text(found.get(TCA_KIND)), found.get(TCA_OPTIONS)
+                chain = uint32(found.get(_TCA_CHAIN)) or 0
+                if kind == "u32" and handle == 0:
+                    chains.append((parent, info, chain))
+                elif kind == "u32" and options is not None:
+                    nodes[handle] = options
+                elif options is not None:
+                    listed.append(_Listed(parent, info, chain, handle, kind, options))
+        tables = dict(zip(self._tables(index, chains), chains, strict=True))
+        for handle, options in nodes.items():
+            table = handle & _U32_TABLE
+            if table in tables and handle == table and _is_own_table(options):
+                continue
+            parent, info, chain = tables.get(table, (parents[0], 0, 0))
+            kind = "u32" if table in tables else "u32 in a table of its own"
+            listed.append(_Listed(parent, info, chain, handle, kind, options))
+        return listed
+
+    def _tables(self, index: int, chains: Sequence[tuple[int, int, int]]) -> list[int]:
+        """The handle of the hash table of each u32 chain (parent, info, chain)."""
+        requests = []
+        for parent, info, chain in chains:
+            body = MESSAGE.pack(0, index, _U32_ROOT, parent, info)
+            body += struct.pack("=HHI", 8, _TCA_CHAIN, chain)
+            requests.append(HEADER.pack(HEADER.size + len(body), RTM_GETTFILTER, 0, 0, 0) + body)
+        tables = []
+        for answer in self._socket.ask(requests):
+            if answer is None:
+                raise KernelError(f"the filters of {self._name(index)} changed while they were read")
+            tables.append(MESSAGE.unpack_from(answer, HEADER.size)[2] & _U32_TABLE)
+        return tables
+
+    # --- redirects ---------------------------------------------------------------------------
+
+    def _redirects(self, index: int) -> None:
+        device = self._name(index)
+        directions: dict[int, Literal["ingress", "egress"]] = {
+            messages.CLSACT_PARENT["ingress"]: "ingress",
+            messages.CLSACT_PARENT["egress"]: "egress",
+        }
+        found_at = set()
+        for found in self._listed(index, list(directions)):
+            direction = directions[found.parent]
+            name = f"{found.name()} at {direction} of {device}"
+            match = self._decoder.u32(found.options) if found.kind == "u32" else None
+            if match is None or match.target is None or found.parent in found_at:
+                self._unknown("filter", name, f"of kind {found.kind}, no redirect of its own")
+                continue
+            found_at.add(found.parent)
+            target = self._name(match.target)
+            self._elements.append(Redirect(self._namespace, device, direction, target))
+            odd = [*match.odd, *found.odd(messages.ETH_P_ALL)]
+            if match.tos_mask or match.source_mask:
+                odd.append("not everything")
+            if found.priority != 1 or found.handle & 0xFFF != 1:
+                odd.append("of another priority or handle")
+            if odd:
+                self._unknown("filter", name, ", ".join(odd))
+        if not found_at:
+            self._unknown("qdisc", f"clsact of {device}", "without a redirect")
+
+
+def _is_own_table(options: bytes) -> bool:
+    """The one-bucket hash table that each u32 classifier has by itself."""
+    found = attributes(options)
+    return found.keys() <= {_U32_DIVISOR, _U32_FLAGS} and uint32(found.get(_U32_DIVISOR)) == 1
