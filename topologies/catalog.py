@@ -53,8 +53,16 @@ class UnknownSettingError(ValueError):
         self.known = known
 
 
+class SettingTypeError(ValueError):
+    """A value is not of its parameter's type."""
+
+
 class BadSettingError(ValueError):
-    """A value is not of its parameter's type, or the topology refuses it."""
+    """The topology refuses its values."""
+
+
+class NoTopologyFileError(ValueError):
+    """There is no such file."""
 
 
 class TopologyFileError(ValueError):
@@ -103,8 +111,7 @@ def build(name: str, settings: Mapping[str, str]) -> Topo:
         settings: parameter -> value as text, read by the parameter's type.
 
     Raises:
-        UnknownTopologyError, UnknownSettingError, BadSettingError, TopologyFileError:
-            as they say; all are ValueErrors.
+        ValueError: one of this module's own, which say what is wrong.
     """
     make, fixed = _find(name)
     known = _parameters(make, fixed)
@@ -152,7 +159,7 @@ def _find(name: str) -> tuple[Callable[..., Topo], dict[str, Value]]:
 
 def _from_file(path: Path, name: str | None) -> Callable[..., Topo]:
     if not path.is_file():
-        raise TopologyFileError(f"there is no file {path}")
+        raise NoTopologyFileError(f"there is no file {path}")
     spec = importlib.util.spec_from_file_location(f"custom_topology_{path.stem}", path)
     assert spec is not None and spec.loader is not None  # the suffix is .py
     module = importlib.util.module_from_spec(spec)
@@ -241,7 +248,7 @@ def _read(topology: str, key: str, text: str, parameter: Parameter) -> Value | N
             return value
         if kind == "None" and text.lower() in ("none", "null", "~", ""):
             return None
-    raise BadSettingError(
+    raise SettingTypeError(
         f"topology {topology}: {key}={text!r} is not of type {parameter.kind}"
     )
 

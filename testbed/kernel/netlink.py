@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from testbed.errors import KernelError, TestbedError, UnsupportedError
+from testbed.errors import CapacityError, KernelError, TestbedError, UnsupportedError
 from testbed.kernel.namespaces import inside
 from testbed.kernel.subjects import subject
 from testbed.plan.model import AnyElement
@@ -26,7 +26,8 @@ _ERROR = struct.Struct("=iIHHII")  # errno, then the header of the message at fa
 _SEQUENCE, _FLAGS = struct.Struct("=I"), struct.Struct("=H")
 _SEQUENCE_OFFSET, _FLAGS_OFFSET = 8, 6
 _ATTRIBUTE = struct.Struct("=HH")
-NLM_F_REQUEST, NLM_F_ACK, NLM_F_DUMP, NLM_F_DUMP_INTR = 0x1, 0x4, 0x300, 0x10
+NLM_F_REQUEST, NLM_F_ACK, NLM_F_ECHO, NLM_F_DUMP = 0x1, 0x4, 0x8, 0x300
+NLM_F_DUMP_INTR = 0x10
 NLM_F_CAPPED, NLM_F_ACK_TLVS = 0x100, 0x200
 NLMSG_ERROR, NLMSG_DONE = 2, 3
 SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10, 11, 12
@@ -159,14 +160,18 @@ class RouteSocket:
         """Answers to requests that have one message as answer each, None where refused.
 
         Args:
-            requests: messages; their flags and numbers are filled in.
+            requests: messages; their flags and numbers are filled in.  All answers must fit
+                into the receive buffer, see `reserve`.
         """
+        if not requests:
+            return []
         answers: list[bytes | None] = [None] * len(requests)
         data, first = bytearray(), self._sequence + 1
         for number, request in enumerate(requests):
             start = len(data)
             data += request
-            _FLAGS.pack_into(data, start + _FLAGS_OFFSET, NLM_F_REQUEST)
+            # Some kernels send a qdisc or a class only to those who want an echo.
+            _FLAGS.pack_into(data, start + _FLAGS_OFFSET, NLM_F_REQUEST | NLM_F_ECHO)
             _SEQUENCE.pack_into(data, start + _SEQUENCE_OFFSET, first + number)
         self._sequence += len(requests)
         self._send(bytes(data))
@@ -251,6 +256,23 @@ def _kernel_error(refusals: Sequence[Refusal], elements: Sequence[AnyElement]) -
     return KernelError(message, hint=_HINTS.get(first.number, "run `testbed doctor`"))
 
 
+def route_socket() -> RouteSocket:
+    """A socket of the network namespace that the caller is in.
+
+    Raises:
+        CapacityError: this process has too many files open.
+    """
+    try:
+        return RouteSocket()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        raise CapacityError(
+            f"cannot open a netlink socket: {error.strerror}",
+            hint="raise the limit (`ulimit -n`); a namespace needs about six descriptors",
+        ) from error
+
+
 @contextmanager
 def route_sockets(
     namespaces: Mapping[str, int], names: Iterable[str]
@@ -265,5 +287,5 @@ def route_sockets(
         sockets = {}
         for name in names:
             with inside(namespaces[name]):
-                sockets[name] = stack.enter_context(RouteSocket())
+                sockets[name] = stack.enter_context(route_socket())
         yield sockets

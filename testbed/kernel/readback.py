@@ -13,7 +13,8 @@ from testbed.kernel.addressing import address_elements, route_elements, rule_ele
 from testbed.kernel.attributes import Names
 from testbed.kernel.links import Link, link_elements, list_links
 from testbed.kernel.neighbours import forwarding_elements, neighbour_elements
-from testbed.kernel.netlink import RouteSocket, route_sockets
+from testbed.kernel.namespaces import inside
+from testbed.kernel.netlink import RouteSocket, route_socket
 from testbed.kernel.sysctls import read_sysctls
 from testbed.kernel.traffic import Decoder, TrafficReader
 from testbed.plan.model import AnyElement, Namespace, Plan
@@ -31,13 +32,15 @@ def read(namespaces: Mapping[str, int]) -> Plan:
     names, decoder = Names(), Decoder()
     elements: list[AnyElement] = []
     links: dict[str, list[Link]] = {}
-    with route_sockets(namespaces, namespaces) as sockets:
-        for namespace, route_socket in sockets.items():
-            elements.append(Namespace(namespace))
-            elements += read_sysctls(namespace, namespaces[namespace])
+    for namespace, net in namespaces.items():
+        elements.append(Namespace(namespace))
+        elements += read_sysctls(namespace, net)
+        with inside(net):
+            opened = route_socket()
+        with opened:
             try:
-                links[namespace] = list_links(route_socket)
-                elements += _read(namespace, route_socket, links[namespace], names, decoder)
+                links[namespace] = list_links(opened)
+                elements += _read(namespace, opened, links[namespace], names, decoder)
             except OSError as error:
                 raise KernelError(
                     f"cannot read {namespace} back: {error.strerror or error}",
@@ -48,16 +51,16 @@ def read(namespaces: Mapping[str, int]) -> Plan:
 
 
 def _read(
-    namespace: str, route_socket: RouteSocket, links: list[Link], names: Names, decoder: Decoder
+    namespace: str, opened: RouteSocket, links: list[Link], names: Names, decoder: Decoder
 ) -> list[AnyElement]:
     """Everything of one namespace but its devices."""
     devices = {link.index: link.name for link in links}
-    elements = address_elements(namespace, route_socket, devices, names)
-    elements += route_elements(namespace, route_socket, devices, names)
-    elements += rule_elements(namespace, route_socket, names)
-    elements += neighbour_elements(namespace, route_socket, devices, names)
+    elements = address_elements(namespace, opened, devices, names)
+    elements += route_elements(namespace, opened, devices, names)
+    elements += rule_elements(namespace, opened, names)
+    elements += neighbour_elements(namespace, opened, devices, names)
     if any(link.kind == "bridge" for link in links):
         own_macs = {(link.index, link.mac) for link in links}
-        elements += forwarding_elements(namespace, route_socket, devices, own_macs, names)
-    elements += TrafficReader(namespace, route_socket, devices, decoder).elements()
+        elements += forwarding_elements(namespace, opened, devices, own_macs, names)
+    elements += TrafficReader(namespace, opened, devices, decoder).elements()
     return elements

@@ -26,7 +26,8 @@ MESSAGE = struct.Struct("=BxxxiIII")  # struct tcmsg
 TCA_KIND, TCA_OPTIONS = 1, 2
 _TCA_CHAIN, _TCA_DUMP_INVISIBLE = 11, 10
 _ATTRIBUTES_AT = HEADER.size + MESSAGE.size
-_HTB_PARMS, _HTB_INIT, _HTB_DIRECT_QLEN, _HTB_RATE64, _HTB_CEIL64, _HTB_OFFLOAD = 1, 2, 5, 6, 7, 9
+HTB_INIT = 2
+_HTB_PARMS, _HTB_DIRECT_QLEN, _HTB_RATE64, _HTB_CEIL64, _HTB_OFFLOAD = 1, 5, 6, 7, 9
 HTB_GLOBAL = struct.Struct("=IIIII")  # version, rate2quantum, default, debug, direct packets
 # Twice cell_log, linklayer, overhead, cell_align, mpu, rate; then buffer … (struct tc_htb_opt).
 _HTB_CLASS = struct.Struct("=BBHhHI BBHhHI IIIII".replace(" ", ""))
@@ -227,7 +228,7 @@ class TrafficReader:
 
     def _shaper(self, index: int, handle: int, options: bytes) -> None:
         found = attributes(options)
-        _, rate2quantum, default, _, _ = HTB_GLOBAL.unpack_from(found[_HTB_INIT])
+        _, rate2quantum, default, _, _ = HTB_GLOBAL.unpack_from(found[HTB_INIT])
         direct = uint32(found.get(_HTB_DIRECT_QLEN)) or 0
         self._shaped[index] = handle
         self._elements.append(

@@ -1,0 +1,158 @@
+"""The `testbed` command: a table of verbs, each in a module of its own that is loaded when used."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import testbed
+from testbed.cli import output
+from testbed.errors import ConflictError
+
+# verb -> (module, what it does); the order is that of --help.
+VERBS = {
+    "up": ("up", "Bring a topology up as a running testbed."),
+    "ls": ("ls", "List the running testbeds."),
+    "inspect": ("inspect", "Show nodes, NICs and links of a testbed; verify it."),
+    "exec": ("exec", "Run a program on a node."),
+    "shell": ("shell", "Open a shell on a node."),
+    "down": ("down", "End a testbed."),
+    "topologies": ("topologies", "List the topologies and their parameters."),
+    "scenarios": ("scenarios", "List the scenarios that come along."),
+    "run": ("run", "Run a scenario: measure, judge, report."),
+    "report": ("report", "Write the report of a run again, or show it."),
+    "doctor": ("doctor", "Check the kernel and the machine."),
+}
+
+_FIRST_STEPS = """\
+An emulated LLM-serving cluster on this machine.  Three commands to try:
+
+  testbed doctor                    can this machine do it?
+  testbed up 1p1d                   bring a small cluster up
+  testbed run demo                  the main experiment, with a report
+
+testbed --help lists all commands."""
+
+_EXIT_STATUSES = """\b
+Exit statuses:
+  0 success, 1 a defect, 2 usage, 3 topology, 4 scenario, 5 not found, 6 conflict,
+  7 unsupported here, 8 too large for the machine, 9 kernel, 10 verification,
+  11 program, 12 verdict FAIL, 130 Ctrl-C; exec: the program's own, or 125 to 127
+"""
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports one only when it is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """Import a verb's module."""
+        if name not in VERBS:
+            return None
+        command = importlib.import_module(f"testbed.cli.{VERBS[name][0]}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table, without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(verb, help_text) for verb, (_, help_text) in VERBS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb; an unknown one gets a suggestion."""
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], VERBS, n=2)
+            hint = (
+                f"Did you mean {' or '.join(close)}?"
+                if close
+                else f"Commands: {', '.join(VERBS)}."
+            )
+            ctx.fail(f"there is no command {args[0]!r}. {hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"testbed {version('dualpath-testbed')}")
+    except PackageNotFoundError:
+        click.echo("testbed (run from a checkout that is not installed)")
+    ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    epilog=_EXIT_STATUSES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """An emulated LLM-serving cluster on Linux network namespaces."""
+    if ctx.invoked_subcommand is None:
+        click.echo(_FIRST_STEPS)
+
+
+def check_packages() -> None:
+    """Refuse to go on with somebody else's `agents` or `topologies`.
+
+    Both are common names; a package of that name earlier on the path would be imported in place of
+    the ones that came with this testbed, and fail in ways that nobody can understand.
+
+    Raises:
+        ConflictError: another package is in the way.
+    """
+    home = Path(testbed.__file__).resolve().parents[1]
+    for name in ("agents", "topologies"):
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            raise ConflictError(
+                f"the package {name!r} that belongs to the testbed is missing",
+                hint="install dualpath-testbed again",
+            )
+        places = [spec.origin] if spec.origin else list(spec.submodule_search_locations or [])
+        found = Path(str(places[0])).resolve()
+        if found.parent.parent != home and found.parent != home:
+            raise ConflictError(
+                f"another package called {name!r} is in the way: {found}",
+                hint=f"take its directory off PYTHONPATH, or start elsewhere; ours is in {home}",
+            )
+
+
+def main() -> None:
+    """Entry point of the `testbed` command."""
+    as_json = "--json" in sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else (
+        "--json" in sys.argv
+    )  # fmt: skip
+    with output.failures(as_json):
+        check_packages()
+        command.main(prog_name="testbed", standalone_mode=True)
+
+
+if __name__ == "__main__":
+    # `python -m` puts the working directory first on the path, `testbed` does not.
+    if sys.path and sys.path[0] in ("", os.getcwd()):
+        pass
+    main()

@@ -1,0 +1,79 @@
+"""How a command says what came out: results on standard output, all else on standard error.
+
+Standard library and click only: every verb imports this, the quick ones too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import click
+
+from testbed.errors import INTERRUPTED, TestbedError
+
+
+def result(obj: Any, lines: Iterable[str], *, as_json: bool) -> None:
+    """Print a result.
+
+    Args:
+        obj: what `--json` prints, as one object.
+        lines: the same for people.
+        as_json: which of the two.
+    """
+    if as_json:
+        click.echo(json.dumps(obj, indent=2, ensure_ascii=False))
+        return
+    for line in lines:
+        click.echo(line)
+
+
+def note(text: str) -> None:
+    """Say something that is not the result: progress, a remark."""
+    click.echo(text, err=True)
+
+
+def emphasis(text: str, **style: Any) -> str:
+    """Text with a colour or weight, where the user wants any: no-color.org."""
+    if "NO_COLOR" in os.environ or not sys.stdout.isatty():
+        return text
+    return click.style(text, **style)
+
+
+@contextlib.contextmanager
+def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]:
+    """What a verb does when it fails: one message, the error's own exit status, no traceback.
+
+    Args:
+        as_json: the failure is a JSON object on standard output:
+            {"error": {"kind", "message", "hint", "exit_status"}}.
+        exit_status: instead of the error's own (`exec` has one status for the testbed's failures).
+    """
+    try:
+        yield
+    except TestbedError as error:
+        status = error.exit_status if exit_status is None else exit_status
+        _tell(error.kind, error.message, error.hint, status, as_json)
+        sys.exit(status)
+    except KeyboardInterrupt:
+        _tell("interrupted", "interrupted", "", INTERRUPTED, as_json)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read the output has gone (`testbed ls | head`); as a shell's own tools, say nothing.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stdout.fileno())
+        sys.exit(141)  # 128 + SIGPIPE
+
+
+def _tell(kind: str, message: str, hint: str, exit_status: int, as_json: bool) -> None:
+    if as_json:
+        body = {"kind": kind, "message": message, "hint": hint, "exit_status": exit_status}
+        click.echo(json.dumps({"error": body}, indent=2, ensure_ascii=False))
+        return
+    note(f"testbed: {message}")
+    if hint:
+        note(hint)
