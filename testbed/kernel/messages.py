@@ -371,6 +371,12 @@ def leaf_queue() -> Template:
     return Template(encode, [integer("index"), integer("parent"), integer("packets")])
 
 
+def plain_qdisc(index: int, kind: str) -> bytes:
+    """A root qdisc of any kind, without options; not a template, as it is no part of a plan."""
+    fields = {"index": index, "parent": TC_H_ROOT}
+    return _encoded(tcmsg, RTM_NEWQDISC, _NEW, fields, [("TCA_KIND", kind)])
+
+
 def _selector(keys: list[tuple[int, int, int]]) -> bytes:
     """A tc_u32_sel with its keys (mask, value, offset); without a key everything matches."""
     head = struct.pack(">BBBxHhhhI", TC_U32_TERMINAL, 0, len(keys), 0, 0, 0, 0, 0)

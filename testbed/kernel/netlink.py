@@ -120,6 +120,15 @@ class RouteSocket:
                         raise _kernel_error(refusals, elements)
                     return
 
+    def try_one(self, message: bytes) -> int:
+        """Send one message; returns the error number that it met, 0 if none."""
+        numbered = number_messages([bytearray(message)])
+        self._send(numbered)
+        for answer in self._receive():
+            if HEADER.unpack_from(answer)[1] == NLMSG_ERROR:
+                return -int(struct.unpack_from("=i", answer, HEADER.size)[0])
+        raise KernelError("the kernel did not answer a netlink message")
+
     def dump(self, request: bytes) -> list[bytes]:
         """All messages that answer a dump request; its flags and number are filled in.
 
