@@ -71,6 +71,9 @@ class Process:
     def finish(self) -> None:
         """Write the last records."""
 
+    def leave(self) -> None:
+        """Close everything; by now nobody takes that for a failure."""
+
     def peaks(self) -> dict[str, int]:
         """Peak use of each arena, in bytes."""
         return {}
@@ -101,6 +104,11 @@ class Process:
     def event(self, kind: str, request: int, detail: str) -> None:
         """Record something that should not pass unseen."""
         self.records.append(EventRecord(self.name, time.monotonic(), kind, request, detail))
+
+    def answer(self, kind: str, number: int, message: Message) -> None:
+        """Hand an answer to whoever waits for it; one that nobody waits for is recorded."""
+        if not self.replies.resolve(kind, number, message):
+            self.event("late-answer", number, kind)
 
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()
@@ -164,6 +172,7 @@ class Process:
             lag.cancel()
             for task in list(self._tasks):
                 task.cancel()
+            self.leave()
             self.mesh.close()
 
 

@@ -206,7 +206,8 @@ def _parameters(make: Callable[..., Topo], fixed: Mapping[str, Value]) -> dict[s
     """The named parameters of a class's `build` (or its own `__init__`), or of a function."""
     function: Any = make
     if inspect.isclass(make):
-        function = make.build if make.__init__ is Topo.__init__ else make.__init__
+        cls: Any = make
+        function = cls.build if cls.__init__ is Topo.__init__ else cls.__init__
     try:
         signature = inspect.signature(function, eval_str=True)
     except (NameError, TypeError):
@@ -248,9 +249,7 @@ def _read(topology: str, key: str, text: str, parameter: Parameter) -> Value | N
             return value
         if kind == "None" and text.lower() in ("none", "null", "~", ""):
             return None
-    raise SettingTypeError(
-        f"topology {topology}: {key}={text!r} is not of type {parameter.kind}"
-    )
+    raise SettingTypeError(f"topology {topology}: {key}={text!r} is not of type {parameter.kind}")
 
 
 def _order(kind: str) -> int:

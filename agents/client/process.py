@@ -56,7 +56,7 @@ class Client(Process):
             case Done():
                 self._completed(message)
             case LaidDown():
-                self.replies.resolve("laid-down", message.number, message)
+                self.answer("laid-down", message.number, message)
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 

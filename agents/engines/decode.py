@@ -79,11 +79,11 @@ class DecodeNode(Node):
             case Credit():
                 self.spawn(self._send_layers(message))
             case PrefillDone():
-                self.replies.resolve("prefill-done", message.request, message)
+                self.answer("prefill-done", message.request, message)
             case PutReply():
-                self.replies.resolve("put-reply", message.put, message)
+                self.answer("put-reply", message.put, message)
             case PutDone():
-                self.replies.resolve("put-done", message.put, message)
+                self.answer("put-done", message.put, message)
             case ReadFailed():
                 self.ports.fail(message.request, ReadError(message.reason))
             case RequestFailed():

@@ -157,5 +157,9 @@ class Node(Process):
         return ReadTimes(start_s, time.monotonic())
 
     def finish(self) -> None:
-        """Close the queue pairs; their accounts are records."""
+        """Record the accounts of all queue pairs."""
+        self.ports.account()
+
+    def leave(self) -> None:
+        """Close the queue pairs."""
         self.ports.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
@@ -66,9 +67,14 @@ class PrefillNode(Node):
         """A control message has arrived."""
         match message:
             case Assign():
-                self.spawn(self._serve(message))
+                # Expected from now on, not from when the task begins: the answer may be right
+                # behind the question.
+                loaded = None
+                if message.path == "de":
+                    loaded = self.replies.expect("loaded", message.request)
+                self.spawn(self._serve(message, loaded))
             case Loaded():
-                self.replies.resolve("loaded", message.request, message)
+                self.answer("loaded", message.request, message)
             case ReadFailed():
                 self.ports.fail(message.request, ReadError(message.reason))
             case RequestFailed():
@@ -79,9 +85,9 @@ class PrefillNode(Node):
 
     # --- one request -------------------------------------------------------------------
 
-    async def _serve(self, job: Assign) -> None:
+    async def _serve(self, job: Assign, loaded: Awaitable[object] | None) -> None:
         try:
-            await self._prefill(job)
+            await self._prefill(job, loaded)
         except Abandoned:
             pass  # the decode node has said why
         except (ReadError, WrongBytes, ArenaTooSmall) as error:
@@ -90,7 +96,7 @@ class PrefillNode(Node):
         finally:
             self.ports.forget(job.request)
 
-    async def _prefill(self, job: Assign) -> None:
+    async def _prefill(self, job: Assign, loading: Awaitable[object] | None) -> None:
         geometry = self.geometry(job)
         buffer: Extent | None = None
         read_start_s = read_end_s = 0.0
@@ -105,8 +111,8 @@ class PrefillNode(Node):
                     job.prefill.domain, self.name, f"cnic{job.prefill.rail}", "called"
                 )
                 source = PrefillSide(self, job, geometry, buffer, loopback)
-            elif job.path == "de":
-                loaded = await self.replies.expect("loaded", job.request)
+            elif loading is not None:
+                loaded = await loading
                 assert isinstance(loaded, Loaded)
                 read_start_s, read_end_s = loaded.t_read_start, loaded.t_read_end
                 source = DecodeSide(self, job)

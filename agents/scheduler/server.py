@@ -42,7 +42,7 @@ class Scheduler(Process):
             case Submit():
                 self.spawn(self._schedule(message))
             case LookupReply():
-                self.replies.resolve("lookup", message.request, message)
+                self.answer("lookup", message.request, message)
             case ReadFinished():
                 self._read_finished(message.request)
             case Done():

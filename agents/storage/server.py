@@ -52,6 +52,10 @@ class StorageNode(Process):
         await self.ports.connected(len(self.cluster.prefill) + len(self.cluster.decode))
 
     def finish(self) -> None:
+        """Record the accounts of all queue pairs."""
+        self.ports.account()
+
+    def leave(self) -> None:
         """Close the queue pairs and the store."""
         self.ports.close()
         self.store.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import importlib.util
-import os
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import click
 
 import testbed
 from testbed.cli import output
-from testbed.errors import ConflictError
+from testbed.errors import INTERRUPTED, ConflictError, UsageError, exit_statuses
 
 # verb -> (module, what it does); the order is that of --help.
 VERBS = {
@@ -39,13 +38,6 @@ An emulated LLM-serving cluster on this machine.  Three commands to try:
 
 testbed --help lists all commands."""
 
-_EXIT_STATUSES = """\b
-Exit statuses:
-  0 success, 1 a defect, 2 usage, 3 topology, 4 scenario, 5 not found, 6 conflict,
-  7 unsupported here, 8 too large for the machine, 9 kernel, 10 verification,
-  11 program, 12 verdict FAIL, 130 Ctrl-C; exec: the program's own, or 125 to 127
-"""
-
 
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one only when it is used."""
@@ -67,6 +59,11 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl([(verb, help_text) for verb, (_, help_text) in VERBS.items()])
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of exit statuses."""
+        with formatter.section("Exit statuses"):
+            formatter.write_dl([(str(n), meaning) for n, meaning in exit_statuses().items()])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -74,9 +71,7 @@ class LazyGroup(click.Group):
         if args[0] not in VERBS and not args[0].startswith("-"):
             close = difflib.get_close_matches(args[0], VERBS, n=2)
             hint = (
-                f"Did you mean {' or '.join(close)}?"
-                if close
-                else f"Commands: {', '.join(VERBS)}."
+                f"Did you mean {' or '.join(close)}?" if close else f"Commands: {', '.join(VERBS)}."
             )
             ctx.fail(f"there is no command {args[0]!r}. {hint}")
         return super().resolve_command(ctx, args)
@@ -97,7 +92,6 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 @click.group(
     cls=LazyGroup,
     invoke_without_command=True,
-    epilog=_EXIT_STATUSES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option(
@@ -143,16 +137,27 @@ def check_packages() -> None:
 
 def main() -> None:
     """Entry point of the `testbed` command."""
-    as_json = "--json" in sys.argv[1 : sys.argv.index("--")] if "--" in sys.argv else (
-        "--json" in sys.argv
-    )  # fmt: skip
-    with output.failures(as_json):
+    arguments = sys.argv[1:]
+    ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    with output.failures("--json" in ours):
         check_packages()
-        command.main(prog_name="testbed", standalone_mode=True)
+        try:
+            status = command.main(arguments, prog_name="testbed", standalone_mode=False)
+        except click.UsageError as error:
+            if "--json" in ours:
+                raise UsageError(error.format_message(), hint=_help_hint(error)) from error
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            raise UsageError(error.format_message()) from error
+        except click.Abort:
+            sys.exit(INTERRUPTED)
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _help_hint(error: click.UsageError) -> str:
+    return f"try `{error.ctx.command_path} --help`" if error.ctx is not None else ""
 
 
 if __name__ == "__main__":
-    # `python -m` puts the working directory first on the path, `testbed` does not.
-    if sys.path and sys.path[0] in ("", os.getcwd()):
-        pass
     main()

@@ -63,7 +63,7 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
         _tell("interrupted", "interrupted", "", INTERRUPTED, as_json)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read the output has gone (`testbed ls | head`); as a shell's own tools, say nothing.
+        # Whoever read the output has gone (`testbed ls | head`): say nothing, as other tools do.
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE

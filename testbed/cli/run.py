@@ -109,7 +109,5 @@ def _describe(now: Progress) -> str:
     left_s = now.fields.get("left_s")
     if left_s is not None:
         parts.append(f"{left_s:.0f}s left")
-    parts.extend(
-        f"{name} {show_rate(rate)}" for name, rate in now.rates_bps.items() if rate >= 1e5
-    )
+    parts.extend(f"{name} {show_rate(rate)}" for name, rate in now.rates_bps.items() if rate >= 1e5)
     return "  ".join(parts)

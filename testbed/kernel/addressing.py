@@ -146,9 +146,7 @@ def _route(
     odd += [f"metrics attribute {n}" for n in sorted(metrics.keys() - {_RTAX_RTO_MIN})]
     source = names.ip[found[_RTA_PREFSRC]] if _RTA_PREFSRC in found else ""
     rto_min_ms = uint32(metrics.get(_RTAX_RTO_MIN)) or 0
-    elements: list[AnyElement] = [
-        Route(namespace, table, destination, device, source, rto_min_ms)
-    ]
+    elements: list[AnyElement] = [Route(namespace, table, destination, device, source, rto_min_ms)]
     if odd:
         name = f"{destination} by {device} in table {table}"
         elements.append(Unknown(namespace, "route", name, ", ".join(odd)))
@@ -161,9 +159,7 @@ def rule_elements(namespace: str, route_socket: RouteSocket, names: Names) -> li
     for family, defaults in _DEFAULT_RULES.items():
         missing = set(defaults)
         try:
-            answers = _dump(
-                route_socket, RTM_GETRULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
-            )
+            answers = _dump(route_socket, RTM_GETRULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
         except OSError:
             if family == socket.AF_INET:
                 raise

@@ -230,7 +230,7 @@ class _Work:
         while waiting:
             for namespace, indexes in list(waiting.items()):
                 links = list_links(self._sockets[namespace])
-                indexes -= {link.index for link in links if is_settled(link)}
+                indexes -= {link.ifindex for link in links if is_settled(link)}
                 if not indexes:
                     del waiting[namespace]
             if waiting and time.monotonic() > deadline_s:
@@ -248,9 +248,7 @@ class _Work:
             place: device.txqueuelen for place, device in (self._ifbs | self._veths).items()
         }
         writer = ShaperWriter()
-        by_device = shapers_by_device(
-            self._all(Shaper), self._all(ShaperClass), self._all(Filter)
-        )
+        by_device = shapers_by_device(self._all(Shaper), self._all(ShaperClass), self._all(Filter))
         for place, parts in by_device.items():
             index = self._index(parts[0], place)
             device = DeviceShaper(index, queues.get(place, 0), parts)

@@ -82,7 +82,7 @@ class Counters:
             for name, route_socket in self._sockets.items():
                 granted = route_socket.reserve(_RECEIVE_BYTES)
                 self._batch_requests = max(1, granted // _ANSWER_BYTES)
-                indexes = {link.name: link.index for link in list_links(route_socket)}
+                indexes = {link.name: link.ifindex for link in list_links(route_socket)}
                 mine = [meter for meter in meters if meter.namespace == name]
                 self._places[name] = [_place(meter, indexes) for meter in mine]
             self._stack = stack.pop_all()
@@ -239,7 +239,7 @@ def _links(text: str) -> dict[str, LinkSample]:
 
 def _tcp(lines: Sequence[str]) -> dict[str, int]:
     """Counters of lines that come in pairs, "Tcp: names" and "Tcp: values"."""
-    found = {}
+    found: dict[str, int] = {}
     for names, values in zip(lines[::2], lines[1::2], strict=True):
         if names.startswith(("Tcp:", "TcpExt:")):
             pairs = zip(names.split()[1:], values.split()[1:], strict=True)

@@ -44,7 +44,6 @@ from testbed.plan.sysctls import sysctl_values
 
 _RATE_BPS = 8_000_000
 _MTU, _QUEUE = 1500, 100
-_IFB_MODULE = Path("/sys/module/ifb")
 
 
 class Feature(msgspec.Struct, frozen=True):
@@ -96,7 +95,7 @@ def features() -> list[Feature]:
         finally:
             os._exit(status)
     os.close(writing)
-    with open(reading, "rb") as results:
+    with os.fdopen(reading, "rb") as results:
         found = [msgspec.json.decode(line, type=Feature) for line in results]
     os.waitpid(child, 0)
     tried = {feature.name for feature in found}
@@ -247,10 +246,18 @@ def _sysctls() -> None:
 
 
 def _ifb() -> None:
-    # Making one would load the module, which makes two devices in the host by default.
-    if not _IFB_MODULE.exists():
-        raise TestbedError("the module ifb is not loaded, and loading it here would leave traces")
+    _refuse_to_load_ifb()
     _apply(_ifbs())
+
+
+def _refuse_to_load_ifb() -> None:
+    """Making an IFB loads the module, which by default makes two devices in the host."""
+    modules = Path("/lib/modules") / os.uname().release / "modules.dep"
+    if not modules.exists() or "/ifb.ko" not in modules.read_text():
+        return  # built in, or not there at all
+    loaded = Path("/proc/modules").read_text().splitlines()
+    if not any(line.startswith("ifb ") for line in loaded):
+        raise TestbedError("the module is not loaded yet; loading it now would leave traces")
 
 
 def _applies(elements: Callable[[], list[AnyElement]]) -> Callable[[], None]:
@@ -327,8 +334,7 @@ def _ifbs() -> list[AnyElement]:
 
 
 def _redirects() -> list[AnyElement]:
-    if not _IFB_MODULE.exists():
-        raise TestbedError("needs IFB")
+    _refuse_to_load_ifb()
     return [
         *_veths(), *_ifbs()[1:],
         Redirect("a", "a0", "ingress", "ifb"), Redirect("a", "a0", "egress", "ifb"),

@@ -41,7 +41,7 @@ _FALLBACK_DEVICES = frozenset(
 class Link(NamedTuple):
     """A device of one namespace, as the kernel describes it."""
 
-    index: int
+    ifindex: int
     name: str
     kind: str
     flags: int
@@ -49,7 +49,7 @@ class Link(NamedTuple):
     mac: str
     txqueuelen: int
     gso_max_bytes: int
-    peer_index: int
+    peer_ifindex: int
     peer_elsewhere: bool  # the peer is in another namespace
     master: int
     slave_kind: str
@@ -127,10 +127,10 @@ def link_elements(links: Mapping[str, Sequence[Link]]) -> list[AnyElement]:
     for namespace, devices in links.items():
         for link in devices:
             if link.kind == "veth":
-                by_ends.setdefault((link.index, link.peer_index), []).append((namespace, link))
+                by_ends.setdefault((link.ifindex, link.peer_ifindex), []).append((namespace, link))
     elements: list[AnyElement] = []
     for namespace, devices in links.items():
-        names = {link.index: link.name for link in devices}
+        names = {link.ifindex: link.name for link in devices}
         for link in devices:
             if link.flags & IFF_LOOPBACK:
                 elements += _loopback(namespace, link)
@@ -170,7 +170,7 @@ def _device(
         case "veth":
             peers = [
                 (where, peer)
-                for where, peer in by_ends.get((link.peer_index, link.index), ())
+                for where, peer in by_ends.get((link.peer_ifindex, link.ifindex), ())
                 if (where != namespace) == link.peer_elsewhere
             ]
             # An end without a partner shows as a difference: no namespace is called "".
@@ -206,11 +206,7 @@ def _port(namespace: str, link: Link, names: Mapping[int, str]) -> list[AnyEleme
         bool(uint8(link.port.get(option)))
         for option in (_LEARNING, _UNICAST_FLOOD, _MCAST_FLOOD, _BCAST_FLOOD)
     )
-    odd = [
-        name
-        for option, name in _PORT_OPTIONS.items()
-        if any(link.port.get(option, b""))
-    ]
+    odd = [name for option, name in _PORT_OPTIONS.items() if any(link.port.get(option, b""))]
     if link.flags & IFF_RUNNING and uint8(link.port.get(_PORT_STATE)) != _FORWARDING:
         odd.append("not forwarding")
     port = Port(namespace, link.name, master, *flags)

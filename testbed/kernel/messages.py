@@ -180,9 +180,7 @@ def master() -> Template:
     """Make a device a port of a bridge."""
 
     def encode(index: int, bridge: int) -> bytes:
-        return _encoded(
-            ifinfmsg, RTM_NEWLINK, _CHANGE, {"index": index}, [("IFLA_MASTER", bridge)]
-        )
+        return _encoded(ifinfmsg, RTM_NEWLINK, _CHANGE, {"index": index}, [("IFLA_MASTER", bridge)])
 
     return Template(encode, [integer("index"), integer("bridge")])
 
@@ -195,12 +193,10 @@ def port() -> Template:
 
     def encode(index: int, **flags: int) -> bytes:
         data = _nested(
-            *((f"IFLA_BRPORT_{a}", flags[name]) for name, a in zip(names, attributes))
+            *((f"IFLA_BRPORT_{a}", flags[name]) for name, a in zip(names, attributes, strict=True))
         )
         info = _nested(("IFLA_INFO_SLAVE_KIND", "bridge"), ("IFLA_INFO_SLAVE_DATA", data))
-        return _encoded(
-            ifinfmsg, RTM_NEWLINK, _CHANGE, {"index": index}, [("IFLA_LINKINFO", info)]
-        )
+        return _encoded(ifinfmsg, RTM_NEWLINK, _CHANGE, {"index": index}, [("IFLA_LINKINFO", info)])
 
     return Template(encode, [integer("index"), *(integer(name, "=B") for name in names)])
 
@@ -412,9 +408,7 @@ def clsact() -> Template:
 
     def encode(index: int) -> bytes:
         fields = {"index": index, "handle": CLSACT_HANDLE, "parent": TC_H_CLSACT}
-        return _encoded(
-            _TrafficControl, RTM_NEWQDISC, _NEW, fields, [("TCA_KIND", "clsact")]
-        )
+        return _encoded(_TrafficControl, RTM_NEWQDISC, _NEW, fields, [("TCA_KIND", "clsact")])
 
     return Template(encode, [integer("index")])
 
@@ -424,6 +418,7 @@ def redirect() -> Template:
     """Everything that passes a clsact hook is sent through another device (tc-mirred(8))."""
 
     def encode(index: int, parent: int, target: int) -> bytes:
+        info = 1 << 16 | socket.htons(ETH_P_ALL)
         parameters = {"action": TC_ACT_STOLEN, "eaction": TCA_EGRESS_REDIR, "ifindex": target}
         action = _nested(
             ("TCA_ACT_KIND", "mirred"),
@@ -434,7 +429,7 @@ def redirect() -> Template:
         )
         return _encoded(
             _TrafficControl, RTM_NEWTFILTER, _NEW,
-            {"index": index, "handle": 1, "parent": parent, "info": 1 << 16 | socket.htons(ETH_P_ALL)},
+            {"index": index, "handle": 1, "parent": parent, "info": info},
             [("TCA_KIND", "u32"), ("TCA_OPTIONS", options)],
         )  # fmt: skip
 

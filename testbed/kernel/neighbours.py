@@ -112,9 +112,7 @@ def forwarding_elements(
         if _NDA_VLAN in found:
             odd.append("a VLAN")
         if odd:
-            elements.append(
-                Unknown(namespace, "fdb", f"{ether} of {device}", ", ".join(odd))
-            )
+            elements.append(Unknown(namespace, "fdb", f"{ether} of {device}", ", ".join(odd)))
         else:
             elements.append(FdbEntry(namespace, device, ether))
     return elements

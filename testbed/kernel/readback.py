@@ -12,8 +12,8 @@ from testbed.errors import KernelError
 from testbed.kernel.addressing import address_elements, route_elements, rule_elements
 from testbed.kernel.attributes import Names
 from testbed.kernel.links import Link, link_elements, list_links
-from testbed.kernel.neighbours import forwarding_elements, neighbour_elements
 from testbed.kernel.namespaces import inside
+from testbed.kernel.neighbours import forwarding_elements, neighbour_elements
 from testbed.kernel.netlink import RouteSocket, route_socket
 from testbed.kernel.sysctls import read_sysctls
 from testbed.kernel.traffic import Decoder, TrafficReader
@@ -54,13 +54,13 @@ def _read(
     namespace: str, opened: RouteSocket, links: list[Link], names: Names, decoder: Decoder
 ) -> list[AnyElement]:
     """Everything of one namespace but its devices."""
-    devices = {link.index: link.name for link in links}
+    devices = {link.ifindex: link.name for link in links}
     elements = address_elements(namespace, opened, devices, names)
     elements += route_elements(namespace, opened, devices, names)
     elements += rule_elements(namespace, opened, names)
     elements += neighbour_elements(namespace, opened, devices, names)
     if any(link.kind == "bridge" for link in links):
-        own_macs = {(link.index, link.mac) for link in links}
+        own_macs = {(link.ifindex, link.mac) for link in links}
         elements += forwarding_elements(namespace, opened, devices, own_macs, names)
     elements += TrafficReader(namespace, opened, devices, decoder).elements()
     return elements

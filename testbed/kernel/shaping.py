@@ -33,7 +33,7 @@ Part = Shaper | ShaperClass | Filter
 class DeviceShaper(NamedTuple):
     """All that shapes one device, in the order in which it is made."""
 
-    index: int  # of the device
+    ifindex: int
     queue_packets: int  # of the device: the depth of leaf queues that are not made explicitly
     parts: tuple[Part, ...]
 
@@ -84,7 +84,7 @@ class ShaperWriter:
         batch = self._batches.get(structure)
         if batch is None:
             batch = self._batches[structure] = _batch(device)
-        data = batch.replace(_STAND_IN, _INDEX.pack(device.index))
+        data = batch.replace(_STAND_IN, _INDEX.pack(device.ifindex))
         elements = list(device.parts)
         elements += [p for p in device.parts if _needs_queue(p, device.queue_packets)]
         route_socket.exchange(data, elements)
@@ -113,9 +113,7 @@ def _batch(device: DeviceShaper) -> bytes:
 def _message(part: Part, index: int, handle: int) -> bytearray:
     match part:
         case Shaper():
-            return messages.htb().fill(
-                index, handle, part.default_class, part.direct_queue_packets
-            )
+            return messages.htb().fill(index, handle, part.default_class, part.direct_queue_packets)
         case ShaperClass():
             return _class_message(part, index, handle)
         case Filter():

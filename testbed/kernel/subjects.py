@@ -55,8 +55,8 @@ def subject(element: AnyElement) -> str:
             return f"filter {handle:x} to {HTB_MAJOR}:{element.classid:x} in {where}"
         case Redirect(namespace=namespace, device=device, direction=direction):
             return f"redirect of {direction} of {device} to {element.target} in {namespace}"
-        case Unknown(namespace=namespace, kind=kind, name=name):
-            return f"{kind} {name} in {namespace}"
+        case Unknown():
+            return f"{element.kind} {element.name} in {element.namespace}"
         case _:
-            kind, *names = key(element)
-            return f"{kind} {names[1]} in {names[0]}"
+            tag, where, *names = key(element)
+            return f"{tag} {' '.join(map(str, names))} in {where}"

@@ -75,7 +75,9 @@ class Template:
         for field in fields:
             other = encode(**samples | {field.name: field.samples[1]})
             packer, offset = struct.Struct(field.format), _difference(self._blank, other, field)
-            for value, expected in zip(field.packed or field.samples, (self._blank, other)):
+            for value, expected in zip(
+                field.packed or field.samples, (self._blank, other), strict=True
+            ):
                 filled = bytearray(self._blank)
                 packer.pack_into(filled, offset, value)
                 if filled != expected:
@@ -93,7 +95,7 @@ class Template:
 def _difference(one: bytes, other: bytes, field: Field) -> int:
     """Where two messages differ: one run of bytes of the field's size."""
     size_bytes = struct.calcsize(field.format)
-    at = [i for i, (a, b) in enumerate(zip(one, other)) if a != b]
+    at = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
     if len(one) != len(other) or not at or at != list(range(at[0], at[0] + size_bytes)):
         raise ValueError(f"field {field.name} is not in one place of {size_bytes} bytes")
     return at[0]

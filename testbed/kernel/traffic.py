@@ -82,15 +82,19 @@ class _Match(NamedTuple):
     odd: tuple[str, ...]
 
 
+# Rate, ceiling (bit/s), burst, ceiling's burst (ticks), quantum (bytes), priority; what is odd.
+_Contract = tuple[tuple[int, int, int, int, int, int], tuple[str, ...]]
+
+
 class Decoder:
     """Decodes options; equal ones once, and in a cluster most are equal."""
 
     def __init__(self) -> None:
-        self._classes: dict[bytes, tuple[tuple[int, ...], tuple[str, ...]]] = {}
+        self._classes: dict[bytes, _Contract] = {}
         self._matches: dict[bytes, _Match] = {}
 
-    def htb_class(self, options: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
-        """Rate and ceiling (bit/s), bursts (ticks), quantum, priority, level; and what is odd."""
+    def htb_class(self, options: bytes) -> _Contract:
+        """Rate and ceiling (bit/s), bursts (ticks), quantum, priority; and what is odd."""
         decoded = self._classes.get(options)
         if decoded is None:
             decoded = self._classes[options] = _htb_class(options)
@@ -104,12 +108,12 @@ class Decoder:
         return decoded
 
 
-def _htb_class(options: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
+def _htb_class(options: bytes) -> _Contract:
     found = attributes(options)
     unpacked = _HTB_CLASS.unpack_from(found[_HTB_PARMS])
     _, rate_layer, rate_overhead, _, rate_mpu, rate = unpacked[:6]
     _, ceil_layer, ceil_overhead, _, ceil_mpu, ceil = unpacked[6:12]
-    burst, ceil_burst, quantum, level, priority = unpacked[12:]
+    burst, ceil_burst, quantum, _level, priority = unpacked[12:]
     rate = uint64(found.get(_HTB_RATE64)) or rate
     ceil = uint64(found.get(_HTB_CEIL64)) or ceil
     odd = []
@@ -119,7 +123,7 @@ def _htb_class(options: bytes) -> tuple[tuple[int, ...], tuple[str, ...]]:
         odd.append(f"link layer {rate_layer}")
     if _HTB_OFFLOAD in found:
         odd.append("offload")
-    return (rate * 8, ceil * 8, burst, ceil_burst, quantum, priority, level), tuple(odd)
+    return (rate * 8, ceil * 8, burst, ceil_burst, quantum, priority), tuple(odd)
 
 
 def _u32(options: bytes) -> _Match:
@@ -250,13 +254,12 @@ class TrafficReader:
             _, _, handle, parent, _ = MESSAGE.unpack_from(message, HEADER.size)
             found = attributes(message, _ATTRIBUTES_AT)
             contract, odd = self._decoder.htb_class(found[TCA_OPTIONS])
-            *values, level = contract
             minor = handle & 0xFFFF
             above = 0 if parent == messages.TC_H_ROOT else parent & 0xFFFF
             queue = self._limits.pop((index, handle), 0)
             parents.append(minor)
             self._elements.append(
-                ShaperClass(self._namespace, device, minor, above, *values, queue)
+                ShaperClass(self._namespace, device, minor, above, *contract, queue_packets=queue)
             )
             if odd:
                 self._unknown("class", f"{minor:x} of {device}", ", ".join(odd))
@@ -276,13 +279,12 @@ class TrafficReader:
                 odd.append("redirects")
             if match.classid >> 16 != major:
                 odd.append(f"class {match.classid >> 16:x}:")
-            self._elements.append(
-                Filter(
-                    self._namespace, device, found.parent & 0xFFFF, found.priority,
-                    found.handle & 0xFFF, match.tos, match.tos_mask, match.source,
-                    match.source_mask, match.classid & 0xFFFF,
-                )  # fmt: skip
-            )
+            chosen = Filter(
+                self._namespace, device, found.parent & 0xFFFF, found.priority,
+                found.handle & 0xFFF, match.tos, match.tos_mask, match.source,
+                match.source_mask, match.classid & 0xFFFF,
+            )  # fmt: skip
+            self._elements.append(chosen)
             if odd:
                 self._unknown("filter", name, ", ".join(odd))
 
@@ -329,7 +331,7 @@ class TrafficReader:
         tables = []
         for answer in self._socket.ask(requests):
             if answer is None:
-                raise KernelError(f"the filters of {self._name(index)} changed while they were read")
+                raise KernelError(f"the filters of {self._name(index)} changed while being read")
             tables.append(MESSAGE.unpack_from(answer, HEADER.size)[2] & _U32_TABLE)
         return tables
 

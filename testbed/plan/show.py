@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from testbed.columns import columns
 from testbed.plan.model import Domain, Link, Plan
 from testbed.units import show_rate
 
@@ -30,18 +31,6 @@ def plan_lines(plan: Plan) -> list[str]:
     ]
 
 
-def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> list[str]:
-    """Columns as wide as their widest cell, two spaces apart."""
-    shown = [list(header), *map(list, rows)] if header else [list(row) for row in rows]
-    if not shown:
-        return []
-    widths = [max(len(row[column]) for row in shown) for column in range(len(shown[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in shown
-    ]
-
-
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"  {line}" for line in lines]
 
@@ -60,7 +49,7 @@ def _nodes(plan: Plan) -> list[str]:
             continue
         engines = [d for d in plan.domains.values() if d.kind == "hbm" and d.node == domain.node]
         rows.append((domain.name, domain.role, _addresses(domain), _names(engines)))
-    return table(rows, ("name", "role", "addresses", "HBM domains"))
+    return columns(rows, ("name", "role", "addresses", "HBM domains"))
 
 
 def _addresses(domain: Domain) -> str:
@@ -87,7 +76,7 @@ def _links(links: Sequence[Link]) -> list[str]:
         shown = ", ".join(f"{link.a} ── {link.b}" for link in same[:3])
         more = f", … ({len(same)} in all)" if len(same) > 3 else ""
         rows.append((kind, "unshaped" if rate_bps is None else show_rate(rate_bps), shown + more))
-    return table(rows, ("kind", "rate", "between"))
+    return columns(rows, ("kind", "rate", "between"))
 
 
 def _shapers(plan: Plan) -> list[str]:
@@ -98,10 +87,10 @@ def _shapers(plan: Plan) -> list[str]:
         rows.append(
             (kind, direction, str(count), show_rate(rate_bps), f"{burst_bytes} B", " ".join(lanes))
         )
-    return table(rows, ("NIC", "direction", "count", "rate", "burst", "lanes"))
+    return columns(rows, ("NIC", "direction", "count", "rate", "burst", "lanes"))
 
 
 def _objects(plan: Plan) -> list[str]:
     counts = Counter(type(e).__struct_config__.tag for e in plan.elements)
     rows = [(str(tag), f"{count:>7}") for tag, count in sorted(counts.items(), key=str)]
-    return table([*rows, ("total", f"{len(plan.elements):>7}")])
+    return columns([*rows, ("total", f"{len(plan.elements):>7}")])

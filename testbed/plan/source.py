@@ -34,7 +34,9 @@ def build_topology(name: str, settings: Mapping[str, str]) -> Topo:
         return catalog.build(name, {key: _in_mbit(key, text) for key, text in settings.items()})
     except catalog.UnknownTopologyError as error:
         close = difflib.get_close_matches(name, error.known, n=2)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(error.known)}"
+        hint = (
+            f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(error.known)}"
+        )
         if not close:
             hint += "; or a file of yours, as mine.py:name"
         raise NotFoundError(str(error), hint=hint) from error
@@ -65,9 +67,7 @@ def build_plan(
     """The plan of a topology by its name; raises what `build_topology` and `compile_plan` do."""
     topo = build_topology(name, settings)
     parameters: dict[str, str | int | float | bool] = {
-        key: one.default
-        for key, one in catalog.parameters(name).items()
-        if one.default is not None
+        key: one.default for key, one in catalog.parameters(name).items() if one.default is not None
     }
     return compile_plan(topo, plan_settings, name=name, parameters={**parameters, **settings})
 

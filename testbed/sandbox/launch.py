@@ -8,14 +8,16 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import TypeVar
 
 import testbed
 from testbed import errors
 from testbed.errors import ProgramError, TestbedError
 from testbed.plan.model import Plan, encode
 from testbed.sandbox import registry
-from testbed.sandbox.protocol import Connection, Failed, Order, Ready, Shutdown
+from testbed.sandbox.protocol import Connection, Failed, Message, Order, Ready, Shutdown
 
+_Answer = TypeVar("_Answer")
 _ROOT = str(Path(testbed.__file__).resolve().parents[1])
 
 
@@ -95,6 +97,24 @@ def connect(entry: registry.Entry) -> Connection:
             hint="it may still be coming up, or be about to end: try `testbed ls`",
         ) from error
     return Connection(sock)
+
+
+def ask(entry: registry.Entry, question: Message, kind: type[_Answer]) -> _Answer:
+    """One question to a running testbed, in a conversation of its own.
+
+    Raises:
+        TestbedError: it does not answer, or the answer is a failure.
+    """
+    connection = connect(entry)
+    try:
+        connection.send(question)
+        answer, _ = connection.receive()
+    finally:
+        connection.close()
+    if isinstance(answer, Failed):
+        raise rebuilt(answer)
+    assert isinstance(answer, kind)
+    return answer
 
 
 def shut_down(entry: registry.Entry) -> None:

@@ -1,0 +1,47 @@
+"""What several verbs' command lines have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import click
+
+from testbed.errors import UsageError
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+name_argument = click.argument("name", metavar="[NAME]", required=False)
+
+
+def pairs(texts: Iterable[str]) -> dict[str, str]:
+    """`KEY=VALUE` arguments as a dict.
+
+    Raises:
+        UsageError: one has no key or no `=`, or a key is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (equals and key):
+            raise UsageError(f"{text!r} is not KEY=VALUE", hint="e.g. --set gpus=4")
+        if key in found:
+            raise UsageError(f"--set {key} is given twice", hint="leave one of them out")
+        found[key] = value
+    return found
+
+
+def place(words: Iterable[str]) -> tuple[str | None, str]:
+    """`[NAME] NODE`: which testbed (None: the only one) and which node.
+
+    Raises:
+        UsageError: there are none, or more than two.
+    """
+    match list(words):
+        case [node]:
+            return None, node
+        case [name, node]:
+            return name, node
+        case other:
+            raise UsageError(
+                f"[NAME] NODE are asked for, not {' '.join(other) or 'nothing'!r}",
+                hint="NAME is a testbed of `testbed ls`, NODE one of its nodes",
+            )

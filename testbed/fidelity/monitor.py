@@ -1,0 +1,226 @@
+"""The machine under a run: its processors, packet backlogs and timers, five times a second.
+
+A result is the network's only as long as the machine was not the bottleneck.  Everything is read
+from /proc and the cgroup file system, by a thread, so that it needs no privilege.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+PERIOD_S = 0.2
+_USER, _NICE, _SYSTEM, _IDLE, _IOWAIT, _IRQ, _SOFTIRQ, _STEAL = range(8)
+_DROPPED, _SQUEEZED = 1, 2  # columns of /proc/net/softnet_stat
+
+
+class MachineSample(msgspec.Struct, frozen=True):
+    """The machine over one period.
+
+    Args:
+        t_s: end of the period, time.monotonic().
+        cpu_share: of all processors' time, busy: user, system, interrupts and steal; 0..1.
+        softirq_share: of all processors' time, in softirq: where forwarding is done.
+        steal_share: of all processors' time, taken by the hypervisor.
+        softnet_dropped: packets that found a processor's backlog full, since the monitor began.
+        softnet_squeezed: times that softirq gave up with work left, since the monitor began.
+        throttled_s: time that cgroups stopped this process, since the monitor began; None where
+            the cgroup file system cannot be read.
+        load1: load average over a minute.
+        lag_s: how late this thread's own timer was.
+    """
+
+    t_s: float
+    cpu_share: float
+    softirq_share: float
+    steal_share: float
+    softnet_dropped: int
+    softnet_squeezed: int
+    throttled_s: float | None
+    load1: float
+    lag_s: float
+
+
+class Reading(NamedTuple):
+    """The kernel's counters at one moment, since boot."""
+
+    cpu_ticks: tuple[int, ...]
+    dropped: int
+    squeezed: int
+    throttled_s: float | None
+
+
+def cpu_ticks(stat: str) -> tuple[int, ...]:
+    """The eight disjoint counts of the line "cpu" of /proc/stat, proc_stat(5).
+
+    Guest time is left out: it is within user and nice.
+    """
+    for line in stat.splitlines():
+        name, *values = line.split()
+        if name == "cpu":
+            return tuple(int(value) for value in values[:8])
+    raise ValueError("/proc/stat has no line 'cpu'")
+
+
+def softnet(text: str) -> tuple[int, int]:
+    """Drops and time squeezes of all processors, from /proc/net/softnet_stat.
+
+    The counters are the processors', not those of a network namespace.
+    """
+    rows = [line.split() for line in text.splitlines()]
+    return (
+        sum(int(row[_DROPPED], 16) for row in rows),
+        sum(int(row[_SQUEEZED], 16) for row in rows),
+    )
+
+
+def throttled_s(stats: Sequence[str]) -> float:
+    """Time stopped by a CPU quota, summed over the `cpu.stat` of a cgroup and those above it.
+
+    A cgroup that can have no quota has no such field: it never stops anybody.
+    """
+    total = 0.0
+    for text in stats:
+        for line in text.splitlines():
+            name, _, value = line.partition(" ")
+            if name == "throttled_usec":  # cgroup v2
+                total += int(value) / 1e6
+            elif name == "throttled_time":  # cgroup v1
+                total += int(value) / 1e9
+    return total
+
+
+def cgroup_stats(
+    cgroup: str, mounts: str, *, exists: type[Path] = Path
+) -> list[Path] | None:
+    """The `cpu.stat` files that say whether this process was stopped.
+
+    Args:
+        cgroup: /proc/self/cgroup, cgroups(7).
+        mounts: /proc/self/mounts.
+        exists: for tests: what makes paths.
+
+    Returns:
+        None where there are cgroups, but no file system to read them in.
+    """
+    found: list[Path] = []
+    has_cpu = False
+    for line in cgroup.splitlines():
+        number, controllers, path = line.split(":", 2)
+        unified = number == "0" and not controllers
+        if not unified and "cpu" not in controllers.split(","):
+            continue
+        has_cpu = True
+        for mount in mounts.splitlines():
+            _, place, kind, options, *_ = mount.split(" ")
+            ours = kind == "cgroup2" if unified else (
+                kind == "cgroup" and "cpu" in options.split(",")
+            )
+            if not ours:
+                continue
+            top = exists(place)
+            mine = top / path.lstrip("/")
+            # Only what is below the mount point can be seen; a quota above it shows as lag.
+            places = [p for p in (mine, *mine.parents) if p == top or top in p.parents]
+            found += [p / "cpu.stat" for p in places if (p / "cpu.stat").is_file()]
+    return found if found or not has_cpu else None
+
+
+def between(before: Reading, first: Reading, now: Reading, t_s: float, lag_s: float) -> MachineSample:
+    """A sample from two readings.
+
+    Args:
+        before, now: readings at the period's ends.
+        first: the monitor's first, which totals count from.
+        t_s: when `now` was read.
+        lag_s: how late the timer was.
+    """
+    spent = [b - a for a, b in zip(before.cpu_ticks, now.cpu_ticks, strict=True)]
+    # Idle and iowait may run backwards by a tick, proc_stat(5).
+    whole = max(1, sum(max(0, ticks) for ticks in spent))
+    idle = max(0, spent[_IDLE]) + max(0, spent[_IOWAIT])
+    stopped = (
+        None
+        if now.throttled_s is None or first.throttled_s is None
+        else now.throttled_s - first.throttled_s
+    )
+    return MachineSample(
+        t_s=t_s,
+        cpu_share=1 - idle / whole,
+        softirq_share=max(0, spent[_SOFTIRQ]) / whole,
+        steal_share=max(0, spent[_STEAL]) / whole,
+        softnet_dropped=now.dropped - first.dropped,
+        softnet_squeezed=now.squeezed - first.squeezed,
+        throttled_s=stopped,
+        load1=os.getloadavg()[0],
+        lag_s=lag_s,
+    )
+
+
+class Monitor:
+    """Samples the machine from `start` to `stop`.
+
+    An error in its thread is raised by `stop`: samples never end silently.
+    """
+
+    def __init__(self) -> None:
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self._samples: list[MachineSample] = []
+        self._stats = cgroup_stats(
+            Path("/proc/self/cgroup").read_text(), Path("/proc/self/mounts").read_text()
+        )
+        self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
+        self._first = self._before = self._read()
+
+    def start(self) -> None:
+        """Begin; totals count from here."""
+        self._first = self._before = self._read()
+        self._thread.start()
+
+    def stop(self) -> list[MachineSample]:
+        """End, with one last sample; all samples in order.
+
+        Raises:
+            OSError: the kernel's counters could not be read on the way.
+        """
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        self._take(0.0)
+        return self._samples
+
+    def _work(self) -> None:
+        due_s = time.monotonic()
+        try:
+            while True:
+                due_s += PERIOD_S
+                if self._stop.wait(max(0.0, due_s - time.monotonic())):
+                    return
+                lag_s = max(0.0, time.monotonic() - due_s)
+                self._take(lag_s)
+                # After a long stop, carry on from now: a burst of samples would say nothing.
+                due_s = max(due_s, time.monotonic() - PERIOD_S)
+        except BaseException as error:
+            self._error = error
+
+    def _read(self) -> Reading:
+        dropped, squeezed = softnet(Path("/proc/net/softnet_stat").read_text())
+        stopped = (
+            None
+            if self._stats is None
+            else throttled_s([path.read_text() for path in self._stats])
+        )
+        return Reading(cpu_ticks(Path("/proc/stat").read_text()), dropped, squeezed, stopped)
+
+    def _take(self, lag_s: float) -> None:
+        now = self._read()
+        self._samples.append(between(self._before, self._first, now, time.monotonic(), lag_s))
+        self._before = now
