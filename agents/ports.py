@@ -105,36 +105,25 @@ class Ports:
     def __init__(self, process: Process, write_bytes: int) -> None:
         self._process = process
         self._write_bytes = write_bytes
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self.transport = StreamTransport()
-        self.transport.on_completions(self._from_thread)
+        self._loop = asyncio.get_running_loop()
+        self.transport = StreamTransport(loop=self._loop)
+        self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
         self._arrivals: dict[tuple[int, Kind, int], asyncio.Future[Received]] = {}
         self._handlers: dict[Kind, Arrival] = {}
         self._posted: dict[int, asyncio.Future[Sent]] = {}
-        self._changed: asyncio.Event | None = None
+        self._changed = asyncio.Event()
 
     # --- connections -------------------------------------------------------------------
 
-    def bind_loop(self) -> None:
-        """Remember the running loop: completions are handed to it."""
-        self._loop = asyncio.get_running_loop()
-        self._changed = asyncio.Event()
-
     def adopted(self, name: str, pair: QueuePair) -> None:
-        """A queue pair is up; safe to call from any thread."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._add, name, pair)
-
-    def _add(self, name: str, pair: QueuePair) -> None:
+        """A queue pair is up."""
         self._pairs[name] = pair
-        assert self._changed is not None
         self._changed.set()
 
     async def connected(self, count: int) -> None:
         """Wait until `count` queue pairs are up."""
-        assert self._changed is not None
         while len(self._pairs) < count:
             self._changed.clear()
             await self._changed.wait()
@@ -149,7 +138,6 @@ class Ports:
 
     def expect(self, number: int, kind: Kind, index: int = 0) -> asyncio.Future[Received]:
         """A future for the last write of a transfer; ask before anybody can send it."""
-        assert self._loop is not None
         future: asyncio.Future[Received] = self._loop.create_future()
         self._arrivals[number, kind, index] = future
         return future
@@ -172,7 +160,6 @@ class Ports:
 
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
         """Post a transfer; the future is done when its sources may be reused."""
-        assert self._loop is not None
         # A transfer may be empty (a tail of one token has no byte in a small layer) and still arrive.
         writes = cut(transfer.sources, self._write_bytes) or [[]]
         batch = []
@@ -201,11 +188,6 @@ class Ports:
         return future
 
     # --- completions -------------------------------------------------------------------
-
-    def _from_thread(self, batch: list[Completion]) -> None:
-        assert self._loop is not None
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._deliver, batch)
 
     def _deliver(self, batch: list[Completion]) -> None:
         for completion in batch:

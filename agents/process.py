@@ -182,5 +182,9 @@ def main(kind: Callable[[str, Cluster], Process]) -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--cluster", required=True, type=Path)
     arguments = parser.parse_args()
-    process = kind(arguments.name, cluster_file.read(arguments.cluster))
-    asyncio.run(process.run())
+    cluster = cluster_file.read(arguments.cluster)
+
+    async def live() -> None:
+        await kind(arguments.name, cluster).run()
+
+    asyncio.run(live())

@@ -56,7 +56,6 @@ class Node(Process):
 
     def listen(self) -> None:
         """Accept queue pairs on every port of the DRAM domain."""
-        self.ports.bind_loop()
         listen(self.ports)
 
     async def connect(self) -> None:

@@ -44,7 +44,6 @@ class StorageNode(Process):
 
     def listen(self) -> None:
         """Accept queue pairs on the SNIC."""
-        self.ports.bind_loop()
         listen(self.ports)
 
     async def connect(self) -> None:

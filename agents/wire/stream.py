@@ -1,15 +1,17 @@
-"""The transport over TCP: one progress thread per process, for all its queue pairs.
+"""The transport over TCP: one epoll set per process, for all its queue pairs.
 
 Sockets come from outside, connected or listening, made in the memory domain they belong to.  The
-side that connected introduces itself (HELLO); from then on both ends may write.  The thread
-sleeps in epoll_wait(2); an eventfd wakes it when something is posted.
+side that connected introduces itself (HELLO); from then on both ends may write.  Progress is made
+by a thread that sleeps in epoll_wait(2), woken by an eventfd when something is posted; or by an
+asyncio loop that watches the epoll set: one thread less to hand the interpreter to and fro.
 
 What goes wrong with one connection breaks that queue pair and is delivered as `Failed`; what
-goes wrong in the thread itself breaks all of them, and is raised again by `close`.
+goes wrong in the progress itself breaks all of them, and is raised again by `close`.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -50,11 +52,18 @@ class StreamTransport:
     Args:
         send_buffer_bytes, receive_buffer_bytes: SO_SNDBUF and SO_RCVBUF of every socket; None
             leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
+        loop: make progress in this loop, whose thread alone may then call anything here; None
+            for a thread of the transport's own.
     """
 
     def __init__(
-        self, *, send_buffer_bytes: int | None = None, receive_buffer_bytes: int | None = None
+        self,
+        *,
+        send_buffer_bytes: int | None = None,
+        receive_buffer_bytes: int | None = None,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
+        self._loop = loop
         self._buffers = (
             (socket.SO_SNDBUF, "SO_SNDBUF", send_buffer_bytes),
             (socket.SO_RCVBUF, "SO_RCVBUF", receive_buffer_bytes),
@@ -75,6 +84,7 @@ class StreamTransport:
         self._epoll = select.epoll()
         self._epoll.register(self._wake_fd, select.EPOLLIN)
         self._thread: threading.Thread | None = None
+        self._watched = False
         self._start_lock = threading.Lock()
         self._closing = False
         self._closed = False
@@ -159,6 +169,8 @@ class StreamTransport:
         with self._wake_lock:
             first, self._closed = not self._closed, True
         if first:
+            if self._loop is not None and self._watched:
+                self._loop.remove_reader(self._epoll.fileno())
             self._drop_all()
             self._epoll.close()
             os.close(self._wake_fd)
@@ -177,7 +189,11 @@ class StreamTransport:
         with self._start_lock:
             if self._closing or self._failure is not None:
                 raise ProgramError("the transport is closed") from self._failure
-            if self._thread is None:
+            if self._loop is not None:
+                if not self._watched:
+                    self._watched = True
+                    self._loop.add_reader(self._epoll.fileno(), self._turn)
+            elif self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
                 self._thread.start()
 
@@ -207,7 +223,30 @@ class StreamTransport:
         with self._wake_lock:  # close() closes the descriptor
             if not self._woken and not self._closed:
                 self._woken = True
-                os.eventfd_write(self._wake_fd, 1)
+                if self._loop is not None:
+                    self._loop.call_soon(self._posted)
+                else:
+                    os.eventfd_write(self._wake_fd, 1)
+
+    # --- progress in a loop --------------------------------------------------------------
+
+    def _turn(self) -> None:
+        """The epoll set has something to do."""
+        self._guarded(lambda: [self._serve(fd, events) for fd, events in self._epoll.poll(0)])
+
+    def _posted(self) -> None:
+        """Something was posted, adopted or listened to since the loop's last turn."""
+        self._guarded(self._take_arrivals)
+
+    def _guarded(self, work: Callable[[], object]) -> None:
+        if self._closed or self._failure is not None:
+            return
+        try:
+            work()
+            self._hand_over()
+        except BaseException as error:
+            self._fail(error)
+            raise
 
     # --- the progress thread -------------------------------------------------------------
 
@@ -218,15 +257,18 @@ class StreamTransport:
                     self._serve(fd, events)
                 self._hand_over()
         except BaseException as error:
-            self._failure = error
-            self._completions += [
-                Failed(pair.peer, f"the progress thread died: {error!r}")
-                for pair in self._pairs.values()
-            ]
-            self._drop_all()
-            # If it was `deliver` that failed, it may again; close() raises what it failed of.
-            with contextlib.suppress(Exception):
-                self._hand_over()
+            self._fail(error)
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        self._completions += [
+            Failed(pair.peer, f"the progress thread died: {error!r}")
+            for pair in self._pairs.values()
+        ]
+        self._drop_all()
+        # If it was `deliver` that failed, it may again; close() raises what it failed of.
+        with contextlib.suppress(Exception):
+            self._hand_over()
 
     def _hand_over(self) -> None:
         if self._completions:
@@ -246,7 +288,8 @@ class StreamTransport:
             self._meet(self._strangers[fd])
 
     def _take_arrivals(self) -> None:
-        os.eventfd_read(self._wake_fd)
+        if self._loop is None:
+            os.eventfd_read(self._wake_fd)
         self._woken = False  # before looking: what comes later wakes again
         while self._arrivals:
             what = self._arrivals.popleft()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 
 from testbed.cli import output
@@ -16,9 +14,11 @@ from testbed.errors import UnsupportedError
 def command(as_json: bool) -> None:
     """Check the kernel and the machine: what is there, what it is for, what to do if missing."""
     with output.failures(as_json):
-        from testbed.kernel.features import probe
+        import msgspec
 
-        found = probe()
+        from testbed.kernel.features import features
+
+        found = features()
         lines = []
         width = max(len(one.name) for one in found)
         for one in found:
@@ -37,7 +37,7 @@ def command(as_json: bool) -> None:
         output.result(
             {
                 "ok": not lacking,
-                "features": [dataclasses.asdict(one) for one in found],
+                "features": [msgspec.structs.asdict(one) for one in found],
             },
             lines,
             as_json=as_json,

@@ -96,40 +96,34 @@ def throttled_s(stats: Sequence[str]) -> float:
     return total
 
 
-def cgroup_stats(
-    cgroup: str, mounts: str, *, exists: type[Path] = Path
-) -> list[Path] | None:
+def cgroup_stats(cgroup: str, mounts: str) -> list[Path] | None:
     """The `cpu.stat` files that say whether this process was stopped.
 
+    Only cgroups below the mount point can be seen; a quota above it shows as timer lag.
+
     Args:
-        cgroup: /proc/self/cgroup, cgroups(7).
-        mounts: /proc/self/mounts.
-        exists: for tests: what makes paths.
+        cgroup: text of /proc/self/cgroup, cgroups(7).
+        mounts: text of /proc/self/mounts.
 
     Returns:
-        None where there are cgroups, but no file system to read them in.
+        None where there are cgroups for processors, but no file system to read them in.
     """
-    found: list[Path] = []
-    has_cpu = False
-    for line in cgroup.splitlines():
-        number, controllers, path = line.split(":", 2)
-        unified = number == "0" and not controllers
-        if not unified and "cpu" not in controllers.split(","):
-            continue
-        has_cpu = True
-        for mount in mounts.splitlines():
-            _, place, kind, options, *_ = mount.split(" ")
-            ours = kind == "cgroup2" if unified else (
-                kind == "cgroup" and "cpu" in options.split(",")
-            )
-            if not ours:
-                continue
-            top = exists(place)
+    groups = [line.split(":", 2) for line in cgroup.splitlines()]
+    # With both versions mounted, the processors belong to one of them: version 1 names it.
+    first = [(path, True) for _, names, path in groups if "cpu" in names.split(",")]
+    second = [(path, False) for number, names, path in groups if number == "0" and not names]
+    if not first and not second:
+        return []
+    path, is_first = (first or second)[0]
+    for mount in mounts.splitlines():
+        _, place, kind, options, *_ = mount.split(" ")
+        if (kind == "cgroup" and "cpu" in options.split(",")) if is_first else kind == "cgroup2":
+            top = Path(place)
             mine = top / path.lstrip("/")
-            # Only what is below the mount point can be seen; a quota above it shows as lag.
-            places = [p for p in (mine, *mine.parents) if p == top or top in p.parents]
-            found += [p / "cpu.stat" for p in places if (p / "cpu.stat").is_file()]
-    return found if found or not has_cpu else None
+            places = [mine, *(above for above in mine.parents if above.is_relative_to(top))]
+            # A cgroup that can have no quota may have no such file.
+            return [p / "cpu.stat" for p in places if (p / "cpu.stat").is_file()]
+    return None
 
 
 def between(before: Reading, first: Reading, now: Reading, t_s: float, lag_s: float) -> MachineSample:

@@ -58,5 +58,5 @@ def subject(element: AnyElement) -> str:
         case Unknown():
             return f"{element.kind} {element.name} in {element.namespace}"
         case _:
-            tag, where, *names = key(element)
-            return f"{tag} {' '.join(map(str, names))} in {where}"
+            tag, home, *names = key(element)
+            return f"{tag} {' '.join(map(str, names))} in {home}"

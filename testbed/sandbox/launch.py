@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -18,6 +20,8 @@ from testbed.sandbox import registry
 from testbed.sandbox.protocol import Connection, Failed, Message, Order, Ready, Shutdown
 
 _Answer = TypeVar("_Answer")
+_SHUTDOWN_TIMEOUT_S = 5.0
+_PEER_CREDENTIALS = struct.Struct("=iII")
 _ROOT = str(Path(testbed.__file__).resolve().parents[1])
 
 
@@ -118,14 +122,24 @@ def ask(entry: registry.Entry, question: Message, kind: type[_Answer]) -> _Answe
 
 
 def shut_down(entry: registry.Entry) -> None:
-    """End a testbed; returns when it is no more reachable.  The kernel frees its objects soon after.
+    """End a testbed; returns when it is not reachable any more.
+
+    The kernel frees its objects soon after.  One that does not react is killed, which ends it just as
+    well: everything lives in its namespaces.
 
     Raises:
-        ProgramError: it does not answer.
+        ProgramError: it cannot be reached.
     """
     connection = connect(entry)
     try:
+        connection.socket.settimeout(_SHUTDOWN_TIMEOUT_S)
         connection.send(Shutdown())
         connection.receive()
+    except TimeoutError:
+        size = _PEER_CREDENTIALS.size
+        peer = connection.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        pid, _, _ = _PEER_CREDENTIALS.unpack(peer)  # who listens: unix(7)
+        os.kill(pid, signal.SIGKILL)
+        registry.remove(entry.directory)
     finally:
         connection.close()

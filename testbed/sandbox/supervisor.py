@@ -322,8 +322,12 @@ def _try_send(connection: Connection, message: Message) -> None:
 
 
 def _kill(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
+    """Signal a program and what it has started; it alone if it has no session of its own yet."""
+    try:
         os.killpg(pid, number)
+    except ProcessLookupError:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 # --- the way in ----------------------------------------------------------------------------

@@ -20,7 +20,7 @@ import termios
 import traceback
 from typing import NoReturn
 
-from testbed.errors import EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND
+from testbed.errors import EXEC_FAILED, EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND
 from testbed.kernel.namespaces import DomainNamespaces, enter_domain
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned
@@ -63,6 +63,8 @@ class Zygote:
                 self._spawn(message, descriptors)
 
     def _spawn(self, request: Spawn, descriptors: list[int]) -> None:
+        # Blocked until the child has made its session: what is sent to it meanwhile waits for it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
             pid = os.fork()
         except OSError as error:
@@ -70,6 +72,7 @@ class Zygote:
             pid = -1
         if pid == 0:
             _become(request, descriptors)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for descriptor in descriptors:
             os.close(descriptor)
         if pid > 0:
@@ -96,6 +99,7 @@ def _become(request: Spawn, descriptors: list[int]) -> NoReturn:
         for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_DFL)
         os.setsid()
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
         standard = descriptors[_NAMESPACES : _NAMESPACES + 3]
         enter_domain(DomainNamespaces(*descriptors[:_NAMESPACES]))
         if request.tty:
@@ -111,7 +115,7 @@ def _become(request: Spawn, descriptors: list[int]) -> NoReturn:
             os.set_inheritable(3, True)
             os.environ[BROKER_VARIABLE] = "3"
         if program.cwd is not None:
-            os.chdir(program.cwd)
+            _change_directory(program.cwd)
         status = _run(program)
     except BaseException:
         traceback.print_exc()
@@ -120,6 +124,16 @@ def _become(request: Spawn, descriptors: list[int]) -> NoReturn:
             sys.stdout.flush()
             sys.stderr.flush()
         os._exit(status)
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as error:  # mounted after the testbed came up, or not for this user
+        print(f"testbed: cannot go to the directory {path}: {error.strerror}", file=sys.stderr)
+        print("start it from another one, or bring the testbed up again", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(EXEC_FAILED)
 
 
 def _run(program: Program) -> int:

@@ -1,0 +1,385 @@
+"""What must hold of a run's network and machine before its figures may be believed.
+
+Pure functions over what was sampled.  Each returns one `Check`; what could not be measured is
+never taken for good: its `ok` is None, and it fails the verdict like a False.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from testbed.fidelity.monitor import MachineSample
+from testbed.kernel.samples import MeterSample
+from testbed.plan.model import NicKind
+from testbed.units import show_duration, show_rate, show_size
+
+Samples = Sequence[Sequence[MeterSample]]
+Nic = tuple[str, str]  # (nic, direction)
+
+RETRANSMITTED_SHARE = 0.001
+ACCOUNT_SHARE = 0.02
+ACCOUNT_BYTES = 64 * 1024
+CPU_SHARE = 0.85
+THROTTLED_SHARE = 0.01
+LAG_S = 0.05  # half the step of the counters
+SAMPLE_GAP_S = 1.0
+# Bytes may be read this much later than the sample's stamp: one answer after another, by a thread.
+READ_DELAY_S = 0.02
+RATE_SPAN_S = 1.0
+MANAGEMENT_SHARE = 0.05
+MANAGEMENT_BYTES = 4 * 1024 * 1024
+_NAMED = 3  # elements that a reason names
+_SENDING = ("out", "read")  # each byte crosses one NIC in one of these directions
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing that had to hold.
+
+    Args:
+        name: what, in a few words.
+        variant: in which variant.
+        ok: it held; None means that it could not be measured, which fails too.
+        measured, bound: for people, with units.
+        reason: why it failed, and what to do; empty if it did not.
+    """
+
+    name: str
+    variant: str
+    ok: bool | None
+    measured: str
+    bound: str
+    reason: str
+
+
+def _unmeasured(name: str, variant: str, bound: str, reason: str) -> Check:
+    return Check(name, variant, None, "not measured", bound, reason)
+
+
+def _named(parts: Sequence[str]) -> str:
+    """The first few, and how many more."""
+    more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
+    return ", ".join(parts[:_NAMED]) + more
+
+
+def _label(sample: MeterSample) -> str:
+    return f"{sample.nic} {sample.direction}"
+
+
+def carried(samples: Samples) -> dict[Nic, int]:
+    """Bytes of each NIC and direction between the first and the last sample."""
+    return {
+        (last.nic, last.direction): last.bytes - first.bytes
+        for first, last in zip(samples[0], samples[-1], strict=True)
+    }
+
+
+def sampling(variant: str, samples: Samples) -> Check:
+    """The counters were read throughout."""
+    name, bound = "counters read throughout", f"gaps ≤ {show_duration(SAMPLE_GAP_S)}"
+    if len(samples) < 2 or not samples[0]:
+        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    times = np.array([row[0].t_s for row in samples])
+    gap_s = float(np.diff(times).max())
+    return Check(
+        name, variant, gap_s <= SAMPLE_GAP_S,
+        f"{len(samples)} samples, longest gap {show_duration(gap_s)}", bound,
+        "" if gap_s <= SAMPLE_GAP_S else "the machine was too busy to watch the run",
+    )  # fmt: skip
+
+
+def drops(variant: str, samples: Samples) -> Check:
+    """No shaper dropped a packet: the fabric that is emulated is lossless."""
+    name, bound = "no drop", "0 packets"
+    if len(samples) < 2:
+        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    lost = {
+        _label(last): last.drops - first.drops
+        for first, last in zip(samples[0], samples[-1], strict=True)
+        if last.drops != first.drops
+    }
+    reason = ""
+    if lost:
+        where = sorted(lost, key=lambda label: -lost[label])
+        reason = f"{_named([f'{label} dropped {lost[label]}' for label in where])}: " + (
+            "deepen the queues (network.queue_packets) or bound the socket buffers"
+        )
+    return Check(name, variant, not lost, f"{sum(lost.values())} packets", bound, reason)
+
+
+def retransmissions(
+    variant: str,
+    before: Mapping[str, Mapping[str, int]] | None,
+    after: Mapping[str, Mapping[str, int]] | None,
+    sent_bytes: int,
+    segment_bytes: int,
+) -> Check:
+    """Next to nothing was sent twice.
+
+    TCP counts segments; taking each for a full one overstates the bytes, never the contrary.
+
+    Args:
+        variant: of the run.
+        before, after: TCP counters of each domain, snmp_counter.rst of the kernel.
+        sent_bytes: that crossed the shapers on their way out.
+        segment_bytes: the largest packet.
+    """
+    name, bound = "retransmitted bytes", f"≤ {RETRANSMITTED_SHARE:.1%}"
+    if not before or not after or sent_bytes <= 0:
+        why = "nothing was sent" if before and after else "the TCP counters were not read"
+        return _unmeasured(name, variant, bound, why)
+    # Domains come and go with the cluster only: one missing at an end is a defect.
+    gone = sorted(set(before) ^ set(after))
+    if gone:
+        return _unmeasured(name, variant, bound, f"no TCP counters at one end of {_named(gone)}")
+    grown = {d: _growth(before[d], after[d]) for d in after}
+    if any("RetransSegs" not in counters for counters in grown.values()):
+        return _unmeasured(name, variant, bound, "the kernel does not count retransmissions")
+    segments = {d: c["RetransSegs"] for d, c in grown.items() if c["RetransSegs"]}
+    share = sum(segments.values()) * segment_bytes / sent_bytes
+    timeouts = sum(c.get("TCPTimeouts", 0) for c in grown.values())
+    probes = sum(c.get("TCPLossProbes", 0) for c in grown.values())
+    reason = ""
+    if share > RETRANSMITTED_SHARE:
+        worst = sorted(segments, key=lambda d: -segments[d])
+        reason = f"segments sent twice: {_named([f'{d} {segments[d]}' for d in worst])}; " + (
+            "timers fired while data waited in a queue: raise network.rto_min"
+        )
+    return Check(
+        name, variant, share <= RETRANSMITTED_SHARE,
+        f"≤ {share:.3%} ({sum(segments.values())} segments, {timeouts} timeouts, {probes} probes)",
+        bound, reason,
+    )  # fmt: skip
+
+
+def _growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
+    return {name: value - before.get(name, 0) for name, value in after.items()}
+
+
+def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Check:
+    """No NIC carried more than its rate allows, over the run and over any second of it.
+
+    Args:
+        variant: of the run.
+        samples: the counters.
+        bursts_bytes: (nic, direction) -> sum of the bursts of its shaper's classes.
+    """
+    name, bound = "no NIC above its rate", "rate × time + bursts"
+    if len(samples) < 2:
+        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    over: dict[str, float] = {}
+    fullest = 0.0
+    for index, meter in enumerate(samples[-1]):
+        burst = bursts_bytes.get((meter.nic, meter.direction))
+        if burst is None:
+            return _unmeasured(name, variant, bound, f"the plan has no shaper for {_label(meter)}")
+        t_s = np.array([row[index].t_s for row in samples])
+        size = np.array([row[index].bytes for row in samples], dtype=float)
+        # Spans of about a second, one from each sample; and the whole run.
+        ends = np.searchsorted(t_s, t_s + RATE_SPAN_S)
+        inside = ends < len(t_s)
+        starts = np.append(np.flatnonzero(inside), 0)
+        ends = np.append(ends[inside], len(t_s) - 1)
+        took_s = t_s[ends] - t_s[starts] + READ_DELAY_S
+        may = meter.rate_bps / 8 * took_s + burst
+        share = float(((size[ends] - size[starts]) / may).max())
+        fullest = max(fullest, share)
+        if share > 1:
+            over[f"{_label(meter)} ({show_rate(meter.rate_bps)}/s)"] = share
+    reason = ""
+    if over:
+        worst = sorted(over, key=lambda label: -over[label])
+        reason = f"{_named([f'{label} carried {over[label]:.1%}' for label in worst])} " + (
+            "of what its shaper may let through: the shaping has a hole"
+        )
+    return Check(name, variant, not over, f"fullest at {fullest:.1%} of its bound", bound, reason)
+
+
+def unclassified(variant: str, samples: Samples) -> Check:
+    """Every byte was in a lane, since the cluster was made."""
+    name, bound = "nothing unclassified", "0 bytes, 0 packets past the classes"
+    if not samples:
+        return _unmeasured(name, variant, bound, "there is no sample of the NICs")
+    stray = {
+        _label(s): (s.unclassified_bytes, s.direct_packets)
+        for s in samples[-1]
+        if s.unclassified_bytes or s.direct_packets
+    }
+    size = sum(each for each, _ in stray.values())
+    packets = sum(each for _, each in stray.values())
+    reason = ""
+    if stray:
+        reason = f"no lane is meant for traffic at {_named(sorted(stray))}: is it not IPv4?"
+    return Check(
+        name, variant, not stray, f"{show_size(size)}, {packets} packets past the classes",
+        bound, reason,
+    )  # fmt: skip
+
+
+def _within(
+    machine: Sequence[MachineSample], window: tuple[float, float] | None
+) -> list[MachineSample]:
+    if window is None:
+        return list(machine)
+    return [sample for sample in machine if window[0] <= sample.t_s <= window[1]]
+
+
+def machine(
+    variant: str,
+    samples: Sequence[MachineSample],
+    window: tuple[float, float] | None,
+    *,
+    cpu_bound: float = CPU_SHARE,
+) -> Check:
+    """The processors were not the bottleneck: busy share within the window (or the run)."""
+    name, bound = "machine CPU", f"≤ {cpu_bound:.0%} of all cores"
+    seen = _within(samples, window)
+    if not seen:
+        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+    busy, soft, steal = (
+        float(np.mean([getattr(s, field) for s in seen]))
+        for field in ("cpu_share", "softirq_share", "steal_share")
+    )
+    return Check(
+        name, variant, busy <= cpu_bound,
+        f"{busy:.0%} (softirq {soft:.0%}, steal {steal:.0%}), load {seen[-1].load1:.1f}", bound,
+        "" if busy <= cpu_bound else "stop what else runs here, or choose a larger scale.rate",
+    )  # fmt: skip
+
+
+def backlog(variant: str, samples: Sequence[MachineSample]) -> Check:
+    """No processor's packet backlog overflowed: such a drop shows in no NIC's counter."""
+    name, bound = "no packet lost by the machine", "0 packets"
+    if not samples:
+        return _unmeasured(name, variant, bound, "the machine was not watched")
+    last = samples[-1]
+    return Check(
+        name, variant, last.softnet_dropped == 0,
+        f"{last.softnet_dropped} packets, {last.softnet_squeezed} squeezes", bound,
+        "" if last.softnet_dropped == 0
+        else "a backlog was full: raise net.core.netdev_max_backlog, or choose a larger scale.rate",
+    )  # fmt: skip
+
+
+def throttling(
+    variant: str, samples: Sequence[MachineSample], window: tuple[float, float] | None
+) -> Check:
+    """No CPU quota stopped the run."""
+    name, bound = "not throttled", f"≤ {THROTTLED_SHARE:.0%} of the time"
+    seen = _within(samples, window)
+    if len(seen) < 2:
+        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+    first, last = seen[0].throttled_s, seen[-1].throttled_s
+    if first is None or last is None:
+        return _unmeasured(
+            name, variant, bound,
+            "no cgroup file system is mounted to read quotas from: mount /sys/fs/cgroup",
+        )  # fmt: skip
+    share = (last - first) / (seen[-1].t_s - seen[0].t_s)
+    return Check(
+        name, variant, share <= THROTTLED_SHARE, f"{share:.1%}", bound,
+        "" if share <= THROTTLED_SHARE else "a cgroup limits this process: lift its cpu quota",
+    )  # fmt: skip
+
+
+def timers(
+    variant: str, samples: Sequence[MachineSample], window: tuple[float, float] | None
+) -> Check:
+    """Timers fired when they were due."""
+    name, bound = "timer lag", f"p99 ≤ {show_duration(LAG_S)}"
+    seen = _within(samples, window)
+    if not seen:
+        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+    lag_s = float(np.percentile([s.lag_s for s in seen], 99))
+    return Check(
+        name, variant, lag_s <= LAG_S, f"p99 {show_duration(lag_s)}", bound,
+        "" if lag_s <= LAG_S else "the machine wakes processes too late: what else runs here?",
+    )  # fmt: skip
+
+
+def accounts(
+    variant: str,
+    samples: Samples,
+    account: Mapping[Nic, float],
+    *,
+    not_accounted: Iterable[NicKind] = ("mgmt",),
+) -> Check:
+    """The kernel's bytes are those that the workload says crossed each NIC.
+
+    A NIC that is not in the account should have carried nothing.
+
+    Args:
+        variant: of the run.
+        samples: the counters; what is compared is first to last.
+        account: (nic, direction) -> bytes, headers and ACKs included.
+        not_accounted: kinds of NIC that nobody keeps an account of.
+    """
+    name = "kernel and workload agree"
+    bound = f"within {ACCOUNT_SHARE:.0%} or {show_size(ACCOUNT_BYTES)}"
+    if len(samples) < 2:
+        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    if not account:
+        return _unmeasured(name, variant, bound, "the workload gave no account of its bytes")
+    left_out = set(not_accounted)
+    kernel = carried(samples)
+    compared = {(s.nic, s.direction) for s in samples[-1] if s.kind not in left_out}
+    unknown = sorted(f"{nic} {direction}" for nic, direction in set(account) - set(kernel))
+    if unknown:
+        return Check(
+            name, variant, False, f"{len(unknown)} NICs without a counter", bound,
+            f"the account names {_named(unknown)}, which the cluster does not have",
+        )  # fmt: skip
+    apart: dict[str, tuple[float, float]] = {}
+    widest = 0.0
+    for nic in compared | set(account):
+        found, said = kernel[nic], account.get(nic, 0.0)
+        difference = abs(found - said)
+        if difference > ACCOUNT_BYTES:
+            share = difference / max(found, said)
+            widest = max(widest, share)
+            if share > ACCOUNT_SHARE:
+                apart[" ".join(nic)] = (found, said)
+    reason = ""
+    if apart:
+        worst = sorted(apart, key=lambda label: -abs(apart[label][0] - apart[label][1]))
+        reason = "kernel and account: " + _named(
+            [f"{label} {show_size(apart[label][0])}, {show_size(apart[label][1])}"
+             for label in worst]
+        )  # fmt: skip
+    return Check(
+        name, variant, not apart,
+        f"{len(compared)} counters, widest {widest:.2%} apart" if widest
+        else f"{len(compared)} counters, all within {show_size(ACCOUNT_BYTES)}",
+        bound, reason,
+    )  # fmt: skip
+
+
+def management(variant: str, samples: Samples) -> Check:
+    """The management network carried control messages, not payload."""
+    name = "no bulk on the management network"
+    bound = f"≤ {MANAGEMENT_SHARE:.0%} of the payload's, or {show_size(MANAGEMENT_BYTES)}"
+    if len(samples) < 2:
+        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    sizes = carried(samples)
+    control = {s.nic: sizes[s.nic, s.direction] for s in samples[-1]
+               if s.kind == "mgmt" and s.direction in _SENDING}  # fmt: skip
+    payload = sum(sizes[s.nic, s.direction] for s in samples[-1]
+                  if s.kind != "mgmt" and s.direction in _SENDING)  # fmt: skip
+    total = sum(control.values())
+    ok = total <= max(MANAGEMENT_SHARE * payload, MANAGEMENT_BYTES)
+    reason = ""
+    if not ok:
+        most = sorted(control, key=lambda nic: -control[nic])
+        reason = "most was sent by " + _named([f"{n} ({show_size(control[n])})" for n in most])
+    return Check(
+        name, variant, ok, f"{show_size(total)} beside {show_size(payload)}", bound, reason
+    )
+
+
+def sent_bytes(samples: Samples) -> int:
+    """Bytes that crossed the shapers, each counted where it was sent."""
+    if len(samples) < 2:
+        return 0
+    return sum(size for (_, direction), size in carried(samples).items() if direction in _SENDING)

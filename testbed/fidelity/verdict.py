@@ -1,0 +1,114 @@
+"""The verdict on a run: PASS, or FAIL with the reasons; whether its figures may be believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import msgspec
+
+from testbed.fidelity import checks
+from testbed.fidelity.checks import Check, Nic, Samples
+from testbed.fidelity.monitor import MachineSample
+from testbed.plan.model import Plan, ShaperClass, Veth, burst_bytes
+
+__all__ = ["Verdict", "check_variant", "judge", "shaper_bursts"]
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What all checks come to.
+
+    Args:
+        status: "PASS" only if every check held.
+        reasons: one line for each that did not.
+        checks: all of them.
+    """
+
+    status: Literal["PASS", "FAIL"]
+    reasons: list[str]
+    checks: list[Check]
+
+
+def shaper_bursts(plan: Plan) -> dict[Nic, int]:
+    """(nic, direction) -> bytes that its shaper may send beyond rate × time.
+
+    A class with tokens of its own may send whatever its parents' state, so bursts add up over the
+    classes; and the one packet, a whole aggregate, with which each may overdraw.
+    """
+    of_device: dict[tuple[str, str], int] = {}
+    for element in plan.elements:
+        if isinstance(element, ShaperClass):
+            place = (element.namespace, element.device)
+            own = burst_bytes(element.burst_ticks, element.rate_bps)
+            ceil = burst_bytes(element.ceil_burst_ticks, element.ceil_bps)
+            aggregate = element.quantum_bytes
+            of_device[place] = of_device.get(place, 0) + max(own, ceil) + aggregate
+    return {
+        (meter.nic, meter.direction): of_device[meter.namespace, meter.device]
+        for meter in plan.meters
+        if (meter.namespace, meter.device) in of_device
+    }
+
+
+def _mtu(plan: Plan) -> int:
+    return max((e.mtu for e in plan.elements if isinstance(e, Veth)), default=0)
+
+
+def check_variant(
+    variant: str,
+    plan: Plan,
+    samples: Samples,
+    tcp_before: Mapping[str, Mapping[str, int]] | None,
+    tcp_after: Mapping[str, Mapping[str, int]] | None,
+    machine: Sequence[MachineSample],
+    window: tuple[float, float] | None,
+    account: Mapping[Nic, float],
+) -> list[Check]:
+    """Everything that can be checked of a variant without knowing what its workload means.
+
+    Args:
+        variant: its name.
+        plan: of its cluster.
+        samples: the kernel's counters, from before the load to after it.
+        tcp_before, tcp_after: TCP counters of each domain at these moments.
+        machine: what the monitor saw.
+        window: (open, close) of the steady window; None judges the machine over the whole run.
+        account: bytes that the workload says crossed each NIC.
+    """
+    found = [
+        checks.sampling(variant, samples),
+        checks.drops(variant, samples),
+        checks.retransmissions(
+            variant, tcp_before, tcp_after, checks.sent_bytes(samples), _mtu(plan)
+        ),
+        checks.rates(variant, samples, shaper_bursts(plan)),
+        checks.unclassified(variant, samples),
+        checks.accounts(variant, samples, account),
+        checks.machine(variant, machine, window),
+        checks.backlog(variant, machine),
+        checks.throttling(variant, machine, window),
+        checks.timers(variant, machine, window),
+    ]
+    if any(meter.kind == "mgmt" for meter in plan.meters):
+        found.append(checks.management(variant, samples))
+    return found
+
+
+def judge(found: Sequence[Check], *, interrupted: bool = False) -> Verdict:
+    """The verdict: FAIL if a check failed or could not be made, or if there was none.
+
+    Args:
+        found: checks of all variants.
+        interrupted: the run was ended before it was complete.
+    """
+    reasons = ["the run was interrupted: its figures are of what there was by then"] * interrupted
+    if not found:
+        reasons.append("nothing was checked")
+    for check in found:
+        if check.ok is not True:
+            seen = f"{check.measured}, where {check.bound} is asked" if check.bound else (
+                check.measured
+            )
+            why = f": {check.reason}" if check.reason else ""
+            reasons.append(f"{check.variant}: {check.name}: {seen}{why}")
+    return Verdict("FAIL" if reasons else "PASS", reasons, list(found))

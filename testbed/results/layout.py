@@ -1,0 +1,126 @@
+"""Where a run's files are: `runs/TIME-NAME/`, the same names in every run.
+
+The names and the columns of the tables are part of what `LAYOUT_VERSION` promises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import os
+import time
+from pathlib import Path
+
+from testbed.errors import ConflictError, NotFoundError
+
+LAYOUT_VERSION = 1
+
+RUN = "run.json"
+VERDICT = "verdict.json"
+REPORT = "report.html"
+FIGURES = "figures"
+LOGS = "logs"
+RECORDS = "records"  # what the workload's programs wrote, as they wrote it
+LATEST = "latest"
+TABLE_SUFFIX = ".parquet"
+RUNS = Path("runs")
+
+
+def table_path(run: Path, name: str) -> Path:
+    """The file of a table: `requests` -> RUN/requests.parquet."""
+    return run / f"{name}{TABLE_SUFFIX}"
+
+
+def new_run(out: Path, name: str) -> Path:
+    """Make the directory of a new run; two in one second get different ones.
+
+    Args:
+        out: directory of all runs; made if need be.
+        name: of the scenario.
+
+    Raises:
+        ConflictError: there is something else in the way.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise ConflictError(
+            f"{out} is not a directory", hint="choose another one with --out"
+        ) from None
+    for attempt in range(1, 1000):
+        again = f"-{attempt}" if attempt > 1 else ""
+        path = out / f"{stamp}-{name}{again}"
+        with contextlib.suppress(FileExistsError):
+            path.mkdir()
+            return path
+    raise ConflictError(f"{out} has 1000 runs of {name} at {stamp}", hint="wait a second")
+
+
+def mark_latest(run: Path) -> None:
+    """Let `latest` name a run that is complete.
+
+    Raises:
+        ConflictError: `latest` is there and is not a link.
+    """
+    link = run.parent / LATEST
+    if link.exists() and not link.is_symlink():
+        raise ConflictError(f"{link} is in the way of the link to the last run", hint="move it")
+    # Replacing by rename: whoever reads `latest` meanwhile finds the old run or the new one.
+    made = run.parent / f".{LATEST}-{os.getpid()}"
+    made.unlink(missing_ok=True)
+    made.symlink_to(run.name)
+    made.replace(link)
+
+
+def all_runs(out: Path = RUNS) -> list[Path]:
+    """The complete runs of a directory, the oldest first."""
+    if not out.is_dir():
+        return []
+    return sorted(
+        path for path in out.iterdir() if not path.is_symlink() and (path / RUN).is_file()
+    )
+
+
+def find_run(name_or_path: str, out: Path = RUNS) -> Path:
+    """The directory of a run.
+
+    Args:
+        name_or_path: "latest", a path, a run's name, or a beginning or end of it that no other
+            run has.
+        out: directory of all runs.
+
+    Raises:
+        NotFoundError: there is none, it is not complete, or several match.
+    """
+    runs = all_runs(out)
+    if name_or_path == LATEST:
+        link = out / LATEST
+        if (link / RUN).is_file():
+            return link.resolve()
+        if runs:
+            return runs[-1]
+        raise NotFoundError(f"there is no run in {out}", hint="`testbed run demo` makes one")
+    for path in (Path(name_or_path), out / name_or_path):
+        if (path / RUN).is_file():
+            return path
+        if (path / LOGS).is_dir():
+            raise NotFoundError(
+                f"the run {path} is not complete: it has no {RUN}",
+                hint=f"what its programs said is in {path / LOGS}",
+            )
+    names = [path.name for path in runs]
+    matches = [n for n in names if n.startswith(name_or_path) or n.endswith(name_or_path)]
+    if len(matches) == 1:
+        return out / matches[0]
+    if matches:
+        raise NotFoundError(
+            f"{len(matches)} runs match {name_or_path!r}: {', '.join(matches[-5:])}",
+            hint="give more of the name; `latest` is the last one",
+        )
+    close = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.4)
+    raise NotFoundError(
+        f"there is no run {name_or_path!r} in {out}",
+        hint=f"near: {', '.join(close)}" if close
+        else f"runs: {', '.join(names[-5:]) or 'none yet; `testbed run demo` makes one'}",
+    )  # fmt: skip

@@ -1,0 +1,115 @@
+"""Writing what a run brought: typed records as Parquet, everything else as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import polars as pl
+from msgspec import inspect
+
+VARIANT_COLUMN = "policy"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write an object as indented JSON; numbers that are not finite become null.
+
+    Args:
+        path: the file; replaced as a whole.
+        content: dictionaries, lists, structs, dataclasses, numpy scalars, paths.
+    """
+    encoded = msgspec.json.encode(content, enc_hook=_plain)
+    made = path.with_name(f".{path.name}.part")
+    made.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
+    made.replace(path)
+
+
+def plain(content: Any) -> Any:
+    """The same as dictionaries, lists, strings and finite numbers: what reading it back gives."""
+    return msgspec.json.decode(msgspec.json.encode(content, enc_hook=_plain))
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if isinstance(value, PathLike):
+        return fspath(value)
+    raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
+
+
+def write_table(
+    path: Path, records: Sequence[msgspec.Struct], kind: type[msgspec.Struct] | None = None
+) -> None:
+    """Write records of one type as Parquet, a column for each field.
+
+    Args:
+        path: the file.
+        records: all of one type.
+        kind: their type, for when there may be none.
+    """
+    frame(records, kind).write_parquet(path)
+
+
+def write_tables(path: Path, by_variant: Mapping[str, Sequence[msgspec.Struct]]) -> None:
+    """Write the records of all variants as one table, with a first column `policy`.
+
+    Where no variant has a record, the table has that column only.
+    """
+    kinds = {type(record) for records in by_variant.values() for record in records[:1]}
+    if len(kinds) > 1:
+        raise TypeError(f"{path.name}: variants have records of different types: {kinds}")
+    kind = kinds.pop() if kinds else None
+    frames = [
+        frame(records, kind).select(pl.lit(variant).alias(VARIANT_COLUMN), pl.all())
+        for variant, records in by_variant.items()
+        if records
+    ]
+    empty = pl.DataFrame(schema={VARIANT_COLUMN: pl.String})
+    (pl.concat(frames) if frames else empty).write_parquet(path)
+
+
+def frame(
+    records: Sequence[msgspec.Struct], kind: type[msgspec.Struct] | None = None
+) -> pl.DataFrame:
+    """Records as a table; types of columns follow the fields', not what happens to be in them."""
+    if kind is None:
+        if not records:
+            return pl.DataFrame()
+        kind = type(records[0])
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    columns: dict[str, pl.Series] = {}
+    for field in described.fields:
+        values: list[Any] = [getattr(record, field.name) for record in records]
+        dtype = _dtype(field.type)
+        if dtype is None:
+            # A mapping has no columns that are the same in every run: it is stored as JSON text.
+            values = [msgspec.json.encode(value).decode() for value in values]
+            dtype = pl.String()
+        columns[field.name] = pl.Series(field.name, values, dtype=dtype)
+    return pl.DataFrame(columns)
+
+
+def _dtype(described: inspect.Type) -> pl.DataType | None:
+    """The column type of a field; None for what no column type fits."""
+    match described:
+        case inspect.BoolType():
+            return pl.Boolean()
+        case inspect.IntType():
+            return pl.Int64()
+        case inspect.FloatType():
+            return pl.Float64()
+        case inspect.StrType() | inspect.EnumType() | inspect.LiteralType():
+            return pl.String()
+        case inspect.ListType(item_type=item) | inspect.VarTupleType(item_type=item):
+            inner = _dtype(item)
+            return None if inner is None else pl.List(inner)
+        case inspect.UnionType(types=types):
+            kinds = [kind for kind in types if not isinstance(kind, inspect.NoneType)]
+            return _dtype(kinds[0]) if len(kinds) == 1 else None
+        case _:
+            return None

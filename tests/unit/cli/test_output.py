@@ -1,0 +1,67 @@
+"""Failures of a verb: what is printed where, and with what status the command ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from testbed.cli import output
+from testbed.errors import EXEC_FAILED, NotFoundError
+
+
+def test_a_failure_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.failures(False):
+        raise NotFoundError("there is no x", hint="make one")
+    assert ended.value.code == NotFoundError.exit_status
+    out, err = capsys.readouterr()
+    assert (out, err) == ("", "testbed: there is no x\nmake one\n")
+
+
+def test_as_json_it_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), output.failures(True):
+        raise NotFoundError("there is no x", hint="make one")
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert json.loads(out) == {
+        "error": {
+            "kind": "not-found",
+            "message": "there is no x",
+            "hint": "make one",
+            "exit_status": NotFoundError.exit_status,
+        }
+    }
+
+
+def test_a_verb_can_have_one_status_for_all_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.failures(False, exit_status=EXEC_FAILED):
+        raise NotFoundError("there is no x")
+    assert ended.value.code == EXEC_FAILED
+    assert capsys.readouterr().err == "testbed: there is no x\n"
+
+
+def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.failures(False):
+        raise KeyboardInterrupt
+    assert ended.value.code == 130
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_defect_keeps_its_traceback() -> None:
+    with pytest.raises(ZeroDivisionError), output.failures(False):
+        raise ZeroDivisionError
+
+
+def test_a_result_is_lines_or_one_object(capsys: pytest.CaptureFixture[str]) -> None:
+    output.result({"a": 1}, ["one", "two"], as_json=False)
+    output.result({"a": 1}, ["one", "two"], as_json=True)
+    shown = capsys.readouterr().out
+    assert shown.startswith("one\ntwo\n{")
+    assert json.loads(shown.removeprefix("one\ntwo\n")) == {"a": 1}
+
+
+def test_no_colour_where_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert output.emphasis("ok", fg="green") != "ok"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert output.emphasis("ok", fg="green") == "ok"
