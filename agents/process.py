@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import sys
 import time
@@ -29,6 +30,7 @@ from agents.control import Mesh, Message, Replies
 from agents.records import EventRecord, ProcessRecord, RecordLog
 
 _LAG_PERIOD_S = 0.05
+_COLLECT_AFTER = 100_000  # objects more than there were
 
 
 def say(**fields: object) -> None:
@@ -162,6 +164,11 @@ class Process:
         await self.connect()
         lag = loop.create_task(self._watch_lag())
         commands = loop.create_task(self._commands())
+        # What lives for the whole run is never garbage: the collector would walk all of it, again
+        # and again, for the many small objects that come and go.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_COLLECT_AFTER)
         say(event="ready")
         try:
             await asyncio.wait({commands, self._failure}, return_when=asyncio.FIRST_COMPLETED)

@@ -14,7 +14,7 @@ import msgspec
 _FLUSH_RECORDS = 256
 
 
-class TransferRecord(msgspec.Struct, frozen=True, tag="transfer"):
+class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
     """One one-sided write, recorded where it landed.
 
     Args:

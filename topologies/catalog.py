@@ -227,6 +227,10 @@ def _parameters(make: Callable[..., Topo], fixed: Mapping[str, Value]) -> dict[s
 
 def _kind(annotation: Any, default: Any) -> str:
     """The type of a parameter as text, e.g. "float | None"; "any" if nothing tells."""
+    if annotation is inspect.Parameter.empty:
+        # A whole number as the default does not say that a fraction makes no sense.
+        guess = "any" if default is None else type(default).__name__
+        return "int | float" if guess == "int" else guess
     if isinstance(annotation, type):
         return annotation.__name__
     if isinstance(annotation, types.UnionType) or typing.get_origin(annotation) is typing.Union:
@@ -234,9 +238,7 @@ def _kind(annotation: Any, default: Any) -> str:
             "None" if one is types.NoneType else getattr(one, "__name__", str(one))
             for one in typing.get_args(annotation)
         )
-    if isinstance(annotation, str):
-        return annotation
-    return "any" if default is None else type(default).__name__
+    return annotation if isinstance(annotation, str) else "any"
 
 
 def _read(topology: str, key: str, text: str, parameter: Parameter) -> Value | None:

@@ -78,11 +78,10 @@ def machine() -> dict[str, Any]:
 
 def _cpu_model(cpuinfo: str) -> str | None:
     """The processor's name: "model name" on x86, other words elsewhere."""
-    fields = dict(
-        (part.strip() for part in line.split(":", 1))
-        for line in reversed(cpuinfo.splitlines())
-        if ":" in line
-    )
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
     return fields.get("model name") or fields.get("Model") or fields.get("cpu model")
 
 

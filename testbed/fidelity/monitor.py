@@ -126,7 +126,9 @@ def cgroup_stats(cgroup: str, mounts: str) -> list[Path] | None:
     return None
 
 
-def between(before: Reading, first: Reading, now: Reading, t_s: float, lag_s: float) -> MachineSample:
+def between(
+    before: Reading, first: Reading, now: Reading, t_s: float, lag_s: float
+) -> MachineSample:
     """A sample from two readings.
 
     Args:
@@ -208,9 +210,7 @@ class Monitor:
     def _read(self) -> Reading:
         dropped, squeezed = softnet(Path("/proc/net/softnet_stat").read_text())
         stopped = (
-            None
-            if self._stats is None
-            else throttled_s([path.read_text() for path in self._stats])
+            None if self._stats is None else throttled_s([path.read_text() for path in self._stats])
         )
         return Reading(cpu_ticks(Path("/proc/stat").read_text()), dropped, squeezed, stopped)
 

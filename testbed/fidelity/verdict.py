@@ -106,8 +106,10 @@ def judge(found: Sequence[Check], *, interrupted: bool = False) -> Verdict:
         reasons.append("nothing was checked")
     for check in found:
         if check.ok is not True:
-            seen = f"{check.measured}, where {check.bound} is asked" if check.bound else (
-                check.measured
+            seen = (
+                f"{check.measured}, where {check.bound} is asked"
+                if check.bound
+                else (check.measured)
             )
             why = f": {check.reason}" if check.reason else ""
             reasons.append(f"{check.variant}: {check.name}: {seen}{why}")

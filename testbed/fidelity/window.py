@@ -1,12 +1,13 @@
 """The steady window: the part of a run whose figures count, by one rule for every variant.
 
-It opens after warm-up, closes before anything drains, and is steady when the load of its first and of its
-last third are alike.
+It opens after warm-up, closes before anything drains, and is steady when the loads of its first and
+of its last third are alike.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,10 +71,12 @@ def steady_window(
         open_s, close_s: the window.
         tolerance: by which share of the larger the first and last third may differ.
     """
+    if close_s <= open_s:  # closed before it had opened: nothing was measured
+        return Window(open_s, close_s, (0.0, 0.0, 0.0), False)
     edges = np.linspace(open_s, close_s, 4)
     rates = [
         float(in_window(first_s, last_s, sizes, a, b).sum()) * 8 / (b - a)
-        for a, b in zip(edges, edges[1:], strict=False)
+        for a, b in pairwise(edges)
     ]
     larger = max(rates[0], rates[2])
     steady = larger > 0 and abs(rates[0] - rates[2]) <= tolerance * larger

@@ -1,0 +1,247 @@
+"""From a scenario's name to a run directory: load, predict, run, write, and say what came out.
+
+The command line is thin above this; a notebook may call it just as well.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from testbed.errors import UnfaithfulError
+from testbed.experiment import digest, runner
+from testbed.experiment.document import parse, with_overrides
+from testbed.experiment.plugins import find_scenario, plugin_of
+from testbed.experiment.provenance import provenance
+from testbed.experiment.runner import Progress, Ran
+from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.workload import Workload, find_workload
+from testbed.plan.compile import compile_plan
+from testbed.results import layout
+from testbed.results.nics import write_nics
+from testbed.results.writer import plain, write_json, write_tables
+
+_REPORT_MODULE = "testbed.report.page"
+
+
+class Asked(NamedTuple):
+    """A scenario that is right, and the workload that understands it."""
+
+    scenario: Scenario
+    workload: Workload
+
+
+class Predicted(NamedTuple):
+    """What a scenario should come to, without running it."""
+
+    scenario: Scenario
+    prediction: dict[str, Any]
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `testbed run --predict --json`."""
+        found: dict[str, Any] = plain(
+            {
+                "scenario": self.scenario.name,
+                "workload": self.scenario.plugin,
+                "predicted": self.prediction,
+            }
+        )
+        return found
+
+    def lines(self) -> list[str]:
+        """The same for people."""
+        return digest.predicted_lines(self.scenario.name, self.prediction)
+
+
+class Finished(NamedTuple):
+    """A run that has been written to its directory."""
+
+    path: Path
+    ran: Ran
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented object of `testbed run --json`."""
+        found: dict[str, Any] = plain(
+            {
+                "run": str(self.path),
+                "verdict": self.ran.verdict.status,
+                "reasons": self.ran.verdict.reasons,
+                **self.ran.comparison,
+                "policies": {name: each.summary for name, each in self.ran.outcomes.items()},
+            }
+        )
+        return found
+
+    def lines(self) -> list[str]:
+        """The same for people: the verdict first."""
+        return digest.lines(
+            str(self.path),
+            self.ran.verdict.status,
+            self.ran.verdict.reasons,
+            plain(self.ran.comparison),
+            plain({name: each.summary for name, each in self.ran.outcomes.items()}),
+        )
+
+    def judge(self, *, accept_unfaithful: bool = False) -> None:
+        """Return only if the run is complete and may be believed.
+
+        Args:
+            accept_unfaithful: a verdict of FAIL is not an error.
+
+        Raises:
+            KeyboardInterrupt: the user ended it before it was complete.
+            UnfaithfulError: the verdict is FAIL.
+        """
+        if self.ran.interrupted:
+            raise KeyboardInterrupt
+        verdict = self.ran.verdict
+        if verdict.status == "FAIL" and not accept_unfaithful:
+            raise UnfaithfulError(
+                f"the verdict on {self.path} is FAIL: {'; '.join(verdict.reasons)}",
+                hint=f"every check is in {self.path / layout.VERDICT}; "
+                "--accept-unfaithful exits 0 all the same",
+            )
+
+
+def load(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Asked:
+    """Find a scenario and its workload, and check all of it.
+
+    Args:
+        name_or_path: a shipped scenario, or a YAML file.
+        overrides: dotted key paths and YAML values that replace the scenario's.
+
+    Raises:
+        NotFoundError: there is no such scenario or workload.
+        ScenarioError: what is wrong with it.
+    """
+    document = parse(find_scenario(name_or_path))
+    if overrides:
+        document = with_overrides(document, overrides)
+    workload = find_workload(plugin_of(document, Scenario.model_fields["plugin"].default))
+    return Asked(load_scenario(document, workload.scenario_type), workload)
+
+
+def predict(asked: Asked) -> Predicted:
+    """What a scenario should come to.
+
+    Raises:
+        CapacityError: this machine cannot carry it.
+    """
+    scenario, workload = asked
+    plan = compile_plan(
+        workload.topology(scenario), workload.plan_settings(scenario), name=scenario.topology.name
+    )
+    return Predicted(scenario, workload.predict(scenario, plan))
+
+
+def execute(
+    asked: Asked, out: Path, argv: Sequence[str], report: Callable[[Progress], None]
+) -> Finished:
+    """Run a scenario and write its run directory.
+
+    Args:
+        asked: what to run.
+        out: directory of all runs.
+        argv: the command line, for run.json.
+        report: called with progress.
+
+    Raises:
+        TestbedError: it could not be run; logs that were written stay.
+    """
+    origin = provenance(argv)
+    path = layout.new_run(out, asked.scenario.name)
+    started = datetime.now(UTC)
+    try:
+        ran = runner.run(asked.scenario, asked.workload, path, report)
+    except BaseException:
+        if not any(file.is_file() for file in path.rglob("*")):
+            shutil.rmtree(path)
+        raise
+    ended = datetime.now(UTC)
+    _write_tables(path, ran)
+    write_json(path / layout.VERDICT, ran.verdict)
+    # Last, and at once: a directory with a run.json is a complete run.
+    write_json(path / layout.RUN, _document(asked.scenario, ran, origin, started, ended))
+    layout.mark_latest(path)
+    _write_report(path)
+    return Finished(path, ran)
+
+
+def _document(
+    scenario: Scenario, ran: Ran, origin: Mapping[str, Any], started: datetime, ended: datetime
+) -> dict[str, Any]:
+    """What run.json holds."""
+    return {
+        "layout_version": layout.LAYOUT_VERSION,
+        "name": scenario.name,
+        "started": started.isoformat(),
+        "ended": ended.isoformat(),
+        "interrupted": ran.interrupted,
+        "seed": scenario.seed,
+        "scenario": scenario.model_dump(mode="json"),
+        **origin,
+        "topology": {
+            "name": ran.plan.topology,
+            "parameters": ran.plan.parameters,
+            "domains": len(ran.plan.domains),
+            "meters": len(ran.plan.meters),
+        },
+        "predicted": ran.prediction,
+        "comparison": ran.comparison,
+        "policies": {name: _policy(ran, name) for name in ran.outcomes},
+    }
+
+
+def _policy(ran: Ran, name: str) -> dict[str, Any]:
+    """What run.json holds of one variant; its times are time.monotonic() seconds."""
+    seen, outcome = ran.series[name], ran.outcomes[name]
+    return {
+        "summary": outcome.summary,
+        "window_s": outcome.window,
+        "started_s": seen.started_s,
+        "ended_s": seen.ended_s,
+        "bring_up_s": ran.bring_up_s[name],
+        "ready_s": ran.ready_s[name],
+        "finished": seen.finished,
+        "tcp": _grown(seen.tcp_before, seen.tcp_after),
+        "account_bytes": {" ".join(nic): size for nic, size in sorted(outcome.account.items())},
+    }
+
+
+def _grown(
+    before: Mapping[str, Mapping[str, int]] | None, after: Mapping[str, Mapping[str, int]] | None
+) -> dict[str, dict[str, int]] | None:
+    """TCP counters of each namespace over the variant; None if they were not read."""
+    if before is None or after is None:
+        return None
+    return {
+        domain: {name: value - before.get(domain, {}).get(name, 0) for name, value in now.items()}
+        for domain, now in after.items()
+    }
+
+
+def _write_tables(path: Path, ran: Ran) -> None:
+    names = dict.fromkeys(name for each in ran.outcomes.values() for name in each.tables)
+    for name in names:
+        write_tables(
+            layout.table_path(path, name),
+            {variant: each.tables.get(name, ()) for variant, each in ran.outcomes.items()},
+        )
+    write_nics(
+        layout.table_path(path, "nics"),
+        {variant: seen.samples for variant, seen in ran.series.items()},
+    )
+    write_tables(layout.table_path(path, "machine"), ran.machine)
+
+
+def _write_report(path: Path) -> None:
+    if importlib.util.find_spec(_REPORT_MODULE) is None:
+        print(f"testbed: no report: there is no {_REPORT_MODULE}", file=sys.stderr)
+        return
+    importlib.import_module(_REPORT_MODULE).write_report(path)
