@@ -1,7 +1,8 @@
 """What the agents say they sent, as bytes on every NIC: to be compared with the kernel's count.
 
-Each queue pair's account holds the bytes of both directions, with the headers of its own protocol.  On
-the wire come frame headers, by full-sized segments, and the ACKs of the other direction's.
+Each queue pair's account holds what was written to its socket: KV and the headers of its own
+protocol.  Headers of TCP and below, and ACKs, are not in it; the comparison takes them off the
+kernel's count by the number of packets.
 """
 
 from __future__ import annotations
@@ -10,17 +11,12 @@ from collections.abc import Sequence
 
 from agents.records import AccountRecord
 
-_FRAME_BYTES = 66  # Ethernet 14, IPv4 20, TCP 20 with 12 of timestamps
-_TCP_IP_BYTES = 52
-_SEGMENTS_PER_ACK = 2  # delayed ACKs: RFC 1122, 4.2.3.2
 
-
-def expected_bytes(accounts: Sequence[AccountRecord], mtu: int) -> dict[tuple[str, str], float]:
-    """Bytes that should have crossed each NIC.
+def carried_bytes(accounts: Sequence[AccountRecord]) -> dict[tuple[str, str], float]:
+    """Bytes of TCP payload that should have crossed each NIC.
 
     Args:
         accounts: of both ends of every queue pair; each direction is counted once, at the sender.
-        mtu: largest IP packet of the cluster, bytes.
 
     Returns:
         (nic, direction) -> bytes; directions as `testbed.plan.model.Meter` has them.
@@ -31,14 +27,8 @@ def expected_bytes(accounts: Sequence[AccountRecord], mtu: int) -> dict[tuple[st
         caller, _, called = ends.partition(">")
         callee, _, device = called.partition("/")
         sender, receiver = (caller, callee) if side == "caller" else (callee, caller)
-        segments = account.sent_bytes / (mtu - _TCP_IP_BYTES)
-        forward = account.sent_bytes + segments * _FRAME_BYTES
-        backward = segments / _SEGMENTS_PER_ACK * _FRAME_BYTES
-        for name, size in (
-            *((crossing, forward) for crossing in _crossed(sender, receiver, device, callee)),
-            *((crossing, backward) for crossing in _crossed(receiver, sender, device, callee)),
-        ):
-            totals[name] = totals.get(name, 0.0) + size
+        for nic in _crossed(sender, receiver, device, callee):
+            totals[nic] = totals.get(nic, 0.0) + account.sent_bytes
     return totals
 
 

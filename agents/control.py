@@ -72,6 +72,8 @@ class Lookup(Message, frozen=True, tag="lookup"):
 
 
 class LookupReply(Message, frozen=True, tag="lookup-reply"):
+    """Storage to scheduler: the number of leading blocks that are stored."""
+
     request: int
     blocks: int
 
@@ -113,6 +115,8 @@ class Read(Message, frozen=True, tag="read"):
 
 
 class ReadFailed(Message, frozen=True, tag="read-failed"):
+    """Storage to node: a read cannot be served, and why."""
+
     request: int
     reason: str
 
@@ -165,6 +169,8 @@ class PutBegin(Message, frozen=True, tag="put-begin"):
 
 
 class PutReply(Message, frozen=True, tag="put-reply"):
+    """Storage to node: the region that the blocks of a put go to, or why not."""
+
     put: int
     key: int
     offset: int
@@ -186,6 +192,8 @@ class LayDown(Message, frozen=True, tag="lay-down"):
 
 
 class LaidDown(Message, frozen=True, tag="laid-down"):
+    """Storage to client: the blocks exist, or why not."""
+
     number: int
     blocks: int
     error: str = ""
@@ -261,10 +269,12 @@ class Channel(asyncio.Protocol):
         self.peer = ""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See asyncio.Protocol."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
+        """Decode what is whole, keep the rest."""
         pending = self._pending
         pending += data
         start = 0
@@ -281,6 +291,7 @@ class Channel(asyncio.Protocol):
         del pending[:start]
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """See asyncio.Protocol."""
         self._mesh.lost(self, exc)
 
     def send(self, message: Message) -> None:

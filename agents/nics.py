@@ -1,13 +1,13 @@
 """What the kernel counted on the NICs, and what the formulae say it should have been.
 
-Loads are those of DualPath section 4.2, with the terms for miss tokens and write-back that the paper
-leaves out, and with the shares that were measured in the run itself.
+Loads are those of DualPath section 4.2, with the terms for miss tokens and write-back that the
+paper leaves out, and with the shares that were measured in the run itself.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +43,7 @@ class NicSeries:
         """(nic, direction) -> bit/s in a window."""
         counted = self.between(open_s, close_s) * 8 / (close_s - open_s)
         return {
-            (m.nic, m.direction): float(rate)
-            for m, rate in zip(self.meters, counted, strict=True)
+            (m.nic, m.direction): float(rate) for m, rate in zip(self.meters, counted, strict=True)
         }
 
     def utilisation(self, open_s: float, close_s: float) -> dict[tuple[str, str], float]:
@@ -63,9 +62,7 @@ class NicSeries:
         if len(edges) < 2 or not chosen:
             return None
         grown = np.diff(
-            np.stack(
-                [np.interp(edges, self.times_s[:, i], self._bytes[:, i]) for i in chosen]
-            ),
+            np.stack([np.interp(edges, self.times_s[:, i], self._bytes[:, i]) for i in chosen]),
             axis=1,
         )
         mean = grown.mean(axis=0)
@@ -133,5 +130,5 @@ def load_table(
         node, _, device = nic.partition("/")
         name = f"{_SIDES.get(roles.get(node, ''))}-{device.rstrip('0123456789')}-{direction}"
         if name in measured:
-            measured[cast("NicClass", name)] += rate * payload_share
+            measured[name] += rate * payload_share
     return [Load(name, measured[name], factor * read_bps) for name, factor in formula.items()]

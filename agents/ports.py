@@ -51,14 +51,14 @@ class Transfer(NamedTuple):
     """A transfer to post: source memory, where it goes, and what it is.
 
     Args:
-        number: the request (or put) it belongs to, and `kind`, `index` what part of it.
+        number: the request (or put) it belongs to, and `kind`, `part` what part of it.
         key, offset: the remote region and where in it.
         digest: send the xxh3-64 of every write along (memory sources only).
     """
 
     kind: Kind
     number: int
-    index: int
+    part: int
     sources: Sequence[Source]
     key: int
     offset: int
@@ -160,7 +160,7 @@ class Ports:
 
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
         """Post a transfer; the future is done when its sources may be reused."""
-        # A transfer may be empty (a tail of one token has no byte in a small layer) and still arrive.
+        # A transfer may be empty (one token has no byte in a small layer) and still arrive.
         writes = cut(transfer.sources, self._write_bytes) or [[]]
         batch = []
         at = transfer.offset
@@ -173,7 +173,7 @@ class Ports:
                     remote_key=transfer.key,
                     remote_offset=at,
                     length=length,
-                    immediate=pack(transfer.number, transfer.kind, transfer.index, last=last),
+                    immediate=pack(transfer.number, transfer.kind, transfer.part, last=last),
                     request=transfer.number,
                     layer_first=transfer.layer_first,
                     layer_count=transfer.layer_count,

@@ -21,7 +21,7 @@ from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section, SizeBytes
 
-_AUTO_TRANSFER_BYTES = 64 * 1024  # large enough for its cost in Python not to show
+_AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
 _CNIC_PARAMETER = "cnic_mbit"
 _OPEN_LENGTH = (
     3  # a trace released by the clock must not end before the window that follows warm-up
@@ -97,7 +97,7 @@ class Prefill(Section):
     """Layerwise prefill."""
 
     layers_per_transfer: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Layers that travel together; auto makes a transfer of the mean prompt about 64 KiB."""
+    """Layers that travel together; auto makes a transfer of the mean prompt about 128 KiB."""
 
     hbm_layers: int | None = Field(default=None, ge=1)
     """Layers of one request in a prefill engine's HBM; default two transfers' worth."""

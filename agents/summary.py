@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.accounts import expected_bytes
+from agents.accounts import carried_bytes
 from agents.nics import Load, NicSeries, Shares, load_table
 from agents.records import (
     AccountRecord,
@@ -108,9 +108,8 @@ class Run:
         return [r for r in requests if not r.error and opened <= getattr(r, when) < closed]
 
     def account(self) -> dict[tuple[str, str], float]:
-        """(nic, direction) -> bytes that should have crossed it, headers and ACKs included."""
-        mtu = self.scenario.network.mtu or 9000
-        return expected_bytes(self.of(AccountRecord), mtu)
+        """(nic, direction) -> bytes that should have crossed it, without TCP's and lower headers."""
+        return carried_bytes(self.of(AccountRecord))
 
 
 def _arrivals(
@@ -142,20 +141,19 @@ def shares(run: Run) -> Shares | None:
     total = float(loaded.sum())
     if total <= 0:
         return None
+    roles = {name: domain.role for name, domain in run.plan.domains.items()}
     prefill = sum(
-        size for t, size in zip(run.reads, loaded, strict=True) if t.path == "pe"
+        size
+        for t, size in zip(run.reads, loaded, strict=True)
+        if roles[t.target] == "prefill"
     )
     by_request = {r.request: r for r in run.of(RequestRecord)}
     # A request's miss bytes follow from its tokens; they travel when its KV returns.
     done = run.in_window(list(by_request.values()), "t_first_token")
     hit = sum(r.hit_tokens for r in done)
     miss = sum(r.prompt_tokens - r.hit_tokens for r in done)
-    generated = float(
-        run.bytes_in_window([t for t in transfers if t.kind == "d2h"]).sum()
-    )
-    written = float(
-        run.bytes_in_window([t for t in transfers if t.kind == "storage_write"]).sum()
-    )
+    generated = float(run.bytes_in_window([t for t in transfers if t.kind == "d2h"]).sum())
+    written = float(run.bytes_in_window([t for t in transfers if t.kind == "storage_write"]).sum())
     return Shares(prefill / total, miss / hit if hit else 0.0, generated / total, written / total)
 
 
@@ -169,9 +167,7 @@ def nic_loads(run: Run) -> list[Load]:
     payload_share = (mtu - _TCP_IP_BYTES) / (mtu - _TCP_IP_BYTES + _FRAME_OVERHEAD_BYTES)
     read_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
     roles = {d.node: d.role for d in run.plan.domains.values()}
-    return load_table(
-        run.nics.rates_bps(opened, closed), roles, read_bps, measured, payload_share
-    )
+    return load_table(run.nics.rates_bps(opened, closed), roles, read_bps, measured, payload_share)
 
 
 def bound_by(run: Run) -> str:
@@ -180,9 +176,7 @@ def bound_by(run: Run) -> str:
         return "unknown"
     busy = run.nics.utilisation(*run.window)
     kinds = {(m.nic, m.direction): m for m in run.nics.meters}
-    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(
-        run.variant, {"prefill", "decode"}
-    )
+    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(run.variant, {"prefill", "decode"})
     snics = [
         share
         for name, share in busy.items()

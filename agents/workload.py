@@ -208,7 +208,7 @@ class DualPath:
         account = seen.account()
         return Outcome(
             summary=summarise(seen),
-            tables={name: records.get(kind, []) for name, kind in _TABLES.items()},  # type: ignore[misc]
+            tables={name: records.get(kind, []) for name, kind in _TABLES.items()},
             window=seen.window,
             checks=own_checks(seen),
             account=account,
@@ -230,5 +230,3 @@ def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:
         return Path(scenario.storage.directory).expanduser().resolve()
     # Inside a testbed /dev/shm is a tmpfs of the node's own, and goes with it.
     return Path("/dev/shm") / f"kv-{os.getpid()}"
-
-

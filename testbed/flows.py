@@ -71,9 +71,7 @@ def sink(address: str, port: int, connections: int, settle_s: float, seconds: fl
         for index in range(connections):
             connection, (peer, _) = server.accept()
             peers.append(peer)
-            threading.Thread(
-                target=_drain, args=(connection, counts, index), daemon=True
-            ).start()
+            threading.Thread(target=_drain, args=(connection, counts, index), daemon=True).start()
     time.sleep(settle_s)
     opened_s, before = time.monotonic(), list(counts)
     time.sleep(seconds)
@@ -156,9 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         flows = [{"peer": f.peer, "rate_bps": f.size_bytes * 8 / seen.seconds} for f in seen.flows]
         print(json.dumps({"seconds": seen.seconds, "rate_bps": seen.rate_bps, "flows": flows}))
     else:
-        sent = source(
-            told.to, told.port, told.streams, told.seconds, bind=told.bind, tos=told.tos
-        )
+        sent = source(told.to, told.port, told.streams, told.seconds, bind=told.bind, tos=told.tos)
         print(json.dumps({"sent_bytes": sent}))
 
 

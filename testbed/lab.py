@@ -3,7 +3,7 @@
     with Lab(SingleSwitchTopo(2)) as lab:
         print(lab["h1"].run(["ping", "-c1", "h2"]).stdout)
 
-Works from programs with any number of threads (Jupyter): nothing of this process enters a namespace.
+Works from programs with any number of threads (Jupyter): this process enters no namespace.
 """
 
 from __future__ import annotations

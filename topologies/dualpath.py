@@ -4,9 +4,9 @@
     pe0, pe0g3 ── [pe0c3] ── [compute] ── [de1c5] ── de1, de1g5
     pe0, …, sched, client ── [mgmt]
 
-A CNIC is a switch between its DRAM host, its HBM host and the compute fabric, as the NIC of a GPU is
-(DualPath, arXiv 2602.21548, section 2).  `mn --custom topologies/dualpath.py --topo dualpath` loads it
-too; Mininet then ignores what it does not know (the CNICs' shared shapers).
+A CNIC is a switch between its DRAM host, its HBM host and the compute fabric, as the NIC of a GPU
+is (DualPath, arXiv 2602.21548, section 2).  `mn --custom topologies/dualpath.py --topo dualpath`
+loads it too; Mininet then ignores what it does not know (the CNICs' shared shapers).
 """
 
 from mininet.topo import Topo

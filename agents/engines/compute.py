@@ -33,8 +33,8 @@ class ComputeClock:
 def prefill_s(compute: Compute, hit_tokens: int, miss_tokens: int) -> float:
     """Seconds one engine needs to prefill `miss_tokens` after `hit_tokens` of context, all layers.
 
-    A·(2N + F(L)) FLOPs (DualPath, section 3, Table 1); F is averaged over the context lengths that the
-    appended tokens find.
+    A·(2N + F(L)) FLOPs (DualPath, section 3, Table 1); F is averaged over the context lengths that
+    the appended tokens find.
     """
     points = np.array(compute.attention_flops)
     first, last = float(hit_tokens), float(hit_tokens + max(1, miss_tokens))

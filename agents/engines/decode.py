@@ -178,14 +178,10 @@ class DecodeNode(Node):
             self.event("stale-credit", credit.request, f"group {credit.group}")
             return
         job = held.job
-        pair = pair_name(
-            job.prefill.domain, self.name, f"cnic{job.decode.rail}", "called"
-        )
+        pair = pair_name(job.prefill.domain, self.name, f"cnic{job.decode.rail}", "called")
         group = held.geometry.groups()[credit.group]
         hits = held.buffer.view[: held.geometry.hit_bytes]
-        await send_group(
-            self, job, held.geometry, hits, group, pair, credit.key, credit.offset
-        )
+        await send_group(self, job, held.geometry, hits, group, pair, credit.key, credit.offset)
 
     # --- persistence of the prompt -------------------------------------------------------
 
@@ -264,9 +260,7 @@ class DecodeNode(Node):
         written = sum(await asyncio.gather(*puts))
         return Decoded(start_s, second_token_s, end_s, geometry.prompt_bytes, written)
 
-    async def _persist(
-        self, job: Assign, geometry: Geometry, extent: Extent, index: int
-    ) -> int:
+    async def _persist(self, job: Assign, geometry: Geometry, extent: Extent, index: int) -> int:
         """One generated block: HBM -> CNIC -> DRAM -> SNIC -> storage."""
         size = self.layout.full_block_bytes
         at = geometry.prompt_bytes + index * size

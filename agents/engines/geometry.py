@@ -1,15 +1,16 @@
 """Where the KV of one request lies, in every buffer that it passes through.
 
-A *layer group* is the unit of transfer: `layers_per_transfer` layers.  In group form, blocks come one
-after the other, and within a block its layers of the group: what a strided copy out of Full Blocks gives.
+A *layer group* is the unit of transfer: `layers_per_transfer` layers.  In group form, blocks come
+one after the other, and within a block its layers of the group: what a strided copy out of Full
+Blocks gives.
 
     PE HBM slot     group form of the whole prompt: hit blocks, then miss blocks and the tail
     DE buffer, pe   one such group after the other
     DE buffer, de   hit Full Blocks, then the miss part of one group after the other
     DE HBM          as the DE buffer, then the generated Full Blocks
 
-The tail is the prompt's last block when it is not full: the first tokens of a block that generation
-completes.
+The tail is the prompt's last block when it is not full: the first tokens of a block that
+generation completes.
 """
 
 from __future__ import annotations

@@ -145,9 +145,7 @@ class Node(Process):
                 self.staging.free(table)
                 self.mesh.send(
                     SCHEDULER,
-                    ReadFinished(
-                        self.name, job.request, job.hit_blocks * self.layout.block_tokens
-                    ),
+                    ReadFinished(self.name, job.request, job.hit_blocks * self.layout.block_tokens),
                 )
         if wrong is not None:
             detail = f"block {wrong} of {job.hit_blocks} from {job.storage} fails its digest"

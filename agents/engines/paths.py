@@ -3,7 +3,7 @@
 Each gives `load(group, offset)`: bring the hit part of one layer group into HBM at `offset`.
 
     pe   PE buffer --gather--> staging --CNIC loopback--> HBM         (DualPath section 4.1)
-    de   credit to the decode node, which does: DE buffer --gather--> staging --compute fabric--> HBM
+    de   credit to the decode node: DE buffer --gather--> staging --compute fabric--> HBM
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable
 from typing import NamedTuple
@@ -25,6 +26,7 @@ from agents.engines.node import Node, ReadError
 from agents.engines.paths import DecodeSide, LayerSource, NothingStored, PrefillSide
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
+from agents.wire.transport import Sent
 
 
 class Abandoned(Exception):
@@ -52,7 +54,9 @@ class PrefillNode(Node):
 
     def callees(self, rail: int) -> list[tuple[str, int]]:
         """The loopback, and every CNIC of every decode node."""
-        remote = [(node, port) for node in self.cluster.decode for port in range(self.cluster.rails)]
+        remote = [
+            (node, port) for node in self.cluster.decode for port in range(self.cluster.rails)
+        ]
         return [*super().callees(rail), *remote]
 
     def pair_count(self) -> int:
@@ -160,6 +164,7 @@ class PrefillNode(Node):
         ahead = asyncio.get_running_loop().create_task(load_ahead())
         stalls_s: list[float] = []
         verified = 0
+        sent: asyncio.Future[Sent] | None = None
         try:
             for group in groups:
                 slot, task = await loading.get()
@@ -171,15 +176,18 @@ class PrefillNode(Node):
                 await self._compute(job, geometry, group, memory)
                 ready_s = time.monotonic()
                 sent = self._return(job, geometry, group, memory)
-                sent.add_done_callback(lambda _, slot=slot: free.put_nowait(slot))
-            await sent  # writes of one queue pair complete in order: all have left the extent
+                sent.add_done_callback(functools.partial(_give_back, free, slot))
+            if sent is not None:
+                await sent  # writes of one queue pair complete in order: all have left HBM
         finally:
             ahead.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)  # they still write into it
             hbm.free(extent)
         return Layers(start_s, ready_s, stalls_s, verified)
 
-    def _check_hits(self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview) -> int:
+    def _check_hits(
+        self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
+    ) -> int:
         """Attention starts only on verified bytes: every block and layer of the group's hits."""
         if geometry.hit_blocks == 0:
             return 0
@@ -203,13 +211,11 @@ class PrefillNode(Node):
             await clock.run(whole_s * group.count / self.layout.layers)
         blocks = self.hashes(job)[geometry.hit_blocks : geometry.prompt_blocks]
         part = geometry.miss_in_slot(group).of(memory)
-        fill_group(
-            self.layout, blocks, group.first, group.count, geometry.last_block_tokens, part
-        )
+        fill_group(self.layout, blocks, group.first, group.count, geometry.last_block_tokens, part)
 
     def _return(
         self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
-    ) -> asyncio.Future[object]:
+    ) -> asyncio.Future[Sent]:
         """Send a group's KV to the DE buffer: hit and miss, or (on the `de` path) miss only."""
         device = f"cnic{job.decode.rail}"
         pair = pair_name(job.prefill.domain, job.decode.node, device, "caller")
@@ -226,4 +232,8 @@ class PrefillNode(Node):
             job.path,
             digest=True,
         )
-        return self.ports.post(pair, transfer)  # type: ignore[return-value]
+        return self.ports.post(pair, transfer)
+
+
+def _give_back(free: asyncio.Queue[int], slot: int, _sent: asyncio.Future[Sent]) -> None:
+    free.put_nowait(slot)

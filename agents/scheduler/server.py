@@ -60,9 +60,7 @@ class Scheduler(Process):
         reply = await answer
         assert isinstance(reply, LookupReply)
         prefill = self._prefill.place(submit.request, submit.prompt_tokens)
-        decode = self._decode.place(
-            submit.request, submit.prompt_tokens + submit.generate_tokens
-        )
+        decode = self._decode.place(submit.request, submit.prompt_tokens + submit.generate_tokens)
         tokens = reply.blocks * block
         path = "none"
         if tokens:

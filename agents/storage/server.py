@@ -1,4 +1,4 @@
-"""A storage node's process: writes the blocks it is asked for over its SNIC, keeps what it is given."""
+"""A storage node's process: writes blocks over its SNIC as it is asked, keeps what it is given."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class StorageNode(Process):
             self.mesh.send(sender, ReadFailed(message.request, str(error)))
             return
         pair = pair_name(sender, self.name, "snic0", "called")
-        table = memoryview(np.ascontiguousarray(stored.digests, "<u8")).cast("B")
+        table = memoryview(stored.digests.astype("<u8").tobytes())
         self.ports.post(
             pair,
             Transfer(

@@ -1,9 +1,9 @@
 """What the 64-bit immediate of a write says: whose it is, what it is for, which part.
 
-    bits 63..24  request (or put) number
-    bits 23..17  kind
-    bit  16      last write of its transfer
-    bits 15..0   part (a layer group, a generated block): depends on the kind
+bits 63..24  request (or put) number
+bits 23..17  kind
+bit  16      last write of its transfer
+bits 15..0   part (a layer group, a generated block): depends on the kind
 """
 
 from __future__ import annotations
@@ -42,6 +42,4 @@ def pack(number: int, kind: Kind, part: int, *, last: bool) -> int:
 
 def unpack(value: int) -> Immediate:
     """The inverse of `pack`; ValueError for an unknown kind."""
-    return Immediate(
-        value >> 24, Kind(value >> 17 & 0x7F), bool(value >> 16 & 1), value & 0xFFFF
-    )
+    return Immediate(value >> 24, Kind(value >> 17 & 0x7F), bool(value >> 16 & 1), value & 0xFFFF)

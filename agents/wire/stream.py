@@ -232,7 +232,11 @@ class StreamTransport:
 
     def _turn(self) -> None:
         """The epoll set has something to do."""
-        self._guarded(lambda: [self._serve(fd, events) for fd, events in self._epoll.poll(0)])
+        self._guarded(self._serve_ready)
+
+    def _serve_ready(self) -> None:
+        for fd, events in self._epoll.poll(0):
+            self._serve(fd, events)
 
     def _posted(self) -> None:
         """Something was posted, adopted or listened to since the loop's last turn."""

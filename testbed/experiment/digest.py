@@ -21,7 +21,7 @@ from testbed.units import show_duration, show_rate, show_size
 
 _FULL_SCALE = "_full_scale"
 _NOTHING = "–"
-_PLAIN_WIDTH = 100
+_PLAIN_WIDTH = 160
 # Ends of names that a label leaves out, because the value says it by its unit.
 _UNITS = ("_bps", "_per_s", "_s", "_bytes")
 _HIDDEN = frozenset({"window_s"})
@@ -97,7 +97,7 @@ def show(name: str, value: Any) -> str:
             if value["p50"] is None:
                 return _NOTHING
             return f"{show(name, value['p50'])} (p99 {show(name, value['p99'])})"
-        return ", ".join(f"{key} {show(_inner(name, key), v)}" for key, v in value.items())
+        return ", ".join(f"{label(key)} {show(_inner(name, key), v)}" for key, v in value.items())
     if not isinstance(value, int | float):
         return str(value)
     stem = name.removesuffix(_FULL_SCALE)

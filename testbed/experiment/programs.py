@@ -1,6 +1,6 @@
 """The programs of one variant while it runs: started together, led by lines, watched, ended.
 
-The protocol is `agents.process`'s: JSON lines on standard output, `start` and `stop` on standard input.
+JSON lines come on standard output; `start` and `stop` go to standard input.
 """
 
 from __future__ import annotations

@@ -103,7 +103,8 @@ class Finished(NamedTuple):
         verdict = self.ran.verdict
         if verdict.status == "FAIL" and not accept_unfaithful:
             raise UnfaithfulError(
-                f"the verdict on {self.path} is FAIL: {'; '.join(verdict.reasons)}",
+                f"the verdict on {self.path} is FAIL: {len(verdict.reasons)} things did not hold, "
+                f"the first: {verdict.reasons[0]}",
                 hint=f"every check is in {self.path / layout.VERDICT}; "
                 "--accept-unfaithful exits 0 all the same",
             )

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-
 from testbed.experiment.programs import Running
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.workload import Outcome, Series, Workload
@@ -148,8 +147,14 @@ def run(
         outcomes[variant] = workload.outcome(scenario, plan, variant, place, seen)
         checks.extend(
             verdicts.check_variant(
-                variant, plan, seen.samples, seen.tcp_before, seen.tcp_after,
-                machine[variant], outcomes[variant].window, outcomes[variant].account,
+                variant,
+                plan,
+                seen.samples,
+                seen.tcp_before,
+                seen.tcp_after,
+                machine[variant],
+                outcomes[variant].window,
+                outcomes[variant].account,
             )
         )
         checks.extend(outcomes[variant].checks)
@@ -158,8 +163,16 @@ def run(
             break
     comparison = workload.compare(scenario, prediction, outcomes)
     return Ran(
-        plan, prediction, outcomes, comparison, verdicts.judge(checks, interrupted=interrupted),
-        series, machine, bring_up_s, ready_s, interrupted,
+        plan,
+        prediction,
+        outcomes,
+        comparison,
+        verdicts.judge(checks, interrupted=interrupted),
+        series,
+        machine,
+        bring_up_s,
+        ready_s,
+        interrupted,
     )
 
 
@@ -202,5 +215,3 @@ def _rates(sampler: Sampler) -> dict[str, float]:
             name = f"{new.kind} {new.direction}"
             rates[name] = rates.get(name, 0.0) + (new.bytes - old.bytes) * 8 / elapsed_s
     return rates
-
-

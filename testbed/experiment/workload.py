@@ -1,7 +1,7 @@
 """What a workload plugs into the runner: programs to place, records to read, figures to show.
 
-A workload is found by its entry point (group `testbed.workloads`).  The runner owns the cluster, the
-processes, the counters and the run directory; the workload gives them their meaning.
+A workload is found by its entry point (group `testbed.workloads`).  The runner owns the cluster,
+the processes, the counters and the run directory; the workload gives them their meaning.
 """
 
 from __future__ import annotations

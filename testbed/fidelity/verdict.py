@@ -105,7 +105,7 @@ def judge(found: Sequence[Check], *, interrupted: bool = False) -> Verdict:
     if not found:
         reasons.append("nothing was checked")
     for check in found:
-        if check.ok is not True:
+        if not check.ok:
             seen = (
                 f"{check.measured}, where {check.bound} is asked"
                 if check.bound

@@ -76,7 +76,7 @@ def steady_window(
     edges = np.linspace(open_s, close_s, 4)
     rates = [
         float(in_window(first_s, last_s, sizes, a, b).sum()) * 8 / (b - a)
-        for a, b in pairwise(edges)
+        for a, b in pairwise(edges.tolist())
     ]
     larger = max(rates[0], rates[2])
     steady = larger > 0 and abs(rates[0] - rates[2]) <= tolerance * larger

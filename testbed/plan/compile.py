@@ -124,9 +124,11 @@ class _Compiler:
         for host in self._graph.hosts:
             first = True
             for edge in self._graph.at[host]:
-                what = nic.attachment(self._graph, host, edge) if (
-                    edge.other(host).node in self._graph.switches
-                ) else self._direct(host, edge)
+                what = (
+                    nic.attachment(self._graph, host, edge)
+                    if (edge.other(host).node in self._graph.switches)
+                    else self._direct(host, edge)
+                )
                 if what.network == "compute":
                     rail = self._graph.switches[edge.other(host).node]["rail"]
                     role = self._roles[host]
@@ -184,7 +186,11 @@ class _Compiler:
         settings = self._settings
         self._elements.append(
             Veth(
-                *here, *there, mac, settings.mtu, settings.gso_bytes(rate_bps),
+                *here,
+                *there,
+                mac,
+                settings.mtu,
+                settings.gso_bytes(rate_bps),
                 settings.queue_packets,
             )  # fmt: skip
         )
@@ -193,7 +199,12 @@ class _Compiler:
         """A port that forwards by the FDB only, or (`default`) gets what the FDB does not know."""
         self._elements.append(
             BridgePort(
-                FABRIC, device, bridge, learning=False, flood=default, multicast_flood=False,
+                FABRIC,
+                device,
+                bridge,
+                learning=False,
+                flood=default,
+                multicast_flood=False,
                 broadcast_flood=False,
             )  # fmt: skip
         )
@@ -281,21 +292,25 @@ class _Compiler:
         role = self._roles[node].role if node in self._roles else "switch"
         self._meters.append(
             Meter(
-                name, kind, self._roles[node].node if node in self._roles else node, role,  # type: ignore[arg-type]
-                direction, namespace, device, rate,  # type: ignore[arg-type]
-                self._settings.link_burst_bytes(rate), dict(LANE_CLASSES), leaf_names(leaves),
+                name,
+                kind,
+                self._roles[node].node if node in self._roles else node,
+                role,  # type: ignore[arg-type]
+                direction,
+                namespace,
+                device,
+                rate,  # type: ignore[arg-type]
+                self._settings.link_burst_bytes(rate),
+                dict(LANE_CLASSES),
+                leaf_names(leaves),
             )  # fmt: skip
         )
 
     def _cnic(self, switch: str, rate: int) -> None:
         """The two shared shapers of a CNIC, and the redirections of both memory ports."""
         settings = self._settings
-        members = [
-            i for i, a in enumerate(self._forwarding.attached) if a.far.node == switch
-        ]
-        memory = {
-            self._roles[self._forwarding.attached[i].port.domain].kind: i for i in members
-        }
+        members = [i for i, a in enumerate(self._forwarding.attached) if a.far.node == switch]
+        memory = {self._roles[self._forwarding.attached[i].port.domain].kind: i for i in members}
         node = self._roles[self._forwarding.attached[members[0]].port.domain].node
         reading = choose_leaves(
             {
@@ -305,9 +320,7 @@ class _Compiler:
             settings.leaves if settings.arbitration == "fair" else 1,
         )
         everyone = self._senders([*members, *self._forwarding.peers(members[0])])
-        writing = choose_leaves(
-            everyone, settings.leaves if settings.arbitration == "fair" else 1
-        )
+        writing = choose_leaves(everyone, settings.leaves if settings.arbitration == "fair" else 1)
         device_of = self._attachments[members[0]].device
         for side, direction, leaves in (
             ("read", "ingress", reading),
@@ -321,7 +334,11 @@ class _Compiler:
                 )
             self._elements.append(
                 Ifb(
-                    FABRIC, device, self._mac(), settings.mtu, settings.gso_bytes(rate),
+                    FABRIC,
+                    device,
+                    self._mac(),
+                    settings.mtu,
+                    settings.gso_bytes(rate),
                     settings.queue_packets,
                 )  # fmt: skip
             )
@@ -380,9 +397,7 @@ class _Compiler:
             if edge.rate_bps:
                 own = [Leaf(0, 0, (port.domain,))]
                 self._shape(*here, edge.rate_bps, own)
-                self._meter(
-                    "/".join(here), "link", port.domain, "out", *here, edge.rate_bps, own
-                )
+                self._meter("/".join(here), "link", port.domain, "out", *here, edge.rate_bps, own)
 
     # --- routes --------------------------------------------------------------------------
 
@@ -404,7 +419,11 @@ class _Compiler:
         port = self._forwarding.attached[number].port
         self._elements.append(
             Route(
-                port.domain, table, destination, port.device, port.address,
+                port.domain,
+                table,
+                destination,
+                port.device,
+                port.address,
                 self._settings.rto_min_ms,
             )  # fmt: skip
         )

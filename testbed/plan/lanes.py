@@ -141,8 +141,16 @@ def shaper_elements(
             elements.append(made(classid, lane, leaf_bps, unit, priority, queue))
             elements.append(
                 Filter(
-                    namespace, device, lane, 1, index + 1, tos=0, tos_mask=0,
-                    source=leaf.value, source_mask=leaf.mask, classid=classid,
+                    namespace,
+                    device,
+                    lane,
+                    1,
+                    index + 1,
+                    tos=0,
+                    tos_mask=0,
+                    source=leaf.value,
+                    source_mask=leaf.mask,
+                    classid=classid,
                 )  # fmt: skip
             )
     return elements

@@ -88,6 +88,8 @@ class Port(Element, frozen=True, tag="port"):
 
 
 class Address(Element, frozen=True, tag="address"):
+    """An IPv4 address of a device."""
+
     namespace: str
     device: str
     address: str
@@ -132,6 +134,8 @@ class FdbEntry(Element, frozen=True, tag="fdb"):
 
 
 class Sysctl(Element, frozen=True, tag="sysctl"):
+    """A kernel parameter of a namespace."""
+
     namespace: str
     key: str  # slashes: "net/ipv4/tcp_rmem"
     value: str  # single spaces

@@ -16,7 +16,18 @@ Network = Literal["mgmt", "storage", "compute", "plain"]
 _MEMORY = ("dram", "hbm")
 _FABRICS = ("storage", "compute", "mgmt")
 _HOST_OPTIONS = {"memory", "role", "of", "rail", "cls", "ip", "mac", "cpu", "cores", "defaultRoute"}
-_SWITCH_OPTIONS = {"isSwitch", "fabric", "nic", "rail", "bw", "cls", "dpid", "failMode", "protocols", "stp"}
+_SWITCH_OPTIONS = {
+    "isSwitch",
+    "fabric",
+    "nic",
+    "rail",
+    "bw",
+    "cls",
+    "dpid",
+    "failMode",
+    "protocols",
+    "stp",
+}
 
 
 class HostRole(NamedTuple):
@@ -95,7 +106,9 @@ def check_switches(graph: Graph) -> None:
         if options.get("bw") is None or not isinstance(options.get("rail"), int):
             raise TopologyError(f"CNIC {name} lacks bw= or rail=", hint="bw is in Mbit/s")
         memories = sorted(
-            str(graph.hosts[n].get("memory")) if n in graph.hosts else graph.switches[n].get("fabric")
+            str(graph.hosts[n].get("memory"))
+            if n in graph.hosts
+            else graph.switches[n].get("fabric")
             for n in graph.neighbours(name)
         )
         if memories != ["compute", "dram", "hbm"]:

@@ -27,8 +27,8 @@ class PlanSettings:
         leaves: senders told apart in a lane of a port, at most; a power of two.
         arbitration: "fair" gives each sender a queue, "fifo" gives a lane one.
         tcp_rmem, tcp_wmem: see tcp(7).
-        congestion_control: of every socket that does not choose.  Nothing is ever lost, so windows only
-            grow to the buffers; reno is the one that every kernel lets a namespace have.
+        congestion_control: of every socket that does not choose.  Nothing is ever lost, so windows
+            only grow to the buffers; reno is the one that every kernel lets a namespace have.
     """
 
     mtu: int = 9000

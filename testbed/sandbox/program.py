@@ -15,7 +15,7 @@ class Program(msgspec.Struct, frozen=True):
         module: a Python module run as `python -m module`, started by fork from the zygote
             (the interpreter is already warm) or, with `fork=False`, by exec: same result.
         environment: added to the sandbox's own environment.
-        cwd: working directory; None keeps the supervisor's.
+        cwd: working directory; None is that in which the testbed was started.
         scope: programs of one scope (a node's name) can be killed together; default the domain.
         broker: give it a descriptor to make sockets in any domain (`TESTBED_BROKER_FD`).
     """

@@ -1,8 +1,8 @@
 """What is said over the control socket: messages, and descriptors that travel with them.
 
-A message is a msgspec struct, MessagePack-encoded behind a 32-bit length; descriptors ride on its first
-byte (SCM_RIGHTS, unix(7)).  One connection carries one conversation: requests and their answers in turn, or
-one program and its exit.
+A message is a msgspec struct, MessagePack-encoded behind its length and the number of descriptors
+that come with it (SCM_RIGHTS, unix(7), on its first byte).  One connection carries one
+conversation: requests and their answers in turn, or one program and its exit.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from typing import TypeAlias
 
 import msgspec
 
-from testbed.errors import ProgramError
+from testbed.errors import ProgramError, TestbedError
 from testbed.sandbox.program import Program
 
-_LENGTH = struct.Struct("=I")
+_HEADER = struct.Struct("=II")  # bytes of the body, descriptors
 MOST_DESCRIPTORS = 250  # SCM_MAX_FD is 253
+_LONGEST_BODY_BYTES = 1 << 28  # a plan of some thousand hosts is a tenth of it
 
 
 class Order(msgspec.Struct, frozen=True, tag="order"):
     """Launcher to supervisor: what to bring up."""
 
     name: str
-    directory: str
     plan: bytes
     owned: bool
     verify: bool
@@ -47,6 +47,12 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
     message: str
     hint: str
 
+    @classmethod
+    def of(cls, error: TestbedError) -> Failed:
+        """What to say about an error; a part's own subclass travels as what it is derived from."""
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == TestbedError.__module__]
+        return cls(kinds[0].__name__, error.message, error.hint)
+
 
 class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
     """Run a program with the descriptors 0, 1 and 2 that come along; `tty` makes 0 its terminal."""
@@ -62,9 +68,10 @@ class Spawned(msgspec.Struct, frozen=True, tag="spawned"):
 
 
 class Exited(msgspec.Struct, frozen=True, tag="exited"):
-    """The program has ended: its status, negative for a signal."""
+    """The program has ended: its status, negative for a signal; `pid` as in `Spawned`."""
 
     status: int
+    pid: int
 
 
 class Signal(msgspec.Struct, frozen=True, tag="signal"):
@@ -147,6 +154,10 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
 
 
+class GarbledError(ProgramError):
+    """The other side does not speak this protocol, or descriptors were lost on the way."""
+
+
 class Connection:
     """One end of a conversation, over a stream socket of the local machine."""
 
@@ -162,7 +173,7 @@ class Connection:
     def send(self, message: Message, descriptors: Sequence[int] = ()) -> None:
         """Send a message; descriptors are copied to the other side."""
         body = _encoder.encode(message)
-        data = memoryview(_LENGTH.pack(len(body)) + body)
+        data = memoryview(_HEADER.pack(len(body), len(descriptors)) + body)
         ancillary = []
         if descriptors:
             packed = array.array("i", descriptors)
@@ -184,16 +195,30 @@ class Connection:
         return bool(data)
 
     def next(self) -> tuple[Message, list[int]] | None:
-        """The next whole message that was pulled, with the descriptors that came so far."""
-        if len(self._received) < _LENGTH.size:
+        """The next whole message that was pulled, with its descriptors.
+
+        Raises:
+            GarbledError: it cannot be understood; nothing after it can be either.
+        """
+        if len(self._received) < _HEADER.size:
             return None
-        (length,) = _LENGTH.unpack_from(self._received)
-        end = _LENGTH.size + length
+        length, count = _HEADER.unpack_from(self._received)
+        if length > _LONGEST_BODY_BYTES:
+            raise GarbledError(f"a message of {length} bytes was announced")
+        end = _HEADER.size + length
         if len(self._received) < end:
             return None
-        message = _decoder.decode(bytes(self._received[_LENGTH.size : end]))
+        try:
+            message = _decoder.decode(memoryview(self._received)[_HEADER.size : end])
+        except msgspec.MsgspecError as error:
+            raise GarbledError(f"a message cannot be understood: {error}") from error
+        if len(self._descriptors) < count:
+            raise GarbledError(
+                f"{count} descriptors were sent and {len(self._descriptors)} arrived",
+                hint="the limit of open files may be too low: `ulimit -n`",
+            )
         del self._received[:end]
-        descriptors, self._descriptors = self._descriptors, []
+        descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return message, descriptors
 
     def receive(self) -> tuple[Message, list[int]]:
@@ -201,6 +226,7 @@ class Connection:
 
         Raises:
             ProgramError: the other side has closed.
+            TimeoutError: the socket has a timeout, and nothing came.
         """
         while (found := self.next()) is None:
             try:

@@ -4,6 +4,9 @@
     RUNTIME/NAME/lock           flock(2) held by the supervisor: the testbed is alive
     RUNTIME/NAME/about.json     what it is, for `testbed ls`
 
+A directory appears under its name with its lock held already, and disappears whole: both by
+rename(2), so that nobody ever meets a half-made one.  Only who holds the lock may remove it.
+
 RUNTIME is $XDG_RUNTIME_DIR/testbed, else /run/testbed for root, else a private directory of the
 user's in the temporary directory.  Standard library only: `testbed ls` must be quick.
 """
@@ -11,20 +14,26 @@ user's in the temporary directory.  Standard library only: `testbed ls` must be 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from testbed.errors import ConflictError, NotFoundError, UnsupportedError, UsageError
+from testbed.suggestions import suggestion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path holds 108, the last of them zero: unix(7)
+_HIDDEN = ("/dev/shm", "/proc", "/sys")  # the sandbox mounts its own over them
+_CLEANING_S = 0.2  # who removes a dead testbed holds its lock for a moment
 
 
 class Entry(NamedTuple):
@@ -49,7 +58,7 @@ def runtime_directory() -> Path:
     """The directory of all testbeds of this user; made if need be.
 
     Raises:
-        UnsupportedError: it is somebody else's, or open to others.
+        UnsupportedError: it cannot be made, is somebody else's, or is open to others.
     """
     if base := os.environ.get("XDG_RUNTIME_DIR"):
         directory = Path(base) / "testbed"
@@ -57,12 +66,21 @@ def runtime_directory() -> Path:
         directory = Path("/run/testbed")
     else:
         directory = Path(tempfile.gettempdir()) / f"testbed-{os.getuid()}"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = directory.lstat()
+    advice = "set XDG_RUNTIME_DIR to a directory of yours with mode 0700"
+    if any(directory.is_relative_to(place) for place in _HIDDEN):
+        raise UnsupportedError(f"{directory} cannot be seen from inside a testbed", hint=advice)
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = directory.lstat()
+    except OSError as error:
+        raise UnsupportedError(
+            f"cannot make {directory}, where running testbeds are registered: {error.strerror}",
+            hint=advice,
+        ) from error
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise UnsupportedError(
             f"{directory} is not a private directory of yours",
-            hint="remove it, or set XDG_RUNTIME_DIR to a directory with mode 0700",
+            hint=f"remove it, or {advice}",
         )
     return directory
 
@@ -87,22 +105,56 @@ def claim(name: str) -> tuple[Path, int]:
             f"allows {_LONGEST_SOCKET_PATH_BYTES}",
             hint=f"use a name that is {length - _LONGEST_SOCKET_PATH_BYTES} shorter",
         )
+    looks_until_s = time.monotonic() + _CLEANING_S
     while True:
-        directory.mkdir(mode=0o700, exist_ok=True)
         try:
-            fd = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = _make_locked(directory)
         except FileNotFoundError:
-            continue  # another process has just removed a stale directory
-        if not _try_lock(fd):
-            os.close(fd)
+            continue  # whoever tidied up took it for a dead one
+        if fd is not None:
+            return directory, fd
+        if _remove_dead(directory):
+            continue
+        if time.monotonic() > looks_until_s:
             raise ConflictError(
                 f"a testbed named {name!r} runs already",
                 hint=f"choose another --name, or end it with `testbed down {name}`",
             )
-        if _is_at(fd, directory / "lock"):
-            for left in ("control.sock", "about.json"):
-                (directory / left).unlink(missing_ok=True)
-            return directory, fd
+        time.sleep(_CLEANING_S / 20)
+
+
+def _make_locked(directory: Path) -> int | None:
+    """Make a directory whose lock is held from the start; None if there is one of that name."""
+    draft = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
+    draft.mkdir(mode=0o700)
+    fd = os.open(draft / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not _try_lock(fd):
+            raise FileNotFoundError(errno.ENOENT, "is being tidied up", str(draft))
+        draft.rename(directory)  # replaces an empty directory, and nothing else
+    except OSError as error:
+        os.close(fd)
+        shutil.rmtree(draft, ignore_errors=True)
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            return None
+        raise
+    return fd
+
+
+def _remove_dead(directory: Path) -> bool:
+    """Remove what a dead testbed left; False if this one lives, or another is doing it."""
+    try:
+        fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        if directory.exists() and not (directory / "lock").exists():
+            shutil.rmtree(directory, ignore_errors=True)  # half made, or half removed
+        return True
+    try:
+        if not _try_lock(fd):
+            return False
+        remove(directory, fd)
+        return True
+    finally:
         os.close(fd)
 
 
@@ -128,16 +180,8 @@ def running() -> list[Entry]:
     """All testbeds that live; what a dead one left is removed."""
     entries = []
     for directory in sorted(runtime_directory().iterdir()):
-        try:
-            fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
-        except (FileNotFoundError, NotADirectoryError):
+        if not directory.is_dir() or _remove_dead(directory) or directory.name.startswith("."):
             continue
-        try:
-            if _try_lock(fd):
-                remove(directory)
-                continue
-        finally:
-            os.close(fd)
         about: dict[str, Any] = {}
         with contextlib.suppress(FileNotFoundError, ValueError):
             about = json.loads((directory / "about.json").read_text())
@@ -164,10 +208,22 @@ def find(name: str | None) -> Entry:
             return entry
     raise NotFoundError(
         f"no testbed named {name!r} runs",
-        hint=f"running: {names}" if names else "none runs; start one: testbed up 1p1d",
+        hint=suggestion(name, [entry.name for entry in entries])
+        if entries
+        else "none runs; start one: testbed up 1p1d",
     )
 
 
-def remove(directory: Path) -> None:
-    """Forget a testbed."""
-    shutil.rmtree(directory, ignore_errors=True)
+def remove(directory: Path, lock: int) -> None:
+    """Forget a testbed.
+
+    Args:
+        directory: its directory; left alone if it is no longer the one with this lock.
+        lock: descriptor of its lock, which the caller holds.
+    """
+    if not _is_at(lock, directory / "lock"):
+        return
+    grave = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
+    with contextlib.suppress(FileNotFoundError):
+        directory.rename(grave)
+    shutil.rmtree(grave, ignore_errors=True)

@@ -1,32 +1,45 @@
 """The supervisor: pid 1 of a testbed.  Everything lives in its namespaces and dies with it.
 
-    python -m testbed.sandbox.supervisor FD LOCK_FD
+    python -m testbed.sandbox.supervisor FD LOCK_FD DIRECTORY PYTHONPATH
 
-is exec'd afresh by `testbed.sandbox.launch` (from any program, however many threads it has).  FD is the
-launcher's end of a socket pair: the order comes in, `Ready` or `Failed` goes out; if the testbed is owned, the
-supervisor exits when this connection closes.
+is exec'd afresh by `testbed.sandbox.launch` (from any program, however many threads it has).  FD is
+one end of a socket pair: the order comes in, `Ready` or `Failed` goes out; if the testbed is owned,
+the supervisor exits when this connection closes.  PYTHONPATH is the launcher's own: programs get
+that one, not the one by which this module was found.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
 import struct
 import sys
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 
-from testbed.errors import NotFoundError, TestbedError, UnsupportedError, VerifyError
+from testbed.errors import (
+    NotFoundError,
+    ProgramError,
+    TestbedError,
+    UnsupportedError,
+    UsageError,
+    VerifyError,
+)
 from testbed.kernel import namespaces as ns
 from testbed.plan import model
 from testbed.sandbox import registry, zygote
+from testbed.sandbox.furnish import mount_names, mount_own
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (
     Connection,
@@ -34,6 +47,7 @@ from testbed.sandbox.protocol import (
     Done,
     Exited,
     Failed,
+    GarbledError,
     GetPlan,
     KillScope,
     MakeSockets,
@@ -49,15 +63,24 @@ from testbed.sandbox.protocol import (
     Value,
     Verify,
 )
+from testbed.suggestions import suggestion
 
 if TYPE_CHECKING:
     from testbed.kernel.counters import Counters
 
 _LOOK_PERIOD_S = 1.0
-_SEND_TIMEOUT_S = 10.0
+_SEND_TIMEOUT_S = 2.0  # a client that does not read for so long is let go: others wait meanwhile
 _BACKLOG = 128
 _SHOWN_DIFFERENCES = 10
+_STANDARD = 3  # descriptors of a program: its input, output and error
 _PEER_CREDENTIALS = struct.Struct("=iII")
+
+
+class Registration(NamedTuple):
+    """Where this testbed is registered, and the descriptor that holds its lock."""
+
+    directory: Path
+    lock: int
 
 
 class Supervisor:
@@ -67,13 +90,21 @@ class Supervisor:
         order: what to bring up.
         launcher: who ordered it.
         zygote_end: connection to the zygote.
+        registration: where it is registered.
     """
 
-    def __init__(self, order: Order, launcher: Connection, zygote_end: Connection) -> None:
+    def __init__(
+        self,
+        order: Order,
+        launcher: Connection,
+        zygote_end: Connection,
+        registration: Registration,
+    ) -> None:
         self._order = order
         self._launcher = launcher
         self._zygote = zygote_end
-        self._directory = Path(order.directory)
+        self._registration = registration
+        self._directory = registration.directory
         self._plan = model.decode(order.plan)
         self._domains: dict[str, ns.DomainNamespaces] = {}
         self._nets: dict[str, int] = {}
@@ -82,7 +113,6 @@ class Supervisor:
         self._waiting: list[tuple[Connection, Program]] = []  # spawned in this order
         self._programs: dict[int, tuple[Connection | None, Program]] = {}
         self._pids: dict[Connection, int] = {}
-        self._expecting_exit = 0
         self._seconds: dict[str, float] = {}
 
     # --- bringing up -------------------------------------------------------------------
@@ -90,10 +120,7 @@ class Supervisor:
     def bring_up(self) -> None:
         """Namespaces, the plan, and (unless told not to) its verification."""
         began = time.monotonic()
-        from testbed.kernel.apply import apply
-
-        self._lap("import", began)
-        began = time.monotonic()
+        mount_names(self._plan)
         for element in self._plan.elements:
             if isinstance(element, model.Namespace):
                 if element.name in self._plan.domains:
@@ -103,6 +130,8 @@ class Supervisor:
                     self._nets[element.name] = ns.create_network()
         self._lap("namespaces", began)
         began = time.monotonic()
+        from testbed.kernel.apply import apply
+
         apply(self._plan, self._nets)
         self._lap("apply", began)
         began = time.monotonic()
@@ -161,6 +190,7 @@ class Supervisor:
     def serve(self) -> NoReturn:
         """Until told to end, or nobody could tell any more."""
         identity = self._directory.stat().st_ino
+        signal.signal(signal.SIGTERM, lambda *_: self._end())
         while True:
             for chosen, _ in self._selector.select(_LOOK_PERIOD_S):
                 chosen.data(chosen.fileobj)
@@ -178,11 +208,14 @@ class Supervisor:
                 self._end()
 
     def _end(self) -> NoReturn:
-        registry.remove(self._directory)
+        registry.remove(*self._registration)
         os._exit(0)  # as pid 1: the kernel kills everything else in here
 
     def _accept(self, server: socket.socket) -> None:
-        sock, _ = server.accept()
+        try:
+            sock, _ = server.accept()
+        except OSError:
+            return  # it has gone again, or descriptors are short: it waits in the backlog
         size = _PEER_CREDENTIALS.size
         peer = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
         _, uid, _ = _PEER_CREDENTIALS.unpack(peer)
@@ -194,38 +227,64 @@ class Supervisor:
         self._selector.register(connection, selectors.EVENT_READ, self._from_client)
 
     def _from_client(self, client: Connection) -> None:
-        if not _pulled(client):
-            self._drop(client)
-            return
-        while (request := client.next()) is not None:
+        alive = _pulled(client)
+        while alive:
+            try:
+                request = client.next()
+            except GarbledError as error:
+                _try_send(client, Failed.of(error))
+                alive = False
+                break
+            if request is None:
+                return
             message, descriptors = request
             try:
                 self._answer(client, message, descriptors)
             except TestbedError as error:
-                _try_send(client, Failed(type(error).__name__, error.message, error.hint))
+                _try_send(client, Failed.of(error))
+            except (TimeoutError, ConnectionError):
+                alive = False  # it does not take its answer
             except OSError as error:
                 _try_send(client, Failed("ProgramError", str(error), ""))
+            except Exception as error:  # a defect must not take the whole testbed along
+                detail = "".join(traceback.format_exception(error))
+                _try_send(client, Failed("TestbedError", f"the supervisor failed:\n{detail}", ""))
             finally:
                 for descriptor in descriptors:
                     os.close(descriptor)
+        self._drop(client)
 
     def _drop(self, client: Connection) -> None:
         """A conversation has ended; its program, if it still runs, ends with it."""
         self._selector.unregister(client)
         pid = self._pids.pop(client, None)
-        if pid is not None and pid in self._programs:
+        if pid is not None and self._runs(pid, client):
             _, program = self._programs[pid]
             self._programs[pid] = (None, program)
             _kill(pid, signal.SIGKILL)
         client.close()
+
+    def _runs(self, pid: int, client: Connection) -> bool:
+        """Whether the program of a conversation still runs (its pid may be another's by now)."""
+        return pid in self._programs and self._programs[pid][0] is client
+
+    def _signal(self, client: Connection, number: int) -> None:
+        """Signal a conversation's program; when that has ended, what it left in its group."""
+        pid = self._pids.get(client)
+        if pid is None:
+            return
+        if self._runs(pid, client):
+            _kill(pid, number)
+        elif pid not in self._programs:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
 
     def _answer(self, client: Connection, message: Message, descriptors: list[int]) -> None:
         match message:
             case Spawn():
                 self._spawn(client, message, descriptors)
             case Signal():
-                if client in self._pids:
-                    _kill(self._pids[client], message.number)
+                self._signal(client, message.number)
             case KillScope():
                 for pid, (_, program) in self._programs.items():
                     if (program.scope or program.domain) == message.scope:
@@ -242,7 +301,7 @@ class Supervisor:
             case GetPlan():
                 client.send(Value(self._order.plan))
             case Shutdown():
-                registry.remove(self._directory)
+                registry.remove(*self._registration)
                 _try_send(client, Done())
                 os._exit(0)
             case _:
@@ -252,14 +311,16 @@ class Supervisor:
         if name not in self._domains:
             raise NotFoundError(
                 f"there is no node {name!r} in {self._order.name}",
-                hint=f"nodes are {', '.join(list(self._domains)[:12])} …"
-                if len(self._domains) > 12
-                else f"nodes are {', '.join(self._domains)}",
+                hint=suggestion(name, self._plan.domains),
             )
         return self._domains[name]
 
     def _spawn(self, client: Connection, request: Spawn, descriptors: list[int]) -> None:
         domain = self._domain(request.program.domain)
+        if len(descriptors) != _STANDARD:
+            raise ProgramError(f"{len(descriptors)} descriptors came with a program, not 0, 1, 2")
+        if not request.program.argv and request.program.module is None:
+            raise UsageError("there is no command to run", hint="give a program and its arguments")
         passed = [*domain, *descriptors]
         if request.program.broker:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -267,46 +328,42 @@ class Supervisor:
             self._selector.register(Connection(ours), selectors.EVENT_READ, self._from_client)
             passed.append(theirs.detach())
             descriptors.append(passed[-1])  # closed with the others
-        self._waiting.append((client, request.program))
         self._zygote.send(request, passed)
+        self._waiting.append((client, request.program))
 
     def _make_sockets(self, client: Connection, request: MakeSockets) -> None:
         domain = self._domain(request.domain)
         with ns.inside(domain.net):
             made = [socket.socket(socket.AF_INET, request.kind) for _ in range(request.count)]
-        client.send(Done(), [sock.fileno() for sock in made])
-        for sock in made:
-            sock.close()
+        try:
+            client.send(Done(), [sock.fileno() for sock in made])
+        finally:
+            for sock in made:
+                sock.close()
 
     def _from_zygote(self, connection: Connection) -> None:
         if not _pulled(connection):
-            os._exit(1)  # without it nothing can be run
+            self._end()  # without it nothing can be run
         while (said := connection.next()) is not None:
             message, _ = said
             match message:
-                case Spawned() if message.pid in self._programs:
-                    self._expecting_exit = message.pid
-                case Spawned() if self._waiting:
+                case Spawned():
                     client, program = self._waiting.pop(0)
                     self._programs[message.pid] = (client, program)
                     self._pids[client] = message.pid
                     _try_send(client, message)
-                    if client.fileno() < 0:
+                    if client.fileno() < 0:  # it did not wait
+                        self._pids.pop(client)
                         _kill(message.pid, signal.SIGKILL)
                 case Exited():
-                    self._exited(message)
+                    client, _ = self._programs.pop(message.pid)
+                    if client is not None:
+                        _try_send(client, message)
                 case Failed():
                     client, _ = self._waiting.pop(0)
                     _try_send(client, message)
                 case _:
-                    pass  # a process that an ended program left behind has ended too
-
-    def _exited(self, message: Exited) -> None:
-        pid, self._expecting_exit = self._expecting_exit, 0
-        client, _ = self._programs.pop(pid, (None, None))
-        if client is not None and client in self._pids:
-            del self._pids[client]
-            _try_send(client, message)
+                    raise AssertionError(f"the zygote says {message}")
 
 
 def _pulled(connection: Connection) -> bool:
@@ -351,89 +408,100 @@ def _enter_namespaces() -> None:
         ) from error
 
 
-def _furnish(plan: model.Plan) -> None:
-    """What every domain sees: its own processes, names of the cluster, no resolver."""
-    ns.mount("none", "/", "", ns.MS_REC | ns.MS_PRIVATE)
-    ns.mount("proc", "/proc", "proc", ns.MS_NOSUID | ns.MS_NODEV | ns.MS_NOEXEC)
-    ns.mount("tmpfs", "/dev/shm", "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=1777")
-    files = {
-        "/etc/hosts": hosts_file(plan),
-        "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
-        "/etc/resolv.conf": "# names are in /etc/hosts\n",
-    }
-    store = Path("/dev/shm/.testbed-etc")
-    store.mkdir()
-    for target, content in files.items():
-        if not Path(target).exists():
-            continue  # nothing to hide
-        source = store / Path(target).name
-        source.write_text(content)
-        ns.mount(str(source), str(Path(target).resolve()), "", ns.MS_BIND)
+def _import_kernel() -> None:
+    """What bringing up needs, while the launcher still compiles its plan."""
+    import testbed.kernel.apply
+    import testbed.kernel.readback
+    import testbed.plan.diff  # noqa: F401
 
 
-def hosts_file(plan: model.Plan) -> str:
-    """/etc/hosts: every domain by its name, every port as DOMAIN-DEVICE."""
-    lines = ["127.0.0.1 localhost"]
-    for name, domain in plan.domains.items():
-        for device, address in domain.addresses.items():
-            lines.append(f"{address} {name}-{device}")
-        first = domain.addresses.get("mgmt") or next(iter(domain.addresses.values()), None)
-        if first is not None:
-            lines.append(f"{first} {name}")
-    return "\n".join(lines) + "\n"
+def _raise_file_limit() -> None:
+    """Each domain takes four descriptors.  Programs come from the zygote and keep their limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-def _init(order: Order, launcher: Connection, lock: int) -> NoReturn:
-    """pid 1 of the testbed."""
-    supervisor: Supervisor | None = None
+@contextlib.contextmanager
+def _ending_with(launcher: Connection, registration: Registration) -> Iterator[None]:
+    """For the length of a block, busy with other things, exit at once if the launcher goes away."""
+
+    def look(*_: object) -> None:
+        with contextlib.suppress(BlockingIOError):
+            try:
+                alive = launcher.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            except ConnectionError:
+                alive = False
+            if not alive:
+                registry.remove(*registration)
+                os._exit(1)
+
+    flags = fcntl.fcntl(launcher, fcntl.F_GETFL)
+    before = signal.signal(signal.SIGIO, look)  # see O_ASYNC in fcntl(2)
+    fcntl.fcntl(launcher, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(launcher, fcntl.F_SETFL, flags | os.O_ASYNC)
     try:
-        os.setsid()
+        look()
+        yield
+    finally:
+        fcntl.fcntl(launcher, fcntl.F_SETFL, flags)
+        signal.signal(signal.SIGIO, before)
+
+
+def _init(launcher: Connection, registration: Registration, module_path: str) -> NoReturn:
+    """pid 1 of the testbed."""
+    try:
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans are reaped by the kernel
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _furnish(model.decode(order.plan))
+        mount_own()
         mine, zygotes = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         if os.fork() == 0:
             mine.close()
             launcher.close()
-            os.close(lock)
-            zygote.serve(zygotes)
+            os.close(registration.lock)
+            zygote.serve(zygotes, module_path)
         zygotes.close()
-        supervisor = Supervisor(order, launcher, Connection(mine))
-        supervisor.bring_up()
+        _raise_file_limit()
+        _import_kernel()
+        order, _ = launcher.receive()
+        assert isinstance(order, Order)
+        supervisor = Supervisor(order, launcher, Connection(mine), registration)
+        with _ending_with(launcher, registration):
+            supervisor.bring_up()
         supervisor.announce()
     except TestbedError as error:
-        _refuse(order, launcher, Failed(type(error).__name__, error.message, error.hint))
+        _refuse(launcher, registration, Failed.of(error))
     except OSError as error:
-        _refuse(order, launcher, Failed("KernelError", str(error), "see `testbed doctor`"))
+        _refuse(launcher, registration, Failed("KernelError", str(error), "see `testbed doctor`"))
     except BaseException:
-        import traceback
-
         traceback.print_exc()  # the launcher shows it
-        _refuse(order, launcher, Failed("TestbedError", "the supervisor failed", ""))
-    with open(os.devnull, "r+b") as null:
-        for number in range(3):
-            os.dup2(null.fileno(), number)
+        _refuse(launcher, registration, Failed("TestbedError", "the supervisor failed", ""))
+    null = os.open(os.devnull, os.O_RDWR)
+    for number in range(3):
+        os.dup2(null, number)
+    os.close(null)
     supervisor.serve()
 
 
-def _refuse(order: Order, launcher: Connection, failure: Failed) -> NoReturn:
-    registry.remove(Path(order.directory))
+def _refuse(launcher: Connection, registration: Registration, failure: Failed) -> NoReturn:
+    registry.remove(*registration)
     _try_send(launcher, failure)
     os._exit(1)
 
 
 def main() -> None:
-    """Read the order, make namespaces, and leave pid 1 of them behind."""
-    launcher = Connection(socket.socket(fileno=int(sys.argv[1])))
-    lock = int(sys.argv[2])
-    order, _ = launcher.receive()
-    assert isinstance(order, Order)
+    """Make namespaces, and leave pid 1 of them behind."""
+    descriptor, lock, directory, python_path = sys.argv[1:]
+    launcher = Connection(socket.socket(fileno=int(descriptor)))
+    registration = Registration(Path(directory), int(lock))
+    module_path = os.environ.pop("PYTHONPATH", "")
+    if python_path:
+        os.environ["PYTHONPATH"] = python_path
     try:
         _enter_namespaces()
     except TestbedError as error:
-        _refuse(order, launcher, Failed(type(error).__name__, error.message, error.hint))
+        _refuse(launcher, registration, Failed.of(error))
     if os.fork() == 0:
-        _init(order, launcher, lock)
+        _init(launcher, registration, module_path)
     os._exit(0)
 
 

@@ -1,8 +1,8 @@
 """The zygote: a small, single-threaded process that forks every program of a testbed.
 
 It is forked from the supervisor before that has imported anything large, and imports only the
-standard library and msgspec: what it forks starts in a millisecond.  Never numpy, polars, pyroute2 or
-matplotlib, which start threads or take long.
+standard library and msgspec: what it forks starts in a millisecond.  Never numpy, polars, pyroute2
+or matplotlib, which start threads or take long.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ import asyncio
 import contextlib
 import fcntl
 import os
-import runpy
 import select
 import signal
 import socket
 import sys
 import termios
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from testbed.errors import EXEC_FAILED, EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND
 from testbed.kernel.namespaces import DomainNamespaces, enter_domain
+from testbed.sandbox.module import run_module
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned
 from testbed.sandbox.sockets import BROKER_VARIABLE
@@ -34,12 +35,16 @@ class Zygote:
     """Serves one supervisor.
 
     Args:
-        supervisor: connection on which `Spawn`s arrive, and exits are told: `Exited` for a pid
-            is preceded by `Spawned` with the same pid.
+        supervisor: connection on which `Spawn`s arrive, each answered by `Spawned` or `Failed`,
+            and on which exits are told.
+        module_path: PYTHONPATH for modules that are started by exec, so that they find what those
+            that are forked find.
     """
 
-    def __init__(self, supervisor: Connection) -> None:
+    def __init__(self, supervisor: Connection, module_path: str) -> None:
         self._supervisor = supervisor
+        self._module_path = module_path
+        self._directory = _working_directory()
         self._alarm_read, alarm_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(alarm_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -71,7 +76,7 @@ class Zygote:
             self._supervisor.send(Failed("ProgramError", f"fork: {error.strerror}", ""))
             pid = -1
         if pid == 0:
-            _become(request, descriptors)
+            self._become(request, descriptors)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         for descriptor in descriptors:
             os.close(descriptor)
@@ -86,44 +91,68 @@ class Zygote:
                 return
             if pid == 0:
                 return
-            self._supervisor.send(Spawned(pid))
-            self._supervisor.send(Exited(os.waitstatus_to_exitcode(status)))
+            self._supervisor.send(Exited(os.waitstatus_to_exitcode(status), pid))
+
+    def _become(self, request: Spawn, descriptors: list[int]) -> NoReturn:
+        """In the child: be the program."""
+        status = EXEC_FAILED
+        try:
+            _settle(request, descriptors)
+            _change_directory(request.program.cwd or self._directory)
+            status = self._run(request.program)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            with contextlib.suppress(Exception):
+                sys.stderr.flush()
+            os._exit(status)
+
+    def _run(self, program: Program) -> int:
+        """Turn into the program; a status if that cannot be done, or it was run in here."""
+        argv = list(program.argv)
+        if program.module is not None:
+            if program.fork:
+                return run_module(program.module, program.argv)
+            argv = [sys.executable, "-m", program.module, *argv]
+            if self._module_path:
+                os.environ["PYTHONPATH"] = self._module_path
+        try:
+            os.execvp(argv[0], argv)
+        except FileNotFoundError:
+            print(f"{argv[0]}: not found", file=sys.stderr)
+            return EXEC_NOT_FOUND
+        except OSError as error:
+            print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
+            return EXEC_NOT_EXECUTABLE
 
 
-def _become(request: Spawn, descriptors: list[int]) -> NoReturn:
-    """In the child: be the program."""
-    status = 1
-    try:
-        program = request.program
-        signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+def _settle(request: Spawn, descriptors: list[int]) -> None:
+    """Be in the domain, in a session of its own, with the program's descriptors and environment."""
+    signal.set_wakeup_fd(-1)
+    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(number) not in (signal.SIG_DFL, None):
             signal.signal(number, signal.SIG_DFL)
-        os.setsid()
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        standard = descriptors[_NAMESPACES : _NAMESPACES + 3]
-        enter_domain(DomainNamespaces(*descriptors[:_NAMESPACES]))
-        if request.tty:
-            fcntl.ioctl(standard[0], termios.TIOCSCTTY, 0)
-        broker = descriptors[_NAMESPACES + 3] if program.broker else None
-        for number, descriptor in enumerate(standard):
-            os.dup2(descriptor, number)
-        if broker is not None:
-            os.dup2(broker, 3)
-        os.closerange(4 if broker is not None else 3, 65536)
-        os.environ.update(program.environment)
-        if broker is not None:
-            os.set_inheritable(3, True)
-            os.environ[BROKER_VARIABLE] = "3"
-        if program.cwd is not None:
-            _change_directory(program.cwd)
-        status = _run(program)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+    os.setsid()
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    given = descriptors[_NAMESPACES:]
+    enter_domain(DomainNamespaces(*descriptors[:_NAMESPACES]))
+    if request.tty:
+        fcntl.ioctl(given[0], termios.TIOCSCTTY, 0)
+    # In this order: the numbers that came are above 2, and those of the domain are done with.
+    for number, descriptor in enumerate(given):
+        os.dup2(descriptor, number)
+        os.set_inheritable(number, True)  # dup2 leaves one as it is that has its number already
+    os.closerange(len(given), os.sysconf("SC_OPEN_MAX"))
+    os.environ.update(request.program.environment)
+    if request.program.broker:
+        os.environ[BROKER_VARIABLE] = str(len(given) - 1)
+
+
+def _working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:
+        return "/"  # it was removed
 
 
 def _change_directory(path: str) -> None:
@@ -136,51 +165,9 @@ def _change_directory(path: str) -> None:
         os._exit(EXEC_FAILED)
 
 
-def _run(program: Program) -> int:
-    if program.module is not None and program.fork:
-        return _run_module(program.module, program.argv)
-    argv = list(program.argv)
-    if program.module is not None:
-        argv = [sys.executable, "-m", program.module, *argv]
+def serve(sock: socket.socket, module_path: str) -> NoReturn:
+    """Be the zygote; called in a fresh fork.  Arguments as those of `Zygote`."""
     try:
-        os.execvp(argv[0], argv)
-    except FileNotFoundError:
-        print(f"{argv[0]}: not found", file=sys.stderr)
-        return EXEC_NOT_FOUND
-    except OSError as error:
-        print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
-        return EXEC_NOT_EXECUTABLE
-
-
-def _run_module(module: str, arguments: tuple[str, ...]) -> int:
-    """What `python -m module arguments` would do, in this process."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as the interpreter starts with
-    sys.stdin, sys.stdout, sys.stderr = (
-        open(0, closefd=False),  # noqa: SIM115
-        open(1, "w", buffering=1 if os.isatty(1) else -1, closefd=False),  # noqa: SIM115
-        open(2, "w", buffering=1, closefd=False),  # noqa: SIM115
-    )
-    sys.argv = [module, *arguments]
-    try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
-    except SystemExit as leaving:
-        if leaving.code is None:
-            return 0
-        if isinstance(leaving.code, int):
-            return leaving.code & 0xFF
-        print(leaving.code, file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
-        sys.stderr.flush()
-        os.kill(os.getpid(), signal.SIGINT)
-    return 0
-
-
-def serve(sock: socket.socket) -> NoReturn:
-    """Be the zygote; called in a fresh fork."""
-    try:
-        Zygote(Connection(sock)).serve()
+        Zygote(Connection(sock), module_path).serve()
     finally:
         os._exit(0)

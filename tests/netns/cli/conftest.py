@@ -20,7 +20,8 @@ Command = Callable[..., subprocess.CompletedProcess[str]]
 def environment() -> Iterator[dict[str, str]]:
     """What the commands of a module run with; their testbeds are ended in the end."""
     runtime = tempfile.mkdtemp(prefix="tb-")  # short: it is part of a socket's path
-    found = {**os.environ, "XDG_RUNTIME_DIR": runtime, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    found = {**os.environ, "XDG_RUNTIME_DIR": runtime, "PYTHONPATH": path}
     yield found
     subprocess.run([*argv(), "down", "--all"], env=found, capture_output=True, check=True)
     left = list((Path(runtime) / "testbed").iterdir())

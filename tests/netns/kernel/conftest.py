@@ -174,9 +174,7 @@ def cnic() -> Plan:
     for number, (direction, name) in enumerate((("ingress", "read"), ("egress", "write"))):
         device = f"nic0-{name}"
         ether = f"02:03:00:00:00:{number:02x}"
-        elements.append(
-            Ifb("fabric", device, ether, SETTINGS.mtu, 65536, SETTINGS.queue_packets)
-        )
+        elements.append(Ifb("fabric", device, ether, SETTINGS.mtu, 65536, SETTINGS.queue_packets))
         elements += shaper_elements("fabric", device, RATE_BPS, leaves, SETTINGS)
         elements += [
             Redirect("fabric", port, direction, device) for port in ("nic0-dram", "nic0-hbm")

@@ -15,9 +15,7 @@ def geometries(draw: st.DrawFn) -> Geometry:
     prompt = draw(st.integers(1, 2000))
     hits = draw(st.integers(0, (prompt - 1) // 64))
     path = draw(st.sampled_from(["pe", "de"])) if hits else "none"
-    return Geometry(
-        layout, draw(st.integers(1, 13)), prompt, draw(st.integers(1, 300)), hits, path
-    )
+    return Geometry(layout, draw(st.integers(1, 13)), prompt, draw(st.integers(1, 300)), hits, path)
 
 
 def tiles(spans: list[Span], size: int) -> bool:

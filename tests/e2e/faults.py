@@ -1,0 +1,109 @@
+"""Processes that do something wrong, and workloads that make things tight.
+
+python -m tests.e2e.faults FAULT --name NAME --cluster FILE
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from agents.cluster import Buffers, Cluster
+from agents.settings import DualPathScenario
+from agents.workload import DualPath
+from testbed.experiment.workload import Placed
+from testbed.plan.model import Plan
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+
+
+def replaced(placed: Placed, fault: str) -> Placed:
+    """The same program with a fault."""
+    program = msgspec.structs.replace(
+        placed.program,
+        module="tests.e2e.faults",
+        fork=False,
+        argv=(fault, *placed.program.argv),
+        environment={**placed.program.environment, "PYTHONPATH": _ROOT},
+    )
+    return Placed(placed.name, program)
+
+
+class TinyBuffers(DualPath):
+    """DRAM buffers that hold one and a half of the longest prompts."""
+
+    def _cluster(
+        self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
+    ) -> Cluster:
+        cluster = super()._cluster(scenario, plan, variant, directory)
+        longest = 33 * 1024 // 64 * cluster.layout.full_block_bytes
+        tight = Buffers(
+            longest * 3 // 2, longest * 3 // 2, cluster.buffers.staging, cluster.buffers.hbm
+        )
+        return msgspec.structs.replace(cluster, buffers=tight)
+
+
+def _flip_byte() -> None:
+    """Storage: one byte of one stored block changes after it was digested."""
+    from agents.storage import store
+
+    lay_down = store.Store.lay_down
+
+    def broken(self: store.Store, hashes: object) -> int:
+        made = lay_down(self, hashes)  # type: ignore[arg-type]
+        self.memory[1] ^= 0x40
+        return made
+
+    store.Store.lay_down = broken  # type: ignore[method-assign, assignment]
+
+
+def _swap_layers() -> None:
+    """A node gathers the first two Layer Blocks of a group in the wrong order."""
+    from agents.engines import paths
+
+    gather = paths.gather_group
+
+    def broken(layout, full, blocks, first, count, out):  # type: ignore[no-untyped-def]
+        gather(layout, full, blocks, first, count, out)
+        size = layout.layer_block_bytes
+        if count > 1:
+            one, two = bytes(out[:size]), bytes(out[size : 2 * size])
+            out[:size], out[size : 2 * size] = two, one
+
+    paths.gather_group = broken
+
+
+def _flip_returned_byte() -> None:
+    """A prefill node's HBM loses a bit between the check and the return."""
+    from agents.engines import prefill
+
+    returned = prefill.PrefillNode._return
+
+    def broken(self, job, geometry, group, memory):  # type: ignore[no-untyped-def]
+        memory[0] ^= 1
+        return returned(self, job, geometry, group, memory)
+
+    prefill.PrefillNode._return = broken  # type: ignore[method-assign]
+
+
+_FAULTS = {
+    "flip-byte": _flip_byte,
+    "swap-layers": _swap_layers,
+    "flip-returned-byte": _flip_returned_byte,
+}
+
+
+def main() -> None:
+    """Break something, then be the process."""
+    fault = sys.argv.pop(1)
+    _FAULTS[fault]()
+    from agents import node, process
+    from agents.storage.server import StorageNode
+
+    process.main(StorageNode if fault == "flip-byte" else node.node)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Whole runs on every preset: both read paths, every byte verified, nothing dropped.
+
+    storage ══ pe0 (g engines) ══ compute fabric ══ de0 … ══ storage
+
+Load is reported, not asserted: these machines are noisy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.settings import DualPathScenario
+from agents.workload import DualPath
+from testbed.experiment import runner
+from testbed.experiment.runner import Ran
+from testbed.experiment.scenario import load_scenario
+from testbed.experiment.workload import Placed
+from testbed.plan.model import Plan
+from tests.e2e import faults
+
+SMALL = """
+name: small
+topology: {{name: {preset}, set: {{gpus: {gpus}}}}}
+scale: {{rate: 4000, bytes: 4000}}
+duration: 3s
+engines: {engines}
+workload: {{kind: agentic, trace: 32k, agents: {agents}}}
+window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+policies: [{policies}]
+"""
+# What the machine's other load decides, and what a window of three seconds cannot show.
+NOISY = {"machine CPU", "steady window", "loop lag"}
+
+
+def run(directory: Path, workload: DualPath | None = None, **values: object) -> Ran:
+    """Run a small scenario."""
+    filled = {
+        "preset": "1p1d",
+        "gpus": 2,
+        "engines": "network-only",
+        "agents": 8,
+        "policies": "pe-only, shorter-queue",
+        **values,
+    }
+    scenario = load_scenario(SMALL.format(**filled), DualPathScenario)
+    return runner.run(scenario, workload or DualPath(), directory, lambda progress: None)
+
+
+def failed_checks(ran: Ran) -> dict[str, str]:
+    """Failed checks that are not a matter of load."""
+    return {
+        f"{check.variant}: {check.name}": f"{check.measured} ({check.reason})"
+        for check in ran.verdict.checks
+        if not check.ok and check.name not in NOISY
+    }
+
+
+def summary(ran: Ran, policy: str) -> dict[str, Any]:
+    """The figures of a policy."""
+    return ran.outcomes[policy].summary
+
+
+@pytest.mark.parametrize(
+    ("preset", "gpus", "policies"),
+    [
+        ("1p1d", 2, "pe-only, de-only, round-robin, shorter-queue"),
+        ("2p1d", 2, "shorter-queue"),
+        ("1p2d", 2, "shorter-queue"),
+        ("2p4d", 2, "shorter-queue"),
+    ],
+)
+def test_every_byte_arrives_on_every_preset(
+    tmp_path: Path, preset: str, gpus: int, policies: str, record_property: Any
+) -> None:
+    ran = run(tmp_path, preset=preset, gpus=gpus, policies=policies)
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        seen = summary(ran, policy)
+        assert seen["requests_failed"] == 0
+        assert seen["bytes_verified"] > 0
+        assert seen["events"] == 0
+        record_property(f"{preset} {policy} kv_load_bps", seen["kv_load_bps"])
+    shares = {policy: summary(ran, policy)["path_share"] for policy in ran.outcomes}
+    if "pe-only" in shares:
+        assert shares["pe-only"]["pe"] == 1.0
+        assert shares["de-only"]["de"] == 1.0
+    assert 0 < shares["shorter-queue"]["pe"] < 1
+
+
+def test_modelled_engines_take_their_time(tmp_path: Path) -> None:
+    ran = run(tmp_path, engines="modelled", policies="shorter-queue", agents=4)
+    assert failed_checks(ran) == {}
+    seen = summary(ran, "shorter-queue")
+    assert seen["requests_failed"] == 0
+    scenario = load_scenario(
+        SMALL.format(preset="1p1d", gpus=2, engines="modelled", agents=4, policies="shorter-queue"),
+        DualPathScenario,
+    )
+    # 39 ms per token, stretched: a timer may be late, never early.
+    assert seen["tpot_s"]["p50"] is None or (
+        seen["tpot_s"]["p50"] >= 0.99 * 39e-3 * scenario.realised_scale.stretch
+    )
+
+
+class Faulty(DualPath):
+    """The workload with one process replaced by one that does something wrong."""
+
+    def __init__(self, process: str, fault: str) -> None:
+        super().__init__()
+        self._process, self._fault = process, fault
+
+    def programs(
+        self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
+    ) -> list[Placed]:
+        """As ever, but for one."""
+        return [
+            faults.replaced(placed, self._fault) if placed.name == self._process else placed
+            for placed in super().programs(scenario, plan, variant, directory)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("process", "fault", "policy"),
+    [
+        ("st0", "flip-byte", "pe-only"),
+        ("pe0", "swap-layers", "pe-only"),
+        ("de0", "swap-layers", "de-only"),
+        ("pe0", "flip-returned-byte", "pe-only"),
+    ],
+)
+def test_wrong_bytes_fail_the_run(tmp_path: Path, process: str, fault: str, policy: str) -> None:
+    ran = run(tmp_path, workload=Faulty(process, fault), policies=policy, agents=4)
+    assert ran.verdict.status == "FAIL"
+    assert any("wrong-bytes" in reason or "digest" in reason for reason in ran.verdict.reasons)
+    assert summary(ran, policy)["requests_failed"] > 0
+
+
+def test_tiny_buffers_make_requests_wait_not_deadlock(tmp_path: Path) -> None:
+    """8 agents, room for barely two prompts in each buffer: all requests end well."""
+    ran = run(tmp_path, workload=faults.TinyBuffers(), policies="pe-only, shorter-queue")
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        assert summary(ran, policy)["requests"] >= 8

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from testbed.fidelity import monitor
+from testbed.fidelity.monitor import Monitor, Reading, between, cgroup_stats
+
+
+def test_time_of_the_processors_without_guests_which_user_holds_already() -> None:
+    stat = "cpu  10 1 20 300 5 2 8 4 7 0\ncpu0 10 1 20 300 5 2 8 4 7 0\nbtime 1"
+    assert monitor.cpu_ticks(stat) == (10, 1, 20, 300, 5, 2, 8, 4)
+
+
+def test_a_stat_file_without_processors_is_refused() -> None:
+    with pytest.raises(ValueError, match="cpu"):
+        monitor.cpu_ticks("intr 1 2 3")
+
+
+def test_backlog_counters_are_hexadecimal_and_one_row_for_each_processor() -> None:
+    assert monitor.softnet("0000ffff 0000000a 00000001\n00000001 00000010 00000002\n") == (26, 3)
+
+
+def test_throttling_of_both_versions_of_cgroups() -> None:
+    second = "usage_usec 9\nnr_throttled 4\nthrottled_usec 1500000"
+    first = "nr_periods 0\nnr_throttled 3\nthrottled_time 250000000"
+    assert monitor.throttled_s([second, first, "usage_usec 9"]) == 1.75
+
+
+def test_a_sample_is_the_share_of_a_period() -> None:
+    #                 user nice sys idle iowait irq softirq steal
+    before = Reading((100, 0, 100, 500, 100, 0, 0, 0), 3, 5, 1.0)
+    now = Reading((130, 0, 110, 540, 100, 0, 15, 5), 4, 9, 1.5)
+    sample = between(before, before, now, 7.0, 0.001)
+    assert sample.cpu_share == pytest.approx(0.6)
+    assert sample.softirq_share == pytest.approx(0.15)
+    assert sample.steal_share == pytest.approx(0.05)
+    assert (sample.softnet_dropped, sample.softnet_squeezed) == (1, 4)
+    assert sample.throttled_s == 0.5
+
+
+def test_idle_that_runs_backwards_does_not_make_a_machine_more_than_busy() -> None:
+    before = Reading((100, 0, 0, 500, 0, 0, 0, 0), 0, 0, None)
+    now = Reading((110, 0, 0, 499, 0, 0, 0, 0), 0, 0, None)
+    sample = between(before, before, now, 7.0, 0.0)
+    assert sample.cpu_share == 1.0
+    assert sample.throttled_s is None
+
+
+def test_quotas_of_all_cgroups_above_are_read(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    (inner / "cpu.stat").touch()
+    (tmp_path / "a" / "cpu.stat").touch()
+    mounts = f"cgroup2 {tmp_path} cgroup2 rw 0 0\nproc /proc proc rw 0 0"
+    assert cgroup_stats("0::/a/b\n", mounts) == [inner / "cpu.stat", tmp_path / "a/cpu.stat"]
+
+
+def test_version_one_says_who_has_the_processors(tmp_path: Path) -> None:
+    (tmp_path / "cpu.stat").touch()
+    mounts = f"cgroup2 /nowhere cgroup2 rw 0 0\ncgroup {tmp_path} cgroup rw,cpu,cpuacct 0 0"
+    assert cgroup_stats("2:cpu,cpuacct:/\n0::/", mounts) == [tmp_path / "cpu.stat"]
+
+
+def test_without_a_mount_throttling_is_unknown_and_without_cgroups_there_is_none() -> None:
+    assert cgroup_stats("0::/", "proc /proc proc rw 0 0") is None
+    assert cgroup_stats("", "proc /proc proc rw 0 0") == []
+
+
+def test_the_monitor_sees_this_machine() -> None:
+    watching = Monitor()
+    watching.start()
+    threads = threading.active_count()
+    samples = watching.stop()
+    assert threading.active_count() == threads - 1
+    assert samples
+    assert [s.t_s for s in samples] == sorted(s.t_s for s in samples)
+    for sample in samples:
+        assert 0 <= sample.softirq_share <= sample.cpu_share <= 1
+        assert sample.softnet_dropped >= 0
+
+
+def test_an_error_of_the_thread_is_raised_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    watching = Monitor()
+    monkeypatch.setattr(monitor, "PERIOD_S", 0.0)
+    failed = threading.Event()
+
+    def fail(_: Monitor, lag_s: float) -> None:
+        failed.set()
+        raise OSError("counters are gone")
+
+    monkeypatch.setattr(Monitor, "_take", fail)
+    watching.start()
+    assert failed.wait(10)
+    with pytest.raises(OSError, match="gone"):
+        watching.stop()

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from mininet.topo import SingleSwitchTopo
+
+from testbed.fidelity.checks import Check
+from testbed.fidelity.monitor import MachineSample
+from testbed.fidelity.verdict import check_variant, judge, shaper_bursts
+from testbed.kernel.samples import LaneSample, MeterSample
+from testbed.plan.compile import compile_plan
+from testbed.plan.model import Plan
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """h1 <-> s1 <-> h2, both links 10 Mbit."""
+    return compile_plan(_shaped(), None, name="single")
+
+
+def _shaped() -> SingleSwitchTopo:
+    class Shaped(SingleSwitchTopo):
+        def addLink(self, a: str, b: str, **options: object) -> object:
+            return super().addLink(a, b, bw=10, **options)
+
+    return Shaped(2)
+
+
+def samples(plan: Plan, count: int = 21, step: int = 10_000) -> list[list[MeterSample]]:
+    return [
+        [
+            MeterSample(
+                i / 10, m.nic, m.kind, m.node, m.role, m.direction, m.rate_bps,
+                i * step, i, 0, 0, 0, 0, 0, 0, 0, {"kv": LaneSample(i * step, i, 0)},
+            )
+            for m in plan.meters
+        ]
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def watched() -> list[MachineSample]:
+    return [MachineSample(i / 5, 0.3, 0.1, 0.0, 0, 0, 0.0, 0.5, 0.001) for i in range(11)]
+
+
+TCP = {"h1": {"RetransSegs": 0, "OutSegs": 9}, "h2": {"RetransSegs": 0, "OutSegs": 9}}
+
+
+def test_a_quiet_run_passes_every_check(plan: Plan) -> None:
+    account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
+    found = check_variant("v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account)
+    verdict = judge(found)
+    assert verdict.reasons == []
+    assert verdict.status == "PASS"
+    assert len({check.name for check in found}) == len(found) >= 10
+
+
+def test_every_metered_direction_has_a_burst_of_its_classes(plan: Plan) -> None:
+    bursts = shaper_bursts(plan)
+    assert set(bursts) == {(m.nic, m.direction) for m in plan.meters}
+    assert all(bursts[m.nic, m.direction] >= m.burst_bytes for m in plan.meters)
+
+
+def test_a_rate_above_the_link_fails(plan: Plan) -> None:
+    account = {(m.nic, m.direction): 20e6 for m in plan.meters}
+    fast = samples(plan, step=1_000_000)
+    found = check_variant("v", plan, fast, TCP, TCP, watched(), None, account)
+    assert [check.name for check in found if not check.ok] == ["no NIC above its rate"]
+
+
+def good(**changed: object) -> Check:
+    fields = {"name": "no drop", "variant": "v", "ok": True, "measured": "0 packets",
+              "bound": "0", "reason": ""}  # fmt: skip
+    return Check(**{**fields, **changed})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ok", [False, None])
+def test_what_failed_and_what_could_not_be_measured_both_fail(ok: bool | None) -> None:
+    verdict = judge([good(), good(ok=ok, variant="pe-only", measured="3", reason="queues")])
+    assert verdict.status == "FAIL"
+    assert verdict.reasons == ["pe-only: no drop: 3, where 0 is asked: queues"]
+
+
+def test_no_check_is_no_pass() -> None:
+    assert judge([]).status == "FAIL"
+
+
+def test_an_interrupted_run_fails() -> None:
+    verdict = judge([good()], interrupted=True)
+    assert verdict.status == "FAIL"
+    assert "interrupted" in verdict.reasons[0]
+
+
+def test_a_run_that_nobody_sampled_does_not_pass(plan: Plan) -> None:
+    found = check_variant("v", plan, [], None, None, [], None, {})
+    assert all(check.ok is None for check in found)
+    assert judge(found).status == "FAIL"
+
+
+def test_a_numpy_truth_is_a_truth() -> None:
+    assert judge([good(ok=np.bool_(True))]).status == "PASS"
+    assert judge([good(ok=np.bool_(False))]).status == "FAIL"
