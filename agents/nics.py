@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.caps import NicClass, TurnBytes, turn_loads
+from testbed.fidelity.checks import FRAME_HEADER_BYTES
 
 _SIDES = {"prefill": "pe", "decode": "de"}
 
@@ -29,22 +30,27 @@ class NicSeries:
         self.meters = list(first)
         self.times_s = np.array([[m.t_s for m in sample] for sample in samples])
         self._bytes = np.array([[m.bytes for m in sample] for sample in samples], float)
+        packets = np.array([[m.packets for m in sample] for sample in samples], float)
+        self._payload = self._bytes - packets * FRAME_HEADER_BYTES
 
-    def between(self, open_s: float, close_s: float) -> NDArray[np.float64]:
-        """Bytes of each meter between two times, interpolated between samples."""
-        ends = [
-            [np.interp(at, self.times_s[:, i], self._bytes[:, i]) for at in (open_s, close_s)]
-            for i in range(len(self.meters))
-        ]
-        counted = np.array(ends)
-        return counted[:, 1] - counted[:, 0]
+    def _grown(
+        self, counts: NDArray[np.float64], open_s: float, close_s: float
+    ) -> dict[tuple[str, str], float]:
+        """(nic, direction) -> growth per second in a window, interpolated between samples."""
+        grown = {}
+        for i, meter in enumerate(self.meters):
+            first, last = np.interp([open_s, close_s], self.times_s[:, i], counts[:, i])
+            grown[meter.nic, meter.direction] = float(last - first) / (close_s - open_s)
+        return grown
 
     def rates_bps(self, open_s: float, close_s: float) -> dict[tuple[str, str], float]:
-        """(nic, direction) -> bit/s in a window."""
-        counted = self.between(open_s, close_s) * 8 / (close_s - open_s)
-        return {
-            (m.nic, m.direction): float(rate) for m, rate in zip(self.meters, counted, strict=True)
-        }
+        """(nic, direction) -> bit/s in a window, headers included: what the line carried."""
+        return {name: 8 * rate for name, rate in self._grown(self._bytes, open_s, close_s).items()}
+
+    def payload_bps(self, open_s: float, close_s: float) -> dict[tuple[str, str], float]:
+        """(nic, direction) -> bit/s of TCP payload: headers and ACKs taken off by packets."""
+        grown = self._grown(self._payload, open_s, close_s)
+        return {name: 8 * rate for name, rate in grown.items()}
 
     def utilisation(self, open_s: float, close_s: float) -> dict[tuple[str, str], float]:
         """(nic, direction) -> share of the line rate in a window."""
@@ -92,7 +98,7 @@ class Load(NamedTuple):
 
     Args:
         name: of the NIC class.
-        measured_bps: from the kernel's counters, payload (headers taken off).
+        measured_bps: payload, from the kernel's counters.
         formula_bps: from the shares.
     """
 
@@ -111,16 +117,14 @@ def load_table(
     roles: dict[str, str],
     read_bps: float,
     shares: Shares,
-    payload_share: float,
 ) -> list[Load]:
     """Measured loads beside DualPath's formulae (section 4.2, with miss and write-back terms).
 
     Args:
-        rates_bps: (nic, direction) -> bit/s, headers included.
+        rates_bps: (nic, direction) -> bit/s of payload.
         roles: node -> role.
         read_bps: T, payload read from storage by all nodes.
         shares: a, m, w of the run.
-        payload_share: payload bytes / bytes on the wire of full-sized frames.
     """
     turn = TurnBytes(1.0, shares.miss, shares.generated)
     formula = turn_loads(turn, shares.prefill)
@@ -130,5 +134,5 @@ def load_table(
         node, _, device = nic.partition("/")
         name = f"{_SIDES.get(roles.get(node, ''))}-{device.rstrip('0123456789')}-{direction}"
         if name in measured:
-            measured[name] += rate * payload_share
+            measured[name] += rate
     return [Load(name, measured[name], factor * read_bps) for name, factor in formula.items()]

@@ -33,8 +33,6 @@ from testbed.plan.model import Plan
 
 _BUSY = 0.97  # a NIC this full binds
 _IMBALANCE_STEP_S = 1.0  # of real time: Max/Avg is over small windows
-_FRAME_OVERHEAD_BYTES = 66  # Ethernet, IPv4, TCP with timestamps
-_TCP_IP_BYTES = 52
 T = TypeVar("T")
 
 
@@ -143,9 +141,7 @@ def shares(run: Run) -> Shares | None:
         return None
     roles = {name: domain.role for name, domain in run.plan.domains.items()}
     prefill = sum(
-        size
-        for t, size in zip(run.reads, loaded, strict=True)
-        if roles[t.target] == "prefill"
+        size for t, size in zip(run.reads, loaded, strict=True) if roles[t.target] == "prefill"
     )
     by_request = {r.request: r for r in run.of(RequestRecord)}
     # A request's miss bytes follow from its tokens; they travel when its KV returns.
@@ -154,7 +150,9 @@ def shares(run: Run) -> Shares | None:
     miss = sum(r.prompt_tokens - r.hit_tokens for r in done)
     generated = float(run.bytes_in_window([t for t in transfers if t.kind == "d2h"]).sum())
     written = float(run.bytes_in_window([t for t in transfers if t.kind == "storage_write"]).sum())
-    return Shares(prefill / total, miss / hit if hit else 0.0, generated / total, written / total)
+    return Shares(
+        min(1.0, prefill / total), miss / hit if hit else 0.0, generated / total, written / total
+    )
 
 
 def nic_loads(run: Run) -> list[Load]:
@@ -163,11 +161,9 @@ def nic_loads(run: Run) -> list[Load]:
     if run.window is None or measured is None:
         return []
     opened, closed = run.window
-    mtu = run.scenario.network.mtu or 9000
-    payload_share = (mtu - _TCP_IP_BYTES) / (mtu - _TCP_IP_BYTES + _FRAME_OVERHEAD_BYTES)
     read_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
     roles = {d.node: d.role for d in run.plan.domains.values()}
-    return load_table(run.nics.rates_bps(opened, closed), roles, read_bps, measured, payload_share)
+    return load_table(run.nics.payload_bps(opened, closed), roles, read_bps, measured)
 
 
 def bound_by(run: Run) -> str:

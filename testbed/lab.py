@@ -11,13 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 
 import msgspec
 
@@ -25,98 +25,25 @@ from testbed.errors import NotFoundError, ProgramError
 from testbed.plan.model import Domain as DomainInfo
 from testbed.plan.model import Link, Plan, decode
 from testbed.sandbox import registry
-from testbed.sandbox.launch import connect, launch, rebuilt
+from testbed.sandbox.launch import Launch, connect, rebuilt
+from testbed.sandbox.process import Completed, Process, start
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (
     Connection,
     Differs,
     Done,
-    Exited,
     Failed,
     GetPlan,
     KillScope,
     Message,
     ReadCounters,
     ReadTcp,
-    Signal,
-    Spawn,
-    Spawned,
     Value,
     Verify,
 )
+from testbed.suggestions import suggestion
 
-_KILL_TIMEOUT_S = 10.0
-
-
-class Completed(NamedTuple):
-    """A program that has run: its exit status (negative for a signal) and output."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-
-class Process:
-    """A program that runs in a testbed.
-
-    Args:
-        connection: the conversation about it; when it closes, the program is killed.
-        pid: as the testbed's own processes see it.
-        stdin, stdout, stderr: this side of its pipes, where there are any.
-    """
-
-    def __init__(
-        self,
-        connection: Connection,
-        pid: int,
-        stdin: IO[bytes] | None,
-        stdout: IO[bytes] | None,
-        stderr: IO[bytes] | None,
-    ) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
-        self.pid = pid
-        self.stdin, self.stdout, self.stderr = stdin, stdout, stderr
-        self.status: int | None = None
-
-    def wait(self, timeout: float | None = None) -> int:
-        """The exit status, as soon as there is one; negative for a signal.
-
-        Raises:
-            TimeoutError: there is none within `timeout` seconds.
-        """
-        with self._lock:
-            if self.status is None:
-                self._connection.socket.settimeout(timeout)
-                try:
-                    message, _ = self._connection.receive()
-                finally:
-                    self._connection.socket.settimeout(None)
-                assert isinstance(message, Exited)
-                self.status = message.status
-                self._connection.close()
-        return self.status
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal to the program and what it has started."""
-        if self.status is None:
-            with contextlib.suppress(OSError):
-                self._connection.send(Signal(number))
-
-    def kill(self) -> None:
-        """End it now."""
-        self.send_signal(signal.SIGKILL)
-        with contextlib.suppress(TimeoutError, ProgramError):
-            self.wait(_KILL_TIMEOUT_S)
-
-    def close(self) -> None:
-        """Kill it if it runs, and close the pipes."""
-        if self.status is None:
-            self.kill()
-        for pipe in (self.stdin, self.stdout, self.stderr):
-            if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    pipe.close()
+__all__ = ["Completed", "Domain", "Lab", "Process"]
 
 
 class Domain:
@@ -144,7 +71,7 @@ class Domain:
     ) -> Process:
         """Start a program; the arguments are those of subprocess.Popen."""
         program = Program(
-            tuple(argv), self.name, environment=dict(env or {}), cwd=cwd or os.getcwd()
+            tuple(argv), self.name, environment=dict(env or {}), cwd=cwd or str(Path.cwd())
         )
         return self._lab.start(program, stdin=stdin, stdout=stdout, stderr=stderr)
 
@@ -172,43 +99,16 @@ class Domain:
             ProgramError: it took too long, or (with `check`) failed.
         """
         stdin = subprocess.PIPE if input is not None else subprocess.DEVNULL
-        process = self.popen(argv, env=env, cwd=cwd, stdin=stdin)
-        outputs: dict[str, bytes] = {}
-
-        def drain(name: str, pipe: IO[bytes] | None) -> None:
-            outputs[name] = pipe.read() if pipe is not None else b""
-
-        def feed() -> None:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write((input or "").encode())
-                process.stdin.close()
-
-        workers = [
-            threading.Thread(target=drain, args=("stdout", process.stdout), daemon=True),
-            threading.Thread(target=drain, args=("stderr", process.stderr), daemon=True),
-        ]
-        if input is not None:
-            workers.append(threading.Thread(target=feed, daemon=True))
-        for worker in workers:
-            worker.start()
-        try:
-            status = process.wait(timeout)
-        except TimeoutError:
-            raise ProgramError(
-                f"{argv[0]} on {self.name} did not end within {timeout:g} s and was killed",
-                hint="give it more time with timeout=",
-            ) from None
-        finally:
-            if process.status is None:
-                process.kill()
-            for worker in workers:
-                worker.join()
-            process.close()
-        done = Completed(
-            status, outputs["stdout"].decode(errors="replace"),
-            outputs["stderr"].decode(errors="replace"),
-        )  # fmt: skip
+        with self.popen(argv, env=env, cwd=cwd, stdin=stdin) as process:
+            try:
+                out, err = process.communicate((input or "").encode(), timeout)
+            except TimeoutError:
+                raise ProgramError(
+                    f"{argv[0]} on {self.name} did not end within {timeout:g} s and was killed",
+                    hint="give it more time with timeout=",
+                ) from None
+            status = process.wait()
+        done = Completed(status, out.decode(errors="replace"), err.decode(errors="replace"))
         if check and status != 0:
             raise ProgramError(
                 f"{' '.join(argv)} on {self.name} ended with status {status}\n{done.stderr.strip()}"
@@ -237,17 +137,17 @@ class Lab:
         settings: Any = None,
         verify: bool = True,
     ) -> None:
-        if isinstance(topology, Plan):
-            self.plan = topology
-        else:
-            from testbed.plan.compile import compile_plan
-
-            self.plan = compile_plan(topology, settings, name=type(topology).__name__)
         self.name = name or f"lab-{os.getpid()}-{secrets.token_hex(3)}"
         self._owner: Connection | None
-        self._owner, ready = launch(self.name, self.plan, owned=True, verify=verify)
+        with Launch(self.name) as begun:
+            self.plan = _compiled(topology, settings)
+            self._owner, ready = begun.bring_up(self.plan, owned=True, verify=verify)
         self.seconds: Mapping[str, float] = ready.seconds
-        self._open()
+        try:
+            self._open()
+        except BaseException:
+            self._owner.close()
+            raise
 
     def _open(self) -> None:
         self._entry = registry.Entry(self.name, registry.runtime_directory() / self.name, {})
@@ -256,7 +156,13 @@ class Lab:
 
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
-        """A testbed that runs already, by its name; None is the only one.  It outlives this object."""
+        """A testbed that runs already, by its name (None: the only one).
+
+        It outlives this object.
+
+        Raises:
+            NotFoundError: none of that name runs.
+        """
         entry = registry.find(name)
         lab = cls.__new__(cls)
         lab.name = entry.name
@@ -292,7 +198,8 @@ class Lab:
     def __getitem__(self, name: str) -> Domain:
         if name not in self.plan.domains:
             raise NotFoundError(
-                f"there is no node {name!r}", hint=f"nodes: {', '.join(self.plan.domains)}"
+                f"there is no node {name!r} in {self.name}",
+                hint=suggestion(name, self.plan.domains),
             )
         return Domain(self, self.plan.domains[name])
 
@@ -347,47 +254,16 @@ class Lab:
         Raises:
             NotFoundError: there is no such domain.
         """
-        given: list[int] = []
-        close_after: list[int] = []
-        kept: list[IO[bytes] | None] = []
-        for number, wish in enumerate((stdin, stdout, stderr)):
-            theirs, mine = _stream(number, wish)
-            given.append(theirs)
-            kept.append(mine)
-            if wish in (subprocess.PIPE, subprocess.DEVNULL):
-                close_after.append(theirs)
-        connection = connect(self._entry)
-        try:
-            connection.send(Spawn(program), given)
-            answer, _ = connection.receive()
-            if isinstance(answer, Failed):
-                raise rebuilt(answer)
-            assert isinstance(answer, Spawned)
-        except BaseException:
-            connection.close()
-            for pipe in kept:
-                if pipe is not None:
-                    pipe.close()
-            raise
-        finally:
-            for descriptor in close_after:
-                os.close(descriptor)
-        return Process(connection, answer.pid, *kept)
+        return start(self._entry, program, stdin, stdout, stderr)
 
     def kill(self, scope: str) -> None:
         """Kill every program of a scope: a node's crash."""
         self._ask(KillScope(scope), Done)
 
 
-def _stream(number: int, wish: IO[bytes] | int | None) -> tuple[int, IO[bytes] | None]:
-    """The descriptor to hand over for a standard stream, and this side of it if it is a pipe."""
-    if wish == subprocess.PIPE:
-        read, write = os.pipe2(os.O_CLOEXEC)
-        if number == 0:
-            return read, open(write, "wb", buffering=0)
-        return write, open(read, "rb")
-    if wish == subprocess.DEVNULL:
-        return os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC), None
-    if wish is None:
-        return number, None
-    return (wish if isinstance(wish, int) else wish.fileno()), None
+def _compiled(topology: Any, settings: Any) -> Plan:
+    if isinstance(topology, Plan):
+        return topology
+    from testbed.plan.compile import compile_plan
+
+    return compile_plan(topology, settings, name=type(topology).__name__)

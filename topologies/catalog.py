@@ -86,6 +86,38 @@ class Description(NamedTuple):
     preset_of: str | None = None
 
 
+class Choice(NamedTuple):
+    """A topology that was chosen: what makes it, and the values of all its parameters."""
+
+    name: str
+    make: Callable[..., Topo]
+    values: dict[str, Value | None]
+
+    def build(self) -> Topo:
+        """Make it.
+
+        Raises:
+            BadSettingError: the topology refuses its values.
+            TopologyFileError: a user's file fails, or makes something else.
+        """
+        try:
+            topo = self.make(**self.values)
+        except ValueError as error:
+            raise BadSettingError(f"topology {self.name}: {error}") from error
+        except Exception as error:  # whatever a user's file may do
+            if self.name in (*_SHIPPED, *_PRESETS):
+                raise
+            raise TopologyFileError(
+                f"{self.name} failed to build: {type(error).__name__}: {error}"
+                f"{_where(error, self.name)}"
+            ) from error
+        if not isinstance(topo, Topo):
+            raise TopologyFileError(
+                f"{self.name} made a {type(topo).__name__}, not a mininet.topo.Topo"
+            )
+        return topo
+
+
 def names() -> list[str]:
     """All topologies that come along, presets first."""
     return [*_PRESETS, *_SHIPPED]
@@ -103,8 +135,8 @@ def describe() -> list[Description]:
     return found
 
 
-def build(name: str, settings: Mapping[str, str]) -> Topo:
-    """A topology by its name.
+def choose(name: str, settings: Mapping[str, str]) -> Choice:
+    """A topology by its name, with a value for each of its parameters.
 
     Args:
         name: of one that comes along, or `path.py` or `path.py:name` for a file's.
@@ -115,31 +147,19 @@ def build(name: str, settings: Mapping[str, str]) -> Topo:
     """
     make, fixed = _find(name)
     known = _parameters(make, fixed)
-    values: dict[str, Value | None] = dict(fixed)
+    values = {key: one.default for key, one in known.items() if not one.required}
     for key, text in settings.items():
         if key not in known:
             raise UnknownSettingError(name, key, list(known))
         values[key] = _read(name, key, text, known[key])
-    if missing := [key for key, one in known.items() if one.required and key not in values]:
+    if missing := [key for key in known if key not in values]:
         raise BadSettingError(f"topology {name} needs a value for {', '.join(missing)}")
-    try:
-        topo = make(**values)
-    except ValueError as error:
-        raise BadSettingError(f"topology {name}: {error}") from error
-    except Exception as error:  # whatever a user's file may do
-        if name in _SHIPPED or name in _PRESETS:
-            raise
-        raise TopologyFileError(
-            f"{name} failed to build: {type(error).__name__}: {error}{_where(error, name)}"
-        ) from error
-    if not isinstance(topo, Topo):
-        raise TopologyFileError(f"{name} made a {type(topo).__name__}, not a mininet.topo.Topo")
-    return topo
+    return Choice(name, make, values)
 
 
-def parameters(name: str) -> dict[str, Parameter]:
-    """The parameters of a topology; raises as `build` does."""
-    return _parameters(*_find(name))
+def build(name: str, settings: Mapping[str, str]) -> Topo:
+    """`choose` and `Choice.build`; raises what they do."""
+    return choose(name, settings).build()
 
 
 def _find(name: str) -> tuple[Callable[..., Topo], dict[str, Value]]:

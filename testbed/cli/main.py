@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import importlib.util
 import sys
@@ -13,6 +12,7 @@ import click
 import testbed
 from testbed.cli import output
 from testbed.errors import INTERRUPTED, ConflictError, UsageError, exit_statuses
+from testbed.suggestions import suggestion
 
 # verb -> (module, what it does); the order is that of --help.
 VERBS = {
@@ -69,11 +69,7 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; an unknown one gets a suggestion."""
         if args[0] not in VERBS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], VERBS, n=2)
-            hint = (
-                f"Did you mean {' or '.join(close)}?" if close else f"Commands: {', '.join(VERBS)}."
-            )
-            ctx.fail(f"there is no command {args[0]!r}. {hint}")
+            ctx.fail(f"there is no command {args[0]!r}: {suggestion(args[0], VERBS)}")
         return super().resolve_command(ctx, args)
 
 

@@ -64,6 +64,7 @@ def command(
         with _progress() as report:
             finished = record.execute(asked, out, sys.argv, report)
         output.result(finished.as_json(), finished.lines(), as_json=as_json)
+    with output.failures(False):  # the one object of --json is out, and holds the verdict
         finished.judge(accept_unfaithful=accept_unfaithful)
 
 

@@ -15,6 +15,7 @@ from testbed.cli.arguments import json_option, pairs
 if TYPE_CHECKING:
     from testbed.plan.model import Plan
     from testbed.plan.settings import PlanSettings
+    from testbed.plan.source import Source
 
 _EPILOG = """\b
 Examples:
@@ -57,37 +58,34 @@ def command(
 ) -> None:
     """Bring TOPOLOGY up: a shipped one, a preset, or a file (mine.py:name)."""
     with output.failures(as_json):
-        from testbed.plan.source import build_plan
+        from testbed.plan.source import load
 
-        given = pairs(settings)
-        began = time.monotonic()
-        plan = build_plan(
-            topology,
-            given,
-            _plan_settings(
-                mtu=mtu,
-                gso_max_bytes=_size_bytes(gso_max),
-                burst_bytes=_size_bytes(burst),
-                queue_packets=queue_packets,
-                leaves=leaves,
-                arbitration=arbitration,
-            ),
+        source = load(topology, pairs(settings))
+        plan_settings = _plan_settings(
+            mtu=mtu,
+            gso_max_bytes=_size_bytes(gso_max),
+            burst_bytes=_size_bytes(burst),
+            queue_packets=queue_packets,
+            leaves=leaves,
+            arbitration=arbitration,
         )
-        planned_s = time.monotonic() - began
         if dry_run:
-            _print_plan(plan, as_json)
-            return
-        _bring_up(name or _default_name(topology), plan, planned_s, as_json)
+            _print_plan(source.compile(plan_settings), as_json)
+        else:
+            _bring_up(name or _default_name(topology), source, plan_settings, as_json)
 
 
-def _bring_up(name: str, plan: Plan, planned_s: float, as_json: bool) -> None:
-    from testbed.sandbox.launch import launch
+def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) -> None:
+    from testbed.sandbox.launch import Launch
 
     began = time.monotonic()
-    connection, ready = launch(name, plan, owned=False)
+    with Launch(name) as begun:  # it makes itself ready meanwhile
+        plan = source.compile(settings)
+        planned_s = time.monotonic() - began
+        connection, ready = begun.bring_up(plan, owned=False)
     connection.close()
-    launched_s = time.monotonic() - began
-    seconds = {"plan": planned_s, "launch": launched_s, **ready.seconds}
+    total_s = time.monotonic() - began
+    seconds = {"plan": planned_s, **ready.seconds, "total": total_s}
     nodes = len({domain.node for domain in plan.domains.values()})
     first = _first_node(plan)
     output.result(
@@ -102,7 +100,7 @@ def _bring_up(name: str, plan: Plan, planned_s: float, as_json: bool) -> None:
         },
         [
             f"{name} is up: {nodes} nodes, {len(plan.domains)} domains, "
-            f"{len(plan.elements)} kernel objects, verified, in {planned_s + launched_s:.2f} s",
+            f"{len(plan.elements)} kernel objects, verified, in {total_s:.2f} s",
             "try:",
             f"  testbed shell {name} {first}",
             f"  testbed down {name}",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 from mininet.topo import Topo
 
@@ -11,13 +12,27 @@ from testbed.errors import NotFoundError, TopologyError, UsageError
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
 from testbed.plan.settings import PlanSettings
+from testbed.suggestions import suggestion
 from testbed.units import parse_rate_bps
 from topologies import catalog
 
-_MBIT = 1e6
+_BITS_PER_MBIT = 1e6
+_SEE = "`testbed topologies` lists parameters and their defaults"
 
 
-def build_topology(name: str, settings: Mapping[str, str]) -> Topo:
+class Source(NamedTuple):
+    """A topology that has been built, and what it was built from."""
+
+    name: str
+    parameters: dict[str, str | int | float | bool]
+    topo: Topo
+
+    def compile(self, settings: PlanSettings | None = None) -> Plan:
+        """Its plan; raises what `compile_plan` does."""
+        return compile_plan(self.topo, settings, name=self.name, parameters=self.parameters)
+
+
+def load(name: str, settings: Mapping[str, str]) -> Source:
     """A topology that comes along, a preset, or a user's file (`path.py` or `path.py:name`).
 
     Args:
@@ -30,46 +45,41 @@ def build_topology(name: str, settings: Mapping[str, str]) -> Topo:
         UsageError: a setting is unknown, or its value is not of its type.
         TopologyError: the topology refuses its values, or a file cannot be used.
     """
+    given = {key: _in_mbit(key, text) for key, text in settings.items()}
+    with _refusals():
+        choice = catalog.choose(name, given)
+        topo = choice.build()
+    return Source(name, {k: v for k, v in choice.values.items() if v is not None}, topo)
+
+
+def build_topology(name: str, settings: Mapping[str, str]) -> Topo:
+    """Only the Topo of `load`; raises what that does."""
+    return load(name, settings).topo
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What the catalog refuses, as errors of the testbed with what to do next."""
     try:
-        return catalog.build(name, {key: _in_mbit(key, text) for key, text in settings.items()})
+        yield
     except catalog.UnknownTopologyError as error:
-        close = difflib.get_close_matches(name, error.known, n=2)
-        hint = (
-            f"did you mean {' or '.join(close)}?" if close else f"known: {', '.join(error.known)}"
-        )
-        if not close:
-            hint += "; or a file of yours, as mine.py:name"
-        raise NotFoundError(str(error), hint=hint) from error
+        hint = suggestion(error.name, error.known)
+        raise NotFoundError(
+            str(error), hint=f"{hint}; a file of yours is given as mine.py:name"
+        ) from error
     except catalog.NoTopologyFileError as error:
         raise NotFoundError(
             str(error), hint="give the path of a Python file that exports topos = {…}"
         ) from error
     except catalog.UnknownSettingError as error:
-        close = difflib.get_close_matches(error.key, error.known, n=1)
-        known = f"it has {', '.join(error.known)}" if error.known else "it has none"
-        hint = f"did you mean {close[0]}? {known}" if close else known
-        raise UsageError(str(error), hint=hint) from error
+        known = suggestion(error.key, error.known) if error.known else "it has none at all"
+        raise UsageError(str(error), hint=f"{known}; {_SEE}") from error
     except catalog.SettingTypeError as error:
-        raise UsageError(
-            str(error), hint="`testbed topologies` lists parameters and their defaults"
-        ) from error
+        raise UsageError(str(error), hint=_SEE) from error
     except catalog.BadSettingError as error:
-        raise TopologyError(
-            str(error), hint="`testbed topologies` lists parameters and their defaults"
-        ) from error
+        raise TopologyError(str(error), hint=_SEE) from error
     except catalog.TopologyFileError as error:
         raise TopologyError(str(error), hint="`mn --custom` takes the same files") from error
-
-
-def build_plan(
-    name: str, settings: Mapping[str, str], plan_settings: PlanSettings | None = None
-) -> Plan:
-    """The plan of a topology by its name; raises what `build_topology` and `compile_plan` do."""
-    topo = build_topology(name, settings)
-    parameters: dict[str, str | int | float | bool] = {
-        key: one.default for key, one in catalog.parameters(name).items() if one.default is not None
-    }
-    return compile_plan(topo, plan_settings, name=name, parameters={**parameters, **settings})
 
 
 def _in_mbit(key: str, text: str) -> str:
@@ -81,5 +91,5 @@ def _in_mbit(key: str, text: str) -> str:
     except ValueError:
         if text.lower() == "none":
             return text
-        return repr(parse_rate_bps(text) / _MBIT)
+        return repr(parse_rate_bps(text) / _BITS_PER_MBIT)
     return text

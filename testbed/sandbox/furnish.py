@@ -45,7 +45,7 @@ def mount_names(plan: Plan) -> None:
 
 
 def hosts_file(plan: Plan) -> str:
-    """/etc/hosts: each port as DOMAIN-DEVICE, each domain by its management (else first) address."""
+    """/etc/hosts: ports as DOMAIN-DEVICE, each domain by its management (else first) address."""
     lines = ["127.0.0.1 localhost"]
     for name, domain in plan.domains.items():
         for device, address in domain.addresses.items():

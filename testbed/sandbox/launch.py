@@ -96,8 +96,7 @@ class Launch:
                 hint="`testbed doctor` may tell why",
             ) from error
         if isinstance(answer, Failed):
-            error = rebuilt(answer)
-            raise type(error)(error.message + self._said(), hint=error.hint)
+            raise rebuilt(Failed(answer.kind, answer.message + self._said(), answer.hint))
         assert isinstance(answer, Ready)
         self._up = True
         return self._connection, answer

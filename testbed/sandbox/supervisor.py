@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple, NoReturn
 import msgspec
 
 from testbed.errors import (
+    CapacityError,
     NotFoundError,
     ProgramError,
     TestbedError,
@@ -72,6 +73,8 @@ _LOOK_PERIOD_S = 1.0
 _SEND_TIMEOUT_S = 2.0  # a client that does not read for so long is let go: others wait meanwhile
 _BACKLOG = 128
 _SHOWN_DIFFERENCES = 10
+_FILES_PER_DOMAIN = 5  # four namespaces, and a moment's netlink socket
+_FILES_BESIDE = 100
 _STANDARD = 3  # descriptors of a program: its input, output and error
 _PEER_CREDENTIALS = struct.Struct("=iII")
 
@@ -119,6 +122,7 @@ class Supervisor:
 
     def bring_up(self) -> None:
         """Namespaces, the plan, and (unless told not to) its verification."""
+        _check_file_limit(len(self._plan.domains))
         began = time.monotonic()
         mount_names(self._plan)
         for element in self._plan.elements:
@@ -356,9 +360,9 @@ class Supervisor:
                         self._pids.pop(client)
                         _kill(message.pid, signal.SIGKILL)
                 case Exited():
-                    client, _ = self._programs.pop(message.pid)
-                    if client is not None:
-                        _try_send(client, message)
+                    owner, _ = self._programs.pop(message.pid)
+                    if owner is not None:
+                        _try_send(owner, message)
                 case Failed():
                     client, _ = self._waiting.pop(0)
                     _try_send(client, message)
@@ -416,9 +420,19 @@ def _import_kernel() -> None:
 
 
 def _raise_file_limit() -> None:
-    """Each domain takes four descriptors.  Programs come from the zygote and keep their limit."""
+    """As many open files as the user may have.  Programs come from the zygote: they keep theirs."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _check_file_limit(domains: int) -> None:
+    needed = _FILES_PER_DOMAIN * domains + _FILES_BESIDE
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < needed:
+        raise CapacityError(
+            f"{domains} domains take about {needed} open files, and this user may have {soft}",
+            hint="raise the hard limit (`ulimit -Hn`), or take a smaller topology",
+        )
 
 
 @contextlib.contextmanager

@@ -129,9 +129,9 @@ class Zygote:
 def _settle(request: Spawn, descriptors: list[int]) -> None:
     """Be in the domain, in a session of its own, with the program's descriptors and environment."""
     signal.set_wakeup_fd(-1)
-    for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(number) not in (signal.SIG_DFL, None):
-            signal.signal(number, signal.SIG_DFL)
+    for reset in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+        if signal.getsignal(reset) not in (signal.SIG_DFL, None):
+            signal.signal(reset, signal.SIG_DFL)
     os.setsid()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     given = descriptors[_NAMESPACES:]

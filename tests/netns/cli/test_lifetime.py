@@ -141,6 +141,7 @@ def test_one_that_does_not_react_is_killed(testbed: Command, environment: dict[s
         assert _ends(pidfd)
     finally:
         os.close(pidfd)
+    assert "stuck" not in testbed("ls").stdout
     assert not directory.exists()
 
 

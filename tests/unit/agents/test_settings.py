@@ -73,18 +73,18 @@ def test_layer_blocks_are_whole_bytes_and_the_scale_says_so() -> None:
     assert exact.realised_scale.bytes == 1712
 
 
-def test_transfers_of_about_64_kib() -> None:
+def test_transfers_of_about_128_kib() -> None:
     scenario = load("scale: {rate: 2000, bytes: 1000}\n")
     layers = scenario.layers_per_transfer(33_000)
-    assert layers == 2
-    assert 48 * 1024 < layers * 33_000 * 82 / 64 < 96 * 1024
-    assert scenario.hbm_layers(layers) == 4
+    assert layers == 3
+    assert 96 * 1024 < layers * 33_000 * 82 / 64 < 192 * 1024
+    assert scenario.hbm_layers(layers) == 6
     assert scenario.layers_per_transfer(10) == 61
     chosen = load("prefill: {layers_per_transfer: 5, hbm_layers: 7}\n")
     assert (chosen.layers_per_transfer(33_000), chosen.hbm_layers(5)) == (5, 7)
 
 
-@pytest.mark.parametrize(("hbm_layers", "layers"), [(1, 1), (2, 1), (5, 2), (60, 5)])
+@pytest.mark.parametrize(("hbm_layers", "layers"), [(1, 1), (2, 1), (5, 2), (60, 9)])
 def test_transfers_leave_room_for_a_second_one(hbm_layers: int, layers: int) -> None:
     text = f"scale: {{rate: 2000, bytes: 3000}}\nprefill: {{hbm_layers: {hbm_layers}}}\n"
     assert load(text).layers_per_transfer(33_000) == layers

@@ -73,7 +73,7 @@ def test_every_verb_has_a_module_with_its_command(verb: str) -> None:
 def test_an_unknown_verb_gets_a_suggestion(testbed: Testbed) -> None:
     ended = testbed("topologie")
     assert ended.returncode == 2
-    assert "Did you mean topologies?" in ended.stderr
+    assert "did you mean topologies?" in ended.stderr
     assert ended.stdout == ""
 
 

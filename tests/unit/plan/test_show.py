@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from testbed.plan.show import plan_lines
-from testbed.plan.source import build_plan
+from testbed.plan.source import load
 
 
 def test_a_plan_shows_nodes_links_shapers_and_counts() -> None:
     # h1 ── s1 ── h2
-    plan = build_plan("single", {"bw": "40Mbit"})
+    plan = load("single", {"bw": "40Mbit"}).compile()
     lines = plan_lines(plan)
     text = "\n".join(lines)
     assert lines[0].startswith("topology single")
@@ -20,7 +20,7 @@ def test_a_plan_shows_nodes_links_shapers_and_counts() -> None:
 
 
 def test_a_big_cluster_stays_readable() -> None:
-    lines = plan_lines(build_plan("2p4d", {}))
+    lines = plan_lines(load("2p4d", {}).compile())
     assert len(lines) < 70
     assert any("pe0g0 pe0g1" in line for line in lines)
     assert all("\t" not in line for line in lines)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import NotFoundError, TestbedError, TopologyError, UsageError
-from testbed.plan.source import build_plan, build_topology
+from testbed.plan.source import build_topology, load
 
 
 @pytest.mark.parametrize("text", ["500", "500Mbit", "0.5Gbit"])
@@ -17,17 +17,17 @@ def test_a_rate_is_in_mbit_or_has_a_unit(text: str) -> None:
 
 
 def test_a_plan_tells_what_it_was_made_from() -> None:
-    plan = build_plan("single", {"k": "3"})
-    assert (plan.topology, plan.parameters) == ("single", {"k": "3", "bw": 100.0})
+    plan = load("single", {"k": "3", "bw": "1Gbit"}).compile()
+    assert (plan.topology, plan.parameters) == ("single", {"k": 3, "bw": 1000.0})
     assert list(plan.domains) == ["h1", "h2", "h3"]
-    assert build_plan("1p1d", {}).parameters["gpus"] == 8
+    assert load("1p1d", {}).parameters["gpus"] == 8
 
 
 @pytest.mark.parametrize(
     ("name", "settings", "error", "hint"),
     [
         ("2p4dd", {}, NotFoundError, "did you mean 2p4d"),
-        ("zzz", {}, NotFoundError, "known: 1p1d, 2p1d"),
+        ("zzz", {}, NotFoundError, "1p1d, 2p1d"),
         ("none.py", {}, NotFoundError, "topos"),
         ("dualpath", {"gpu": "4"}, UsageError, "did you mean gpus"),
         ("single", {"k": "two"}, UsageError, "testbed topologies"),
