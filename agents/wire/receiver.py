@@ -66,7 +66,7 @@ class Receiver:
                 else:
                     got = self._socket.recvmsg_into([self._rest, self._next])[0]
             except BlockingIOError:
-                return
+                break  # the mark must fall all the same: less than before may be on its way
             if got == 0:
                 raise BrokenPair(self._why_closed())
             self.received_bytes += got

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from testbed.cli import output
 from testbed.errors import ProgramError, UsageError
 from testbed.sandbox import registry
 from testbed.sandbox.launch import connect, rebuilt
@@ -39,6 +40,10 @@ def program(node: str, argv: Sequence[str]) -> Program:
         if not _utf8(text):
             raise UsageError(f"the argument {text!r} is not UTF-8", hint="use another name")
     environment = {k: v for k, v in os.environ.items() if _utf8(k) and _utf8(v)}
+    if left_out := sorted(os.environ.keys() - environment.keys()):
+        output.note(
+            f"testbed: not UTF-8, so not in its environment: {', '.join(map(repr, left_out))}"
+        )
     try:
         cwd: str | None = str(Path.cwd())
     except FileNotFoundError:

@@ -39,7 +39,7 @@ def note(text: str) -> None:
 
 def emphasis(text: str, **style: Any) -> str:
     """Text with a colour or weight, where the user wants any: no-color.org."""
-    if "NO_COLOR" in os.environ or not sys.stdout.isatty():
+    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         return text
     return click.style(text, **style)
 

@@ -20,6 +20,8 @@ from testbed.experiment.workload import Placed
 from testbed.lab import Lab, Process
 
 _TAIL_BYTES = 2000
+_READER_TIMEOUT_S = 10.0
+_ENDING_S = 0.5  # in which the others notice that one has ended
 
 
 class Said(NamedTuple):
@@ -68,6 +70,10 @@ class Running:
         for process in self._processes.values():
             if process.status is None:
                 process.kill()
+        for thread in self._threads:
+            thread.join(_READER_TIMEOUT_S)
+        for process in self._processes.values():
+            process.close()
         self._scope.close()
 
     def _read(self, name: str, process: Process) -> None:
@@ -91,8 +97,20 @@ class Running:
         except queue.Empty:
             return None
         if said.event is None and not self._stopping:
-            raise self._died(said.name)
+            raise self._died(self._first_to_end(said.name))
         return said
+
+    def _first_to_end(self, name: str) -> str:
+        """Of programs that have ended, the one whose log is oldest: others lost it, and said so."""
+        ended = [name]
+        while True:
+            try:
+                said = self._said.get(timeout=_ENDING_S)
+            except queue.Empty:
+                break
+            if said.event is None:
+                ended.append(said.name)
+        return min(ended, key=lambda each: (self._logs / f"{each}.log").stat().st_mtime_ns)
 
     def _died(self, name: str) -> ProgramError:
         status = self._processes[name].wait(timeout=5.0)

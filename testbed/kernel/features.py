@@ -216,7 +216,8 @@ def _inner_probes() -> list[_Probe]:
         ),
         *(
             _Probe(f"congestion control {name}", "choosing how senders react", _congestion(name),
-                   module(f"tcp_{name}"), required=False)
+                   f"modprobe tcp_{name}; sysctl -w net.ipv4.tcp_allowed_congestion_control="
+                   f"'reno {name}'", required=False)
             for name in ("cubic", "reno", "dctcp", "bbr")
         ),
     ]  # fmt: skip

@@ -11,6 +11,8 @@ from testbed.plan.model import Sysctl
 from testbed.plan.sysctls import MANAGED_SYSCTLS
 
 _ROOT = Path("/proc/sys")
+# A namespace may only have what the host allows to everybody, whoever asks.
+_CONGESTION_CONTROL = "net/ipv4/tcp_congestion_control"
 _ABSENT = {sysctl.key: sysctl.absent for sysctl in MANAGED_SYSCTLS}
 
 
@@ -46,9 +48,13 @@ def _write(element: Sysctl) -> None:
                 f"{what}: this kernel has no such parameter", hint="run `testbed doctor`"
             ) from None
     except OSError as error:
-        raise KernelError(
-            f"the kernel refused {what}: {error.strerror}", hint="run `testbed doctor`"
-        ) from error
+        hint = "run `testbed doctor`"
+        if element.key == _CONGESTION_CONTROL:
+            hint = (
+                f"as root: modprobe tcp_{element.value}, and add {element.value} to "
+                "net.ipv4.tcp_allowed_congestion_control; or choose another"
+            )
+        raise KernelError(f"the kernel refused {what}: {error.strerror}", hint=hint) from error
 
 
 def read_sysctls(namespace: str, net: int) -> list[Sysctl]:

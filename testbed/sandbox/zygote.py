@@ -122,8 +122,19 @@ class Zygote:
             print(f"{argv[0]}: not found", file=sys.stderr)
             return EXEC_NOT_FOUND
         except OSError as error:
+            if isinstance(error, PermissionError) and not _exists(argv[0]):
+                # A directory of PATH may not be entered: as for a shell, nothing was found.
+                print(f"{argv[0]}: not found", file=sys.stderr)
+                return EXEC_NOT_FOUND
             print(f"{argv[0]}: {error.strerror}", file=sys.stderr)
             return EXEC_NOT_EXECUTABLE
+
+
+def _exists(command: str) -> bool:
+    """Whether a command names a file, by its path or in a directory of PATH."""
+    if "/" in command:
+        return os.access(command, os.F_OK)
+    return any(os.access(f"{place}/{command}", os.F_OK) for place in os.get_exec_path())
 
 
 def _settle(request: Spawn, descriptors: list[int]) -> None:

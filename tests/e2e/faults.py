@@ -52,8 +52,10 @@ def _flip_byte() -> None:
     lay_down = store.Store.lay_down
 
     def broken(self: store.Store, hashes: object) -> int:
+        first = len(self) == 0
         made = lay_down(self, hashes)  # type: ignore[arg-type]
-        self.memory[1] ^= 0x40
+        if first:
+            self.memory[1] ^= 0x40
         return made
 
     store.Store.lay_down = broken  # type: ignore[method-assign, assignment]

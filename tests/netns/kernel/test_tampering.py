@@ -28,21 +28,25 @@ from testbed.kernel.readback import read
 from testbed.kernel.shaping import _message as shaping_message
 from testbed.plan.diff import Difference, differences
 from testbed.plan.model import (
+    FdbEntry,
     Filter,
     Namespace,
     Plan,
     Redirect,
+    Route,
     Shaper,
     ShaperClass,
     Sysctl,
 )
 from testbed.plan.sysctls import MANAGED_SYSCTLS
 
-RTM_DELTFILTER, RTM_DELTCLASS, RTM_DELQDISC = 45, 41, 37
-NLM_F_REQUEST, NLM_F_REPLACE, NLM_F_CREATE = 0x1, 0x100, 0x400
+RTM_DELTFILTER, RTM_GETTFILTER, RTM_DELTCLASS, RTM_DELQDISC = 45, 46, 41, 37
+RTM_NEWNEIGH, RTM_DELNEIGH = 28, 29
+NLM_F_REQUEST = 0x1
 READ = ("fabric", "nic0-read")
 PORT = ("fabric", "nic0-dram")
 LEAF, LANE = 0x201, 0x20
+U32_ROOT = 0xFFF00000
 
 
 class Hand:
@@ -85,9 +89,21 @@ class Hand:
         message = shaping_message(element, index, 1 << 16)
         if kind:
             struct.pack_into("=H", message, 4, kind)
+        if kind == RTM_DELTFILTER:
+            struct.pack_into("=I", message, 24, self.table(element) | element.handle)
         struct.pack_into("=H", message, 6, flags)
         with inside(self.nets[element.namespace]), RouteSocket() as opened:
             opened.submit([Request(message, element)])
+
+    def table(self, chosen: Filter) -> int:
+        """The handle of the hash table that a filter is in."""
+        message = shaping_message(chosen, self.index(chosen.namespace, chosen.device), 1 << 16)
+        struct.pack_into("=H", message, 4, RTM_GETTFILTER)
+        struct.pack_into("=I", message, 24, U32_ROOT)
+        with inside(self.nets[chosen.namespace]), RouteSocket() as opened:
+            (answer,) = opened.ask([bytes(message)])
+        assert answer is not None
+        return int(struct.unpack_from("=I", answer, 24)[0])
 
     def change_class(self, field: str, value: int) -> None:
         chosen = self.element(ShaperClass, device=READ[1], classid=LEAF)
@@ -103,6 +119,14 @@ class Hand:
         chosen = self.element(Shaper, device=READ[1])
         self.traffic(chosen, kind=RTM_DELQDISC, flags=NLM_F_REQUEST)
         self.traffic(msgspec.structs.replace(chosen, **fields))
+
+    def fdb(self, ether: str, kind: int = RTM_NEWNEIGH) -> None:
+        packed = bytes.fromhex(ether.replace(":", ""))
+        message = messages.fdb_entry().fill(self.index(*PORT), packed)
+        if kind == RTM_DELNEIGH:
+            struct.pack_into("=HH", message, 4, kind, NLM_F_REQUEST)
+        with inside(self.nets["fabric"]), RouteSocket() as opened:
+            opened.submit([Request(message, FdbEntry(*PORT, ether))])
 
     def qdisc(self, *arguments: Any, **options: Any) -> None:
         with self.ip("fabric") as ip:
@@ -154,12 +178,21 @@ for _kind, _namespace, _device in (
         ("txqueuelen", "txqlen", 77),
         ("gso_max_bytes", "gso_max_size", 9999),
     ):
+        if _kind == "ifb" and _field == "mac":
+            continue  # the kernel refuses that: see below
         if _kind != "bridge" or _field in ("mac", "mtu", "up"):
             changes("", _field, _kind, _namespace, _device)(
                 lambda hand, where=(_namespace, _device), what={_option: _value}: hand.link(
                     *where, **what
                 )
             )
+
+
+@changes("", "mac", "ifb", *READ)
+def _(hand: Hand) -> None:
+    with hand.ip("fabric") as ip:
+        ip.link("del", index=hand.index(*READ))
+        ip.link("add", ifname=READ[1], kind="ifb", address=MAC)
 
 
 @changes("", "peer_device", "veth", "dram", "cnic0")
@@ -180,16 +213,16 @@ def _(hand: Hand) -> None:
 
 
 for _field, _option in (
-    ("learning", "IFLA_BRPORT_LEARNING"),
-    ("flood", "IFLA_BRPORT_UNICAST_FLOOD"),
-    ("multicast_flood", "IFLA_BRPORT_MCAST_FLOOD"),
-    ("broadcast_flood", "IFLA_BRPORT_BCAST_FLOOD"),
+    ("learning", "learning"),
+    ("flood", "unicast_flood"),
+    ("multicast_flood", "mcast_flood"),
+    ("broadcast_flood", "bcast_flood"),
 ):
 
     @changes("", _field, "port", *PORT)
     def _(hand: Hand, option: str = _option) -> None:
         with hand.ip("fabric") as ip:
-            ip.brport("set", index=hand.index(*PORT), attrs=[(option, 1)])
+            ip.brport("set", index=hand.index(*PORT), **{option: 1})
 
 
 @changes("", "prefix_len", "address", "dram", "cnic0", "10.64.0.1")
@@ -254,11 +287,19 @@ for _sysctl in MANAGED_SYSCTLS:
     @changes(_sysctl.key, "value", "sysctl", "dram", _sysctl.key)
     def _(hand: Hand, key: str = _sysctl.key) -> None:
         with inside(hand.nets["dram"]):
-            if not (Path("/proc/sys") / key).exists():
+            if not Path("/proc/sys", key).exists():
                 pytest.skip("this kernel has no such parameter")
-            (now,) = Path("/proc/sys", key).read_text().split()[:1]
-        other = {"cubic": "reno"}.get(now, "0" if now != "0" else "1")
-        hand.sysctl("dram", key, "4096 8192 16384" if "mem" in key else other)
+            now = Path("/proc/sys", key).read_text().strip()
+        if "mem" in key:
+            other = "4096 8192 16384"
+        elif "congestion" in key:
+            allowed = Path("/proc/sys/net/ipv4/tcp_allowed_congestion_control").read_text()
+            other = next((name for name in allowed.split() if name != now), "")
+            if not other:
+                pytest.skip("this kernel allows one congestion control only")
+        else:
+            other = "1" if now == "0" else "0"
+        hand.sysctl("dram", key, other)
 
 
 @changes("", "handle", "shaper", *READ)
@@ -396,8 +437,7 @@ def neighbour_deleted(hand: Hand) -> None:
 
 @removes("fdb", *PORT, "02:00:0a:40:00:01")
 def entry_deleted(hand: Hand) -> None:
-    with hand.ip("fabric") as ip:
-        ip.fdb("del", ifindex=hand.index(*PORT), lladdr="02:00:0a:40:00:01", master=1)
+    hand.fdb("02:00:0a:40:00:01", kind=RTM_DELNEIGH)
 
 
 @removes("shaper", *READ)
@@ -464,7 +504,7 @@ def address_made(hand: Hand) -> None:
 @adds("address", "hbm", "lo", "127.0.0.2")
 def loopback_address_made(hand: Hand) -> None:
     with hand.ip("hbm") as ip:
-        ip.addr("add", index=1, address="127.0.0.2", prefixlen=8)
+        ip.addr("add", index=1, address="127.0.0.2", prefixlen=32)
 
 
 @adds("route", "hbm", 254, "10.7.0.0/16")
@@ -475,8 +515,11 @@ def route_made(hand: Hand) -> None:
 
 @adds("route", "hbm", 254, "0.0.0.0/0")
 def default_route_made(hand: Hand) -> None:
-    with hand.ip("hbm") as ip:
-        ip.route("add", dst="default", oif=hand.index("hbm", "cnic0"), scope=253)
+    route = Route("hbm", 254, "0.0.0.0/0", "cnic0", "10.64.0.2", 2000)
+    packed = socket.inet_aton(route.source)
+    message = messages.route().fill(0, 254, bytes(4), hand.index("hbm", "cnic0"), packed, 2000)
+    with inside(hand.nets["hbm"]), RouteSocket() as opened:
+        opened.submit([Request(message, route)])
 
 
 @adds("unknown", "hbm", "route", "10.7.0.0/16 by index 0 in table 254")
@@ -513,14 +556,19 @@ def neighbour_learned(hand: Hand) -> None:
 
 @adds("fdb", *PORT, MAC)
 def entry_made(hand: Hand) -> None:
-    with hand.ip("fabric") as ip:
-        ip.fdb("add", ifindex=hand.index(*PORT), lladdr=MAC, state=0x40, master=1)
+    hand.fdb(MAC)
 
 
 @adds("unknown", "fabric", "fdb", f"{MAC} of nic0-dram")
 def entry_learned(hand: Hand) -> None:
+    # What learning makes: frames from an address that nobody announced.
     with hand.ip("fabric") as ip:
-        ip.fdb("add", ifindex=hand.index(*PORT), lladdr=MAC, state=0x02, master=1)
+        ip.brport("set", index=hand.index(*PORT), learning=1)
+    with inside(hand.nets["dram"]):
+        sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sender.bind(("cnic0", 0x0800))
+        ether = bytes.fromhex(MAC.replace(":", ""))
+        sender.send(b"\x02" + bytes(5) + ether + b"\x08\x00" + bytes(46))
 
 
 @adds("shaper", "hbm", "cnic0")
@@ -587,8 +635,8 @@ def leaf_queue_of_another_kind_made(hand: Hand) -> None:
 
 @adds("unknown", "hbm", "link", "spare")
 def device_of_another_kind_made(hand: Hand) -> None:
-    descriptor = os.open("/dev/net/tun", os.O_RDWR)
     with inside(hand.nets["hbm"]):
+        descriptor = os.open("/dev/net/tun", os.O_RDWR)
         request = struct.pack("16sH22x", b"spare", 0x2 | 0x1000)  # IFF_TAP, IFF_NO_PI
         fcntl.ioctl(descriptor, 0x400454CA, request)  # TUNSETIFF; lives as long as the file
 
