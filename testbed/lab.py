@@ -151,6 +151,7 @@ class Lab:
 
     def _open(self) -> None:
         self._entry = registry.Entry(self.name, registry.runtime_directory() / self.name, {})
+        self._processes: set[Process] = set()
         self._asking = threading.Lock()
         self._asked = connect(self._entry)
 
@@ -173,7 +174,7 @@ class Lab:
         return lab
 
     def close(self) -> None:
-        """End the testbed (an attached one is only let go)."""
+        """End the testbed; of an attached one, only the programs that were started by this object."""
         self._asked.close()
         if self._owner is not None:
             self._owner.socket.shutdown(socket.SHUT_WR)
@@ -181,6 +182,8 @@ class Lab:
                 self._owner.receive()  # it closes when it has removed its directory
             self._owner.close()
             self._owner = None
+        for process in tuple(self._processes):
+            process.close()
 
     def __enter__(self) -> Lab:
         return self
@@ -254,7 +257,10 @@ class Lab:
         Raises:
             NotFoundError: there is no such domain.
         """
-        return start(self._entry, program, stdin, stdout, stderr)
+        process = start(self._entry, program, stdin, stdout, stderr)
+        self._processes.add(process)  # so that it lives until it is closed, or this Lab is
+        process.closed = self._processes.discard
+        return process
 
     def kill(self, scope: str) -> None:
         """Kill every program of a scope: a node's crash."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 from testbed.errors import KernelError
-from testbed.kernel import messages
+from testbed.kernel import messages, shaper_messages
 from testbed.kernel.links import is_settled, list_links
 from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter, shapers_by_device
@@ -255,7 +255,7 @@ class _Work:
             writer.write(device, self._sockets[place[0]])
 
     def _make_redirects(self) -> None:
-        hook, fill = messages.clsact().fill, messages.redirect().fill
+        hook, fill = shaper_messages.clsact().fill, shaper_messages.redirect().fill
         requests, hooked = [], set()
         for redirect in self._all(Redirect):
             place = (redirect.namespace, redirect.device)
@@ -264,7 +264,7 @@ class _Work:
             if place not in hooked:
                 hooked.add(place)
                 requests.append((redirect.namespace, Request(hook(index), redirect)))
-            message = fill(index, messages.CLSACT_PARENT[redirect.direction], target)
+            message = fill(index, shaper_messages.CLSACT_PARENT[redirect.direction], target)
             requests.append((redirect.namespace, Request(message, redirect)))
         self._submit(requests)
 

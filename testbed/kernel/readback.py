@@ -16,7 +16,8 @@ from testbed.kernel.namespaces import inside
 from testbed.kernel.neighbours import forwarding_elements, neighbour_elements
 from testbed.kernel.netlink import RouteSocket, route_socket
 from testbed.kernel.sysctls import read_sysctls
-from testbed.kernel.traffic import Decoder, TrafficReader
+from testbed.kernel.tc_options import Decoder
+from testbed.kernel.traffic import TrafficReader
 from testbed.plan.model import AnyElement, Namespace, Plan
 
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from testbed.errors import KernelError
-from testbed.kernel import messages
+from testbed.kernel import shaper_messages as messages
 from testbed.kernel.netlink import RouteSocket, number_messages
 from testbed.kernel.subjects import subject
 from testbed.plan.model import Filter, Shaper, ShaperClass

@@ -39,14 +39,17 @@ def _write(element: Sysctl) -> None:
     what = f"sysctl {element.key} = {element.value!r} in {element.namespace}"
     path = _ROOT / element.key
     try:
-        # Some may not be written without rights in the host; if right already, they need not be.
-        if _normal(path.read_text()) != element.value:
-            path.write_text(element.value)
+        now = _normal(path.read_text())
     except FileNotFoundError:
         if _ABSENT.get(element.key) != element.value:
             raise UnsupportedError(
                 f"{what}: this kernel has no such parameter", hint="run `testbed doctor`"
             ) from None
+        return
+    try:
+        # Some may not be written without rights in the host; if right already, they need not be.
+        if now != element.value:
+            path.write_text(element.value)
     except OSError as error:
         hint = "run `testbed doctor`"
         if element.key == _CONGESTION_CONTROL:

@@ -2,7 +2,8 @@
 
 What is the same: sys.argv and sys.path, standard streams, exit status, tracebacks on standard
 error, a death by Ctrl-C, threads that are waited for, atexit handlers, and an error for output that
-could not be written.  What is not: PYTHON… variables, which an interpreter reads when it starts.
+could not be written.  What is not: PYTHON… variables, which an interpreter reads when it starts,
+but for PYTHONUNBUFFERED.
 """
 
 from __future__ import annotations
@@ -87,5 +88,10 @@ def _renew_streams() -> None:
 def _stream(
     descriptor: int, mode: str, *, line_buffering: bool = False, errors: str = "strict"
 ) -> io.TextIOWrapper:
-    binary = os.fdopen(descriptor, f"{mode}b", closefd=False)
-    return io.TextIOWrapper(binary, errors=errors, line_buffering=line_buffering)
+    unbuffered = mode == "w" and bool(os.environ.get("PYTHONUNBUFFERED"))
+    return io.TextIOWrapper(
+        os.fdopen(descriptor, f"{mode}b", buffering=0 if unbuffered else -1, closefd=False),
+        errors=errors,
+        line_buffering=line_buffering,
+        write_through=unbuffered,
+    )

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from typing import IO, NamedTuple
 
 from testbed.errors import ProgramError, UsageError
@@ -39,6 +40,8 @@ class Process:
         pid: as the testbed's own processes see it.
         stdin, stdout, stderr: this side of its pipes, where there are any.
     """
+
+    closed: Callable[[Process], None] | None = None  # told when `close` has been called
 
     def __init__(
         self,
@@ -145,6 +148,8 @@ class Process:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+        if self.closed is not None:
+            self.closed(self)
 
     def __enter__(self) -> Process:
         return self

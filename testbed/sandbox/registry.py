@@ -32,6 +32,7 @@ from testbed.suggestions import suggestion
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path holds 108, the last of them zero: unix(7)
+_DRAFT, _GRAVE = ".new-", ".old-"  # what is being made, what is being removed
 _HIDDEN = ("/dev/shm", "/proc", "/sys")  # the sandbox mounts its own over them
 _CLEANING_S = 0.2  # who removes a dead testbed holds its lock for a moment
 
@@ -125,7 +126,7 @@ def claim(name: str) -> tuple[Path, int]:
 
 def _make_locked(directory: Path) -> int | None:
     """Make a directory whose lock is held from the start; None if there is one of that name."""
-    draft = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
+    draft = directory.with_name(f"{_DRAFT}{secrets.token_hex(8)}")
     draft.mkdir(mode=0o700)
     fd = os.open(draft / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -143,11 +144,15 @@ def _make_locked(directory: Path) -> int | None:
 
 def _remove_dead(directory: Path) -> bool:
     """Remove what a dead testbed left; False if this one lives, or another is doing it."""
+    if directory.name.startswith(_GRAVE):
+        shutil.rmtree(directory, ignore_errors=True)
+        return True
     try:
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
-        if directory.exists() and not (directory / "lock").exists():
-            shutil.rmtree(directory, ignore_errors=True)  # half made, or half removed
+        # Nothing, or a draft that has no lock yet: rmdir, since it may get one at any moment.
+        with contextlib.suppress(OSError):
+            directory.rmdir()
         return True
     try:
         if not _try_lock(fd):
@@ -223,7 +228,7 @@ def remove(directory: Path, lock: int) -> None:
     """
     if not _is_at(lock, directory / "lock"):
         return
-    grave = directory.with_name(f".{directory.name}-{secrets.token_hex(4)}")
+    grave = directory.with_name(f"{_GRAVE}{secrets.token_hex(8)}")
     with contextlib.suppress(FileNotFoundError):
         directory.rename(grave)
     shutil.rmtree(grave, ignore_errors=True)

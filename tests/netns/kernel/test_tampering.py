@@ -21,7 +21,7 @@ import msgspec
 import pytest
 from pyroute2 import IPRoute
 
-from testbed.kernel import messages
+from testbed.kernel import messages, shaper_messages
 from testbed.kernel.namespaces import create_network, inside
 from testbed.kernel.netlink import Request, RouteSocket
 from testbed.kernel.readback import read
@@ -369,11 +369,11 @@ def _(hand: Hand) -> None:
 
 
 def _redirect(hand: Hand, *, replaces: bool) -> None:
-    parent = messages.CLSACT_PARENT["ingress"]
+    parent = shaper_messages.CLSACT_PARENT["ingress"]
     index = hand.index(*PORT)
     hand.qdisc("del-filter", index=index, parent=parent)
     if replaces:
-        message = messages.redirect().fill(index, parent, hand.index("fabric", "nic0-write"))
+        message = shaper_messages.redirect().fill(index, parent, hand.index("fabric", "nic0-write"))
         element = hand.element(Redirect, device=PORT[1], direction="ingress")
         with inside(hand.nets["fabric"]), RouteSocket() as opened:
             opened.submit([Request(message, element)])
@@ -607,7 +607,9 @@ def redirect_made(hand: Hand) -> None:
         ip.link("add", ifname="spare", kind="ifb")
         ip.tc("add", "clsact", hand.index("hbm", "cnic0"))
     index, target = hand.index("hbm", "cnic0"), hand.index("hbm", "spare")
-    message = messages.redirect().fill(index, messages.CLSACT_PARENT["egress"], target)
+    message = shaper_messages.redirect().fill(
+        index, shaper_messages.CLSACT_PARENT["egress"], target
+    )
     with inside(hand.nets["hbm"]), RouteSocket() as opened:
         opened.submit([Request(message, Redirect("hbm", "cnic0", "egress", "spare"))])
 
@@ -627,7 +629,7 @@ def shaper_of_another_kind_made(hand: Hand) -> None:
 
 @adds("unknown", "fabric", "qdisc", "bfifo 77: of nic0-read")
 def leaf_queue_of_another_kind_made(hand: Hand) -> None:
-    message = bytearray(messages.plain_qdisc(hand.index(*READ), "bfifo"))
+    message = bytearray(shaper_messages.plain_qdisc(hand.index(*READ), "bfifo"))
     struct.pack_into("=II", message, 24, 0x77 << 16, 1 << 16 | LEAF)  # handle, parent
     with inside(hand.nets["fabric"]), RouteSocket() as opened:
         opened.submit([Request(message, hand.element(Shaper, device=READ[1]))])

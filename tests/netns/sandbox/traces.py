@@ -1,0 +1,91 @@
+"""What a testbed leaves in the machine: its processes, found by a variable in their environment."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[3]
+_PATIENCE_S = 30.0
+
+# Brings `single` up, starts a program in it, says so, and waits to be killed.
+OWNER = """
+import sys
+from testbed.lab import Lab
+from testbed.sandbox.program import Program
+from topologies.single import SingleTopo
+
+with Lab(SingleTopo(k=2), name=sys.argv[1]) as lab:
+    lab.start(Program(("sleep", "1000"), "h1"))
+    print("up", flush=True)
+    sys.stdin.read()
+"""
+
+
+class Found(NamedTuple):
+    """A process: its pid out here, its command line."""
+
+    pid: int
+    command: str
+
+
+def processes(tag: str) -> list[Found]:
+    """The live processes with TESTBED_TAG=tag in their environment."""
+    wanted = f"TESTBED_TAG={tag}".encode()
+    found = []
+    for place in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if place.name.isdigit() and wanted in (place / "environ").read_bytes().split(b"\0"):
+                command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                found.append(Found(int(place.name), command))
+    return found
+
+
+def supervisors(tag: str) -> list[int]:
+    """The pids of supervisors (and their zygotes)."""
+    return [one.pid for one in processes(tag) if "testbed.sandbox.supervisor" in one.command]
+
+
+def wait_until_gone(tag: str) -> None:
+    ends_s = time.monotonic() + _PATIENCE_S
+    while left := processes(tag):
+        assert time.monotonic() < ends_s, left
+        time.sleep(0.01)
+
+
+def start_owner(name: str, tag: str) -> subprocess.Popen[bytes]:
+    """A process that owns a testbed; it has written "up" when it is up."""
+    return subprocess.Popen(
+        [sys.executable, "-c", OWNER, name],
+        env={**os.environ, "TESTBED_TAG": tag, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+    )
+
+
+def is_up(owner: subprocess.Popen[bytes], patience_s: float = _PATIENCE_S) -> bool:
+    """Wait for an owner to say that its testbed is up."""
+    assert owner.stdout is not None
+    ready, _, _ = select.select([owner.stdout], [], [], patience_s)
+    return bool(ready) and owner.stdout.read(3) == b"up\n"
+
+
+def end(owner: subprocess.Popen[bytes]) -> None:
+    """Kill an owner, if need be, and close its pipes."""
+    with owner:
+        owner.kill()
+
+
+def kill(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
