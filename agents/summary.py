@@ -106,7 +106,7 @@ class Run:
         return [r for r in requests if not r.error and opened <= getattr(r, when) < closed]
 
     def account(self) -> dict[tuple[str, str], float]:
-        """(nic, direction) -> bytes that should have crossed it, without TCP's and lower headers."""
+        """(nic, direction) -> bytes of TCP payload that should have crossed it."""
         return carried_bytes(self.of(AccountRecord))
 
 

@@ -174,7 +174,7 @@ class Lab:
         return lab
 
     def close(self) -> None:
-        """End the testbed; of an attached one, only the programs that were started by this object."""
+        """End the testbed; of an attached one, only the programs that this object started."""
         self._asked.close()
         if self._owner is not None:
             self._owner.socket.shutdown(socket.SHUT_WR)

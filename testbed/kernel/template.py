@@ -33,7 +33,8 @@ class Field(NamedTuple):
 def integer(name: str, format: str = "=I") -> Field:
     """A field that holds an integer."""
     size_bytes = struct.calcsize(format)
-    low, high = (int.from_bytes(bytes([b]) * size_bytes, "big") for b in (0x21, 0x42))
+    # No byte is like another, or the wrong byte order would not be noticed.
+    low, high = (int.from_bytes(range(first, first + size_bytes), "big") for first in (0x21, 0x41))
     return Field(name, format, (low, high))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 from mininet.topo import Topo
 
@@ -38,6 +39,7 @@ from testbed.plan.model import (
     Meter,
     Namespace,
     Neighbour,
+    NicKind,
     Plan,
     Redirect,
     Route,
@@ -52,6 +54,7 @@ from testbed.plan.sysctls import sysctl_values
 
 __all__ = ["PlanSettings", "compile_plan"]
 
+Direction = Literal["in", "out", "read", "write"]
 _FIRST_TABLE = 100
 _FIRST_PRIORITY = 1000
 _HOST, _SUBNET = 0xFFFFFFFF, 0xFFFFFF00
@@ -120,7 +123,7 @@ class _Compiler:
         nodes = {n: i for i, n in enumerate(dict.fromkeys(r.node for r in self._roles.values()))}
         numbers = dict.fromkeys(_BASES, 0)
         hosts = {host: i + 1 for i, host in enumerate(self._graph.hosts)}
-        attached = []
+        attached: list[Attached] = []
         for host in self._graph.hosts:
             first = True
             for edge in self._graph.at[host]:
@@ -173,7 +176,7 @@ class _Compiler:
     def _mac(self) -> str:
         """An address for a device that is no destination."""
         self._macs += 1
-        return f"02:01:00:{self._macs >> 16 & 255:02x}:{self._macs >> 8 & 255:02x}:{self._macs & 255:02x}"
+        return "02:01:00:" + self._macs.to_bytes(3, "big").hex(":")
 
     def _bridge(self, switch: str, options: Mapping[str, object]) -> None:
         self._elements.append(Bridge(FABRIC, switch, self._mac(), self._settings.mtu))
@@ -192,7 +195,7 @@ class _Compiler:
                 settings.mtu,
                 settings.gso_bytes(rate_bps),
                 settings.queue_packets,
-            )  # fmt: skip
+            )
         )
 
     def _bridge_port(self, device: str, bridge: str, *, default: bool = False) -> None:
@@ -206,7 +209,7 @@ class _Compiler:
                 flood=default,
                 multicast_flood=False,
                 broadcast_flood=False,
-            )  # fmt: skip
+            )
         )
 
     def _shape(self, namespace: str, device: str, rate_bps: int, leaves: list[Leaf]) -> None:
@@ -250,14 +253,21 @@ class _Compiler:
         self._shape(*inside, rate, own)
         senders = choose_leaves(self._senders(peers), self._leaf_limit(what))
         self._shape(*outside, rate, senders)
-        for direction, (namespace, device), leaves in (
+        ends: tuple[tuple[Direction, tuple[str, str], list[Leaf]], ...] = (
             ("out", inside, own),
             ("in", outside, senders),
-        ):
+        )
+        for direction, (namespace, device), leaves in ends:
             self._meter(
-                f"{port.domain}/{port.device}", what.nic, port.domain, direction, namespace, device,
-                rate, leaves,
-            )  # fmt: skip
+                f"{port.domain}/{port.device}",
+                what.nic,
+                port.domain,
+                direction,
+                namespace,
+                device,
+                rate,
+                leaves,
+            )
 
     def _leaf_limit(self, what: Attachment) -> int:
         fair = self._settings.arbitration == "fair" and what.nic != "mgmt"
@@ -286,24 +296,31 @@ class _Compiler:
         self._elements.append(FdbEntry(FABRIC, device, target.port.mac))
 
     def _meter(
-        self, name: str, kind: str, node: str, direction: str, namespace: str, device: str,
-        rate: int, leaves: list[Leaf],
-    ) -> None:  # fmt: skip
-        role = self._roles[node].role if node in self._roles else "switch"
+        self,
+        name: str,
+        kind: NicKind,
+        node: str,
+        direction: Direction,
+        namespace: str,
+        device: str,
+        rate: int,
+        leaves: list[Leaf],
+    ) -> None:
+        known = self._roles.get(node)
         self._meters.append(
             Meter(
-                name,
-                kind,
-                self._roles[node].node if node in self._roles else node,
-                role,  # type: ignore[arg-type]
-                direction,
-                namespace,
-                device,
-                rate,  # type: ignore[arg-type]
-                self._settings.link_burst_bytes(rate),
-                dict(LANE_CLASSES),
-                leaf_names(leaves),
-            )  # fmt: skip
+                nic=name,
+                kind=kind,
+                node=known.node if known else node,
+                role=known.role if known else "switch",
+                direction=direction,
+                namespace=namespace,
+                device=device,
+                rate_bps=rate,
+                burst_bytes=self._settings.link_burst_bytes(rate),
+                lanes=dict(LANE_CLASSES),
+                leaves=leaf_names(leaves),
+            )
         )
 
     def _cnic(self, switch: str, rate: int) -> None:
@@ -322,10 +339,11 @@ class _Compiler:
         everyone = self._senders([*members, *self._forwarding.peers(members[0])])
         writing = choose_leaves(everyone, settings.leaves if settings.arbitration == "fair" else 1)
         device_of = self._attachments[members[0]].device
-        for side, direction, leaves in (
+        sides: tuple[tuple[Direction, Literal["ingress", "egress"], list[Leaf]], ...] = (
             ("read", "ingress", reading),
             ("write", "egress", writing),
-        ):
+        )
+        for side, direction, leaves in sides:
             device = f"{switch}-{side}"
             if len(device) > LONGEST_INTERFACE_NAME:
                 raise TopologyError(
@@ -340,12 +358,12 @@ class _Compiler:
                     settings.mtu,
                     settings.gso_bytes(rate),
                     settings.queue_packets,
-                )  # fmt: skip
+                )
             )
             self._shape(FABRIC, device, rate, leaves)
             for i in members:
                 self._elements.append(
-                    Redirect(FABRIC, self._attachments[i].port, direction, device)  # type: ignore[arg-type]
+                    Redirect(FABRIC, self._attachments[i].port, direction, device)
                 )
             self._meter(f"{node}/{device_of}", "cnic", node, side, FABRIC, device, rate, leaves)
 
@@ -425,7 +443,7 @@ class _Compiler:
                 port.device,
                 port.address,
                 self._settings.rto_min_ms,
-            )  # fmt: skip
+            )
         )
 
     def _source_routes(self, number: int, index: int, network: str) -> None:

@@ -115,9 +115,18 @@ def shaper_elements(
         classid: int, parent: int, rate: int, burst: int, priority: int, queue: int
     ) -> ShaperClass:
         return ShaperClass(
-            namespace, device, classid, parent, rate, rate_bps,
-            burst_ticks(burst, rate), burst_ticks(burst, rate_bps), unit, priority, queue,
-        )  # fmt: skip
+            namespace,
+            device,
+            classid,
+            parent,
+            rate,
+            rate_bps,
+            burst_ticks(burst, rate),
+            burst_ticks(burst, rate_bps),
+            unit,
+            priority,
+            queue,
+        )
 
     queue = settings.queue_packets
     elements: list[AnyElement] = [
@@ -125,14 +134,30 @@ def shaper_elements(
         made(ROOT, 0, rate_bps, line_burst, 0, 0),
         made(UNCLASSIFIED, ROOT, rest_bps, unit, 7, queue),
         Filter(
-            namespace, device, 0, 1, 1, tos=MODEL_TOS, tos_mask=DSCP_MASK, source=0,
-            source_mask=0, classid=MODEL_LANE,
+            namespace,
+            device,
+            0,
+            1,
+            1,
+            tos=MODEL_TOS,
+            tos_mask=DSCP_MASK,
+            source=0,
+            source_mask=0,
+            classid=MODEL_LANE,
         ),
         Filter(
-            namespace, device, 0, 1, 2, tos=0, tos_mask=0, source=0, source_mask=0,
+            namespace,
+            device,
+            0,
+            1,
+            2,
+            tos=0,
+            tos_mask=0,
+            source=0,
+            source_mask=0,
             classid=KV_LANE,
         ),
-    ]  # fmt: skip
+    ]
     for lane, first, priority in ((MODEL_LANE, MODEL_LEAVES, 0), (KV_LANE, KV_LEAVES, 1)):
         elements.append(made(lane, ROOT, lanes_bps[lane], unit, 0, 0))
         leaf_bps = max(8, lanes_bps[lane] // len(leaves) // 8 * 8)
@@ -151,7 +176,7 @@ def shaper_elements(
                     source=leaf.value,
                     source_mask=leaf.mask,
                     classid=classid,
-                )  # fmt: skip
+                )
             )
     return elements
 

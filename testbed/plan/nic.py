@@ -106,9 +106,11 @@ def check_switches(graph: Graph) -> None:
         if options.get("bw") is None or not isinstance(options.get("rail"), int):
             raise TopologyError(f"CNIC {name} lacks bw= or rail=", hint="bw is in Mbit/s")
         memories = sorted(
-            str(graph.hosts[n].get("memory"))
-            if n in graph.hosts
-            else graph.switches[n].get("fabric")
+            str(
+                graph.hosts[n].get("memory")
+                if n in graph.hosts
+                else graph.switches[n].get("fabric")
+            )
             for n in graph.neighbours(name)
         )
         if memories != ["compute", "dram", "hbm"]:
