@@ -162,6 +162,7 @@ def test_filters(everything: Plan, bring_up: BringUp) -> None:
                 selector = options.get_attr("TCA_U32_SEL") if options else None
                 if selector is None:
                     continue
+                classid = options.get_attr("TCA_U32_CLASSID") & 0xFFFF
                 # pyroute2 reads the keys from a wrong place, four bytes too early.
                 masks = {key["key_val"] for key in selector["keys"]} - {0}
                 theirs.add((name, each["handle"] & 0xFFF, classid, frozenset(masks)))
