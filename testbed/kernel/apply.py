@@ -7,6 +7,7 @@ kernel), addresses and all that hangs on them after.
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import select
 import socket
@@ -240,6 +241,9 @@ class _Work:
                 )
             if waiting:
                 poll.poll(_POLL_MS)
+        # A device is said to be up a moment before its queues are; whoever changes devices next
+        # waits for the lock under which both happen.
+        self._set_up()
 
     # --- shapers -----------------------------------------------------------------------------
 
@@ -275,7 +279,7 @@ class _Work:
         requests = []
         for address in sorted(self._all(Address), key=lambda a: (a.namespace, a.address)):
             index = self._index(address, (address.namespace, address.device))
-            packed = socket.inet_aton(address.address)
+            packed = _ip(address.address)
             message = fill(index, address.prefix_len, packed, packed)
             requests.append((address.namespace, Request(message, address)))
         self._submit(requests)
@@ -288,7 +292,7 @@ class _Work:
             message = fill(
                 network.prefixlen, route.table, network.network_address.packed,
                 self._index(route, (route.namespace, route.device)),
-                socket.inet_aton(route.source), route.rto_min_ms,
+                _ip(route.source), route.rto_min_ms,
             )  # fmt: skip
             requests.append((route.namespace, Request(message, route)))
         self._submit(requests)
@@ -305,10 +309,10 @@ class _Work:
         self._submit(requests)
 
     def _make_neighbours(self) -> None:
-        fill, packed = messages.neighbour().fill, socket.inet_aton
+        fill = messages.neighbour().fill
         self._submit(
             (n.namespace, Request(
-                fill(self._index(n, (n.namespace, n.device)), packed(n.address), _mac(n.mac)), n
+                fill(self._index(n, (n.namespace, n.device)), _ip(n.address), _mac(n.mac)), n
             ))
             for n in self._all(Neighbour)
         )  # fmt: skip
@@ -335,6 +339,12 @@ def _sizes(device: Ifb | Veth) -> tuple[int, int, int]:
     return device.mtu, device.gso_max_bytes, device.txqueuelen
 
 
+@functools.cache
+def _ip(text: str) -> bytes:
+    return socket.inet_aton(text)
+
+
+@functools.cache
 def _mac(text: str) -> bytes:
     return bytes.fromhex(text.replace(":", ""))
 

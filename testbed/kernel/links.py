@@ -18,7 +18,7 @@ _ATTRIBUTES_AT = HEADER.size + _MESSAGE.size
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 IFF_PROMISC, IFF_ALLMULTI = 0x100, 0x200
 # linux/if_link.h
-_ADDRESS, _NAME, _MTU, _LINK, _MASTER, _TXQLEN, _LINKINFO = 1, 3, 4, 5, 10, 13, 18
+_ADDRESS, _NAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18
 _EXT_MASK, _LINK_NETNSID, _GSO_MAX_SEGS, _GSO_MAX_SIZE, _XDP = 29, 37, 40, 41, 43
 _GSO_IPV4_MAX_SIZE, _PROTO_DOWN, _TSO_MAX_SEGS = 63, 39, 60
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
@@ -27,11 +27,12 @@ _BR_STP_STATE, _BR_VLAN_FILTERING, _BR_MCAST_SNOOPING = 5, 7, 23
 _PORT_STATE, _LEARNING, _UNICAST_FLOOD, _MCAST_FLOOD, _BCAST_FLOOD = 1, 8, 9, 27, 30
 _PORT_OPTIONS = {
     4: "hairpin", 5: "guard", 6: "root block", 7: "fast leave", 10: "proxy ARP",
-    11: "proxy ARP for wireless", 28: "multicast to unicast", 29: "VLAN tunnel",
-    31: "group forwarding mask", 32: "neighbour suppression", 33: "isolated", 40: "locked",
-    41: "MAC authentication bypass",
+    12: "proxy ARP for wireless", 28: "multicast to unicast", 29: "VLAN tunnel",
+    31: "group forwarding mask", 32: "neighbour suppression", 33: "isolated", 39: "locked",
+    40: "MAC authentication bypass",
 }  # fmt: skip
 _FORWARDING = 3  # BR_STATE_FORWARDING
+_OPERSTATE_UP = 6  # RFC 2863
 # Devices that a loaded module makes in every new network namespace; they stay down.
 _FALLBACK_DEVICES = frozenset(
     ("tunl0", "gre0", "gretap0", "erspan0", "ip_vti0", "ip6_vti0", "sit0", "ip6tnl0", "ip6gre0")
@@ -45,6 +46,7 @@ class Link(NamedTuple):
     name: str
     kind: str
     flags: int
+    state: int  # operational, RFC 2863
     mtu: int
     mac: str
     txqueuelen: int
@@ -72,8 +74,11 @@ def list_links(route_socket: RouteSocket) -> list[Link]:
 
 
 def is_settled(link: Link) -> bool:
-    """The device carries frames, and so does the bridge that it may be a port of."""
-    if not link.flags & IFF_RUNNING:
+    """The device carries frames, and so does the bridge that it may be a port of.
+
+    IFF_RUNNING would not do: it is also set while the kernel has yet to deal with a new device.
+    """
+    if link.state != _OPERSTATE_UP:
         return False
     return not link.port or uint8(link.port.get(_PORT_STATE)) == _FORWARDING
 
@@ -84,9 +89,10 @@ def _link(message: bytes) -> Link:
     info = attributes(found.get(_LINKINFO, b""))
     kind, slave_kind = text(info.get(_KIND)), text(info.get(_SLAVE_KIND))
     return Link(
-        index, text(found.get(_NAME)), kind, flags, uint32(found.get(_MTU)) or 0,
-        found.get(_ADDRESS, b"").hex(":"), uint32(found.get(_TXQLEN)) or 0,
-        uint32(found.get(_GSO_MAX_SIZE)) or 0, uint32(found.get(_LINK)) or 0,
+        index, text(found.get(_NAME)), kind, flags, uint8(found.get(_OPERSTATE)) or 0,
+        uint32(found.get(_MTU)) or 0, found.get(_ADDRESS, b"").hex(":"),
+        uint32(found.get(_TXQLEN)) or 0, uint32(found.get(_GSO_MAX_SIZE)) or 0,
+        uint32(found.get(_LINK)) or 0,
         _LINK_NETNSID in found, uint32(found.get(_MASTER)) or 0, slave_kind,
         attributes(info.get(_SLAVE_DATA, b"")) if slave_kind == "bridge" else {},
         attributes(info.get(_DATA, b"")) if kind == "bridge" else {},

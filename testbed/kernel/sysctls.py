@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from testbed.kernel.namespaces import inside
 from testbed.plan.model import Sysctl
 from testbed.plan.sysctls import MANAGED_SYSCTLS
 
-_ROOT = Path("/proc/sys")
+_ROOT = "/proc/sys"
+_LONGEST_BYTES = 4096  # the kernel shows no value that is longer than a page
 # A namespace may only have what the host allows to everybody, whoever asks.
 _CONGESTION_CONTROL = "net/ipv4/tcp_congestion_control"
 _ABSENT = {sysctl.key: sysctl.absent for sysctl in MANAGED_SYSCTLS}
@@ -37,9 +39,8 @@ def write_sysctls(elements: Iterable[Sysctl], namespaces: Mapping[str, int]) -> 
 
 def _write(element: Sysctl) -> None:
     what = f"sysctl {element.key} = {element.value!r} in {element.namespace}"
-    path = _ROOT / element.key
     try:
-        now = _normal(path.read_text())
+        now = _read(element.key)
     except FileNotFoundError:
         if _ABSENT.get(element.key) != element.value:
             raise UnsupportedError(
@@ -49,7 +50,7 @@ def _write(element: Sysctl) -> None:
     try:
         # Some may not be written without rights in the host; if right already, they need not be.
         if now != element.value:
-            path.write_text(element.value)
+            Path(_ROOT, element.key).write_text(element.value)
     except OSError as error:
         hint = "run `testbed doctor`"
         if element.key == _CONGESTION_CONTROL:
@@ -66,12 +67,17 @@ def read_sysctls(namespace: str, net: int) -> list[Sysctl]:
     with inside(net):
         for key, absent in MANAGED_SYSCTLS:
             try:
-                value = _normal((_ROOT / key).read_text())
+                value = _read(key)
             except FileNotFoundError:
                 value = absent if absent is not None else "absent"
             found.append(Sysctl(namespace, key, value))
     return found
 
 
-def _normal(value: str) -> str:
-    return " ".join(value.split())
+def _read(key: str) -> str:
+    # Thousands of these are read, and a buffered text file costs five times as much.
+    fd = os.open(f"{_ROOT}/{key}", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return " ".join(os.read(fd, _LONGEST_BYTES).decode().split())
+    finally:
+        os.close(fd)

@@ -98,6 +98,8 @@ class TrafficReader:
             self._classes(index)
         for index in self._hooked:
             self._redirects(index)
+        for (index, parent), packets in self._limits.items():  # of no class that was found
+            self._unknown("qdisc", f"pfifo of {self._name(index)}", f"{packets} at {parent:#x}")
         return self._elements
 
     def _dump(self, kind: int, index: int, parent: int, extra: bytes = b"") -> list[bytes]:
@@ -148,7 +150,7 @@ class TrafficReader:
     # --- classes and filters -----------------------------------------------------------------
 
     def _classes(self, index: int) -> None:
-        device, parents = self._name(index), [0]
+        device, inner, all_classes = self._name(index), {0}, set()
         for message in self._dump(RTM_GETTCLASS, index, 0):
             _, _, handle, parent, _ = MESSAGE.unpack_from(message, HEADER.size)
             found = attributes(message, _ATTRIBUTES_AT)
@@ -156,18 +158,20 @@ class TrafficReader:
             minor = handle & 0xFFFF
             above = 0 if parent == messages.TC_H_ROOT else parent & 0xFFFF
             queue = self._limits.pop((index, handle), 0)
-            parents.append(minor)
+            inner.add(above)
+            all_classes.add(minor)
             self._elements.append(
                 ShaperClass(self._namespace, device, minor, above, *contract, queue_packets=queue)
             )
             if odd:
                 self._unknown("class", f"{minor:x} of {device}", ", ".join(odd))
-        self._filters(index, parents)
+        self._filters(index, sorted(inner), sorted(all_classes - inner))
 
-    def _filters(self, index: int, parents: Sequence[int]) -> None:
-        device, major = self._name(index), self._shaped[index] >> 16
-        places = [major << 16 | parent for parent in parents]
-        for found in self._listed(index, places):
+    def _filters(self, index: int, inner: Sequence[int], leaves: Sequence[int]) -> None:
+        device, handle = self._name(index), self._shaped[index]
+        major = handle >> 16
+        places, elsewhere = [handle | c for c in inner], [handle | c for c in leaves]
+        for found in self._listed(index, places, elsewhere):
             name = f"{found.name()} of {device}"
             if found.kind != "u32":
                 self._unknown("filter", name, f"of kind {found.kind}")
@@ -187,8 +191,13 @@ class TrafficReader:
             if odd:
                 self._unknown("filter", name, ", ".join(odd))
 
-    def _listed(self, index: int, parents: Sequence[int]) -> list[_Listed]:
+    def _listed(
+        self, index: int, parents: Sequence[int], elsewhere: Sequence[int] = ()
+    ) -> list[_Listed]:
         """The filters in the chains of some places of one qdisc.
+
+        Places `elsewhere` are asked only if there is a filter in none of the others' tables:
+        HTB never looks at the chain of a leaf, so nothing is to be expected there.
 
         u32 lists the filters of *all* its chains wherever it is asked, because they share one
         set of hash tables; each chain is therefore asked for its own table.
@@ -211,6 +220,8 @@ class TrafficReader:
                 elif options is not None:
                     listed.append(_Listed(parent, info, chain, handle, kind, options))
         tables = dict(zip(self._tables(index, chains), chains, strict=True))
+        if elsewhere and any(handle & _U32_TABLE not in tables for handle in nodes):
+            return self._listed(index, [*parents, *elsewhere])
         for handle, options in nodes.items():
             table = handle & _U32_TABLE
             if table in tables and handle == table and is_own_table(options):

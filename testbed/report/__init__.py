@@ -1,1 +1,1 @@
-"""See ARCHITECTURE.md."""
+"""One self-contained page for each run, written from the run directory alone."""

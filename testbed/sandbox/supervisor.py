@@ -206,10 +206,10 @@ class Supervisor:
 
     def _from_launcher(self, launcher: Connection) -> None:
         if not _pulled(launcher):
+            if self._order.owned:
+                self._end()  # which closes the connection, as the last thing
             self._selector.unregister(launcher)
             launcher.close()
-            if self._order.owned:
-                self._end()
 
     def _end(self) -> NoReturn:
         registry.remove(*self._registration)

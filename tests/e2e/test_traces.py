@@ -1,6 +1,6 @@
 """A small slice of each recorded trace, where it is present: real prompts, real hits, real bytes.
 
-    storage ══ pe0 (2 engines) ══ de0 (2 engines) ══ storage
+storage ══ pe0 (2 engines) ══ de0 (2 engines) ══ storage
 """
 
 from __future__ import annotations

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,16 +27,10 @@ from testbed.sandbox.protocol import (
     Spawned,
     Verify,
 )
+from tests.netns.sandbox.traces import wait_until
 
 pytestmark = pytest.mark.user
 _PATIENCE_S = 30.0
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    ends_s = time.monotonic() + _PATIENCE_S
-    while not condition():
-        assert time.monotonic() < ends_s
-        time.sleep(0.01)
 
 
 def commands(lab: Lab) -> str:
@@ -96,7 +89,7 @@ def test_a_program_that_does_not_read_its_input_is_no_error(lab: Lab) -> None:
 def test_at_a_timeout_all_of_it_is_killed(lab: Lab, script: str) -> None:
     with pytest.raises(ProgramError, match="did not end within"):
         lab["h1"].run(["sh", "-c", script], timeout=0.2)
-    wait_for(lambda: "4711" not in commands(lab))
+    wait_until(lambda: "4711" not in commands(lab))
 
 
 def test_a_signal_reaches_the_process_group(lab: Lab) -> None:
@@ -133,7 +126,7 @@ def test_it_dies_with_the_conversation_about_it(lab: Lab) -> None:
     connection.send(Spawn(Program(("sleep", "4712"), "h1")), [0, 1, 2])
     assert isinstance(connection.receive()[0], Spawned)
     connection.close()
-    wait_for(lambda: "4712" not in commands(lab))
+    wait_until(lambda: "4712" not in commands(lab))
 
 
 def test_a_scope_is_killed_and_no_other(lab: Lab) -> None:
@@ -381,7 +374,7 @@ def test_a_client_that_leaves_at_once_does_no_harm(lab: Lab) -> None:
         connection.send(Spawn(Program(("sleep", "4713"), "h1")), [0, 1, 2])
         connection.close()
     assert lab["h1"].run(["true"]).status == 0
-    wait_for(lambda: "4713" not in commands(lab))
+    wait_until(lambda: "4713" not in commands(lab))
 
 
 # --- many at once ------------------------------------------------------------------------------

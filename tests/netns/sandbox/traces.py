@@ -9,8 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
+
+from testbed.sandbox import registry
 
 ROOT = Path(__file__).resolve().parents[3]
 _PATIENCE_S = 30.0
@@ -53,11 +56,18 @@ def supervisors(tag: str) -> list[int]:
     return [one.pid for one in processes(tag) if "testbed.sandbox.supervisor" in one.command]
 
 
-def wait_until_gone(tag: str) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Until it holds; the test fails if it takes too long."""
     ends_s = time.monotonic() + _PATIENCE_S
-    while left := processes(tag):
-        assert time.monotonic() < ends_s, left
+    while not condition():
+        assert time.monotonic() < ends_s
         time.sleep(0.01)
+
+
+def wait_until_gone(tag: str) -> None:
+    """No process has the tag, and no testbed is registered (a dying process holds its lock)."""
+    wait_until(lambda: not processes(tag))
+    wait_until(lambda: not registry.running())
 
 
 def start_owner(name: str, tag: str) -> subprocess.Popen[bytes]:
@@ -76,7 +86,7 @@ def is_up(owner: subprocess.Popen[bytes], patience_s: float = _PATIENCE_S) -> bo
     """Wait for an owner to say that its testbed is up."""
     assert owner.stdout is not None
     ready, _, _ = select.select([owner.stdout], [], [], patience_s)
-    return bool(ready) and owner.stdout.read(3) == b"up\n"
+    return bool(ready) and owner.stdout.readline() == b"up\n"
 
 
 def end(owner: subprocess.Popen[bytes]) -> None:

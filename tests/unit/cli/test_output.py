@@ -61,6 +61,7 @@ def test_a_result_is_lines_or_one_object(capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_no_colour_where_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     assert output.emphasis("ok", fg="green") != "ok"
     monkeypatch.setenv("NO_COLOR", "1")

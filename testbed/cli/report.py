@@ -1,0 +1,30 @@
+"""`testbed report`: write a run's page again, from its directory alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from testbed.cli import output
+
+
+@click.command("report")
+@click.argument("run", default="latest")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that run directories are looked for in.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: str, out: Path, as_json: bool) -> None:
+    """Write the report of RUN (a path, a name or the beginning of one, or `latest`)."""
+    with output.failures(as_json):
+        from testbed.report.page import write_report
+        from testbed.results.layout import find_run
+
+        path = find_run(run, out)
+        page = write_report(path)
+        output.result({"run": str(path), "report": str(page)}, [str(page)], as_json=as_json)

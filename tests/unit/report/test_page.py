@@ -1,0 +1,99 @@
+"""The page of a synthetic run: self-contained, verdict first, figures present."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from testbed.errors import NotFoundError
+from testbed.fidelity.checks import Check
+from testbed.fidelity.verdict import Verdict
+from testbed.report.page import write_report
+from testbed.results import layout
+from testbed.results.writer import write_json
+
+
+def _nics() -> pl.DataFrame:
+    rows = [
+        {
+            "policy": "<first>",
+            "t_s": 0.1 * step,
+            "nic": f"pe{node}/snic0",
+            "kind": "snic",
+            "node": f"pe{node}",
+            "role": "prefill",
+            "direction": "in",
+            "rate_bps": 100_000_000,
+            "lane": "all",
+            "bytes": 1_000_000 * step,
+            "packets": 100 * step,
+            "drops": 0,
+            "backlog_bytes": 0,
+        }
+        for step in range(50)
+        for node in range(2)
+    ]
+    return pl.DataFrame(rows)
+
+
+@pytest.fixture
+def run_directory(tmp_path: Path) -> Path:
+    load = {"nic": "pe-snic-in", "measured_bps": 1.0, "formula_bps": 0.0, "ratio": None}
+    summary = {
+        "kv_load_bps": 8e7,
+        "kv_load_bps_full_scale": 1.6e11,
+        "bound_by": "storage",
+        "window_s": [1.0, 4.0],
+        "nic_loads": [load],
+        "ttft_s": {"p50": 0.5, "p99": None},
+    }
+    write_json(
+        tmp_path / layout.RUN,
+        {
+            "layout_version": layout.LAYOUT_VERSION,
+            "name": "synthetic",
+            "started": "2026-01-01T00:00:00+00:00",
+            "interrupted": False,
+            "seed": 1,
+            "scenario": {"description": "a <b>bold</b> question"},
+            "command": ["testbed", "run", "synthetic"],
+            "versions": {"python": "3.11"},
+            "kernel": {"release": "6"},
+            "machine": {"cpu_model": "x", "cores": 2, "load_average": [0.1, 0.1, 0.1]},
+            "git": None,
+            "predicted": {"caps_turns_per_s": {"pe-snics": 1.0}, "policies": {}},
+            "comparison": {
+                "engines": "network-only",
+                "speedup": {"<first>": {"kv_load_bps": 1.0}},
+                "bytes_verified": 1 << 30,
+            },
+            "policies": {"<first>": {"summary": summary}},
+        },
+    )
+    check = Check("no drop", "<first>", False, "3 drops", "0", "pe0/snic0 in dropped 3")
+    write_json(tmp_path / layout.VERDICT, Verdict("FAIL", ["3 drops <script>"], [check]))
+    _nics().write_parquet(layout.table_path(tmp_path, "nics"))
+    return tmp_path
+
+
+def test_the_page_says_what_matters_and_nothing_comes_from_outside(run_directory: Path) -> None:
+    page = write_report(run_directory).read_text()
+    assert page.index("FAIL") < page.index("The answer")
+    assert "network-only engines" in page
+    assert "1GiB verified" in page
+    assert page.count("<svg") == 2
+    assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
+    assert "<script>" not in page
+    assert "<b>bold</b>" not in page
+    assert {file.name for file in (run_directory / "figures").iterdir()} == {
+        "nic_timelines.svg",
+        "nic_utilisation.svg",
+    }
+
+
+def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError):
+        write_report(tmp_path)
