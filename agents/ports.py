@@ -8,6 +8,7 @@ for one, checks the digest of every write that carries one, and records every ar
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -272,6 +273,7 @@ def pair_name(caller: str, target: str, device: str, side: Side) -> str:
     return f"{caller}>{target}/{device}#{side}"
 
 
+@functools.cache
 def parse_pair(name: str) -> Route:
     """The domains that a queue pair joins, seen from the end that `name` names."""
     ends, _, side = name.partition("#")
