@@ -122,6 +122,7 @@ class Supervisor:
 
     def bring_up(self) -> None:
         """Namespaces, the plan, and (unless told not to) its verification."""
+        signal.signal(signal.SIGTERM, lambda *_: self._end())  # else pid 1 would not notice it
         _check_file_limit(len(self._plan.domains))
         began = time.monotonic()
         mount_names(self._plan)
@@ -194,7 +195,6 @@ class Supervisor:
     def serve(self) -> NoReturn:
         """Until told to end, or nobody could tell any more."""
         identity = self._directory.stat().st_ino
-        signal.signal(signal.SIGTERM, lambda *_: self._end())
         while True:
             for chosen, _ in self._selector.select(_LOOK_PERIOD_S):
                 chosen.data(chosen.fileobj)

@@ -99,3 +99,17 @@ def kill(pids: list[int]) -> None:
     for pid in pids:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def kill_at_random(victim: str, delay_s: float, tag: str) -> None:
+    """Kill the owner, or all there is of the supervisor, some time after the start."""
+    owner = start_owner("random", tag)
+    time.sleep(delay_s)  # any moment will do: this is no waiting for something
+    if victim == "owner":
+        end(owner)
+    else:
+        while not (there := supervisors(tag)):
+            assert owner.poll() is None
+        kill(there)
+        end(owner)
+    wait_until_gone(tag)
