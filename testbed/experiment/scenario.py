@@ -124,7 +124,7 @@ class Scenario(Section):
     """Real / emulated: `rate` and `bytes`; times stretch by rate/bytes."""
 
     duration: DurationS = Field(gt=0)
-    """How long load is offered to each policy, in emulated time."""
+    """Length of the steady window, after warm-up, in emulated time."""
 
     seed: int = Field(default=1, ge=0)
     """Everything random in the run follows from it."""
