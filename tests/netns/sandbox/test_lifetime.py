@@ -57,8 +57,9 @@ def plan() -> Plan:
 def bystander() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a network namespace of its own that is no business of ours."""
     process = subprocess.Popen(
-        [*_UNSHARE, "sh", "-c", "echo there; exec sleep 200"],
+        [*_UNSHARE, "sh", "-c", "echo there; exec cat"],
         env={"PATH": os.environ["PATH"]},  # untagged
+        stdin=subprocess.PIPE,  # at whose end it ends: also when this process is killed
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
@@ -217,7 +218,7 @@ with Lab(SingleTopo(k=60)) as lab:
 def limited(soft: int, hard: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", LIMITED, str(soft), str(hard)],
-        env={**os.environ, "PYTHONPATH": str(traces.ROOT)},
+        env={**os.environ, "PYTHONPATH": traces.python_path()},
         capture_output=True,
         text=True,
         check=False,

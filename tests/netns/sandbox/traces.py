@@ -39,6 +39,11 @@ class Found(NamedTuple):
     command: str
 
 
+def python_path() -> str:
+    """PYTHONPATH by which another interpreter finds the checkout, too."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
 def processes(tag: str) -> list[Found]:
     """The live processes with TESTBED_TAG=tag in their environment."""
     wanted = f"TESTBED_TAG={tag}".encode()
@@ -74,7 +79,7 @@ def start_owner(name: str, tag: str) -> subprocess.Popen[bytes]:
     """A process that owns a testbed; it has written "up" when it is up."""
     return subprocess.Popen(
         [sys.executable, "-c", OWNER, name],
-        env={**os.environ, "TESTBED_TAG": tag, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "TESTBED_TAG": tag, "PYTHONPATH": python_path()},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
