@@ -288,7 +288,12 @@ def comparison(
         return mine / first if mine is not None and first else None
 
     metrics = ("kv_load_bps", "turns_per_s")
-    return {
+    modelled = {
+        name: prediction[name]
+        for name in ("modelled_caps_turns_per_s", "modelled_speedup")
+        if name in prediction
+    }
+    return modelled | {
         "engines": scenario.engines,
         "scale": {
             "rate": scenario.scale.rate,

@@ -27,6 +27,7 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
+from testbed.errors import ScenarioError
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
 from testbed.plan.model import Plan
@@ -86,7 +87,7 @@ class DualPath:
             name: cap if math.isfinite(cap) else None
             for name, cap in prediction.caps_turns_per_s.items()
         }
-        return {
+        return self._with_compute(scenario, plan) | {
             "caps_turns_per_s": caps,
             "policies": {name: dataclasses.asdict(p) for name, p in prediction.policies.items()},
             "agents": found.agents,
@@ -101,6 +102,20 @@ class DualPath:
             "cores_available": cores,
             "memory_bytes": found.need.memory_bytes,
             "messages_per_s": found.need.messages_per_s,
+        }
+
+    def _with_compute(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
+        """What the same cluster would do if its engines computed; nothing if they do."""
+        if scenario.engines == "modelled":
+            return {}
+        try:
+            found = forecast(scenario.model_copy(update={"engines": "modelled"}), plan)
+        except ScenarioError:
+            return {}  # how fast engines compute this model is not known
+        policies = found.prediction.policies
+        return {
+            "modelled_caps_turns_per_s": dict(found.prediction.caps_turns_per_s),
+            "modelled_speedup": {name: policy.speedup for name, policy in policies.items()},
         }
 
     def variants(self, scenario: DualPathScenario) -> list[str]:
