@@ -1,0 +1,242 @@
+"""Compiled plans, checked by walking frames and classifying packets as the kernel would."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mininet.topo import LinearTopo, SingleSwitchTopo, Topo
+from mininet.topolib import TreeTopo
+
+from testbed.errors import TopologyError, UnsupportedError
+from testbed.plan.addresses import mac_of
+from testbed.plan.compile import PlanSettings, compile_plan
+from testbed.plan.lanes import KV_LANE, MODEL_LANE, Prefix, address_int, choose_leaves
+from testbed.plan.model import (
+    Bridge,
+    FdbEntry,
+    Filter,
+    Ifb,
+    Neighbour,
+    Plan,
+    Port,
+    Shaper,
+    ShaperClass,
+    Veth,
+    decode,
+    encode,
+    key,
+)
+from topologies.dualpath import DualPathTopo
+
+CLUSTERS = st.builds(
+    DualPathTopo,
+    prefill=st.integers(1, 2),
+    decode=st.integers(1, 3),
+    storage=st.integers(1, 2),
+    gpus=st.integers(1, 2),
+)
+
+
+class Spines(Topo):
+    """h1, h2 -- leaf1 -- spine1, spine2 -- leaf2 -- h3, h4: two loops."""
+
+    def build(self) -> None:
+        spines = [self.addSwitch(f"sp{n}") for n in (1, 2)]
+        for number in (1, 2):
+            leaf = self.addSwitch(f"lf{number}")
+            for spine in spines:
+                self.addLink(leaf, spine, bw=100)
+            for host in (2 * number - 1, 2 * number):
+                self.addLink(self.addHost(f"h{host}"), leaf, bw=100)
+
+
+def of(plan: Plan, kind: type) -> list:  # type: ignore[type-arg]
+    return [element for element in plan.elements if isinstance(element, kind)]
+
+
+def reaches(plan: Plan, domain: str, device: str, mac: str) -> str:
+    """The domain that a frame from a port to a MAC ends in; "" if it is dropped, or loops."""
+    peers = {(v.namespace, v.device): (v.peer_namespace, v.peer_device) for v in of(plan, Veth)}
+    bridges = {p.device: p for p in of(plan, Port)}
+    known = {(f.device, f.mac) for f in of(plan, FdbEntry)}
+    at = peers[domain, device]
+    for _ in range(64):
+        if at[0] != "fabric":
+            return at[0]
+        bridge = bridges[at[1]].bridge
+        others = [p for p in bridges.values() if p.bridge == bridge and p.device != at[1]]
+        ways = [p.device for p in others if (p.device, mac) in known]
+        if not any((p.device, mac) in known for p in bridges.values() if p.bridge == bridge):
+            ways = [p.device for p in others if p.flood]
+        if len(ways) != 1:
+            return ""
+        at = peers["fabric", ways[0]]
+    return ""
+
+
+def everybody_reaches_their_neighbours(plan: Plan) -> bool:
+    owners = {
+        mac_of(address): name
+        for name, domain in plan.domains.items()
+        for address in domain.addresses.values()
+    }
+    return all(
+        reaches(plan, n.namespace, n.device, n.mac) == owners[n.mac] for n in of(plan, Neighbour)
+    )
+
+
+def classify(plan: Plan, namespace: str, device: str, tos: int, source: int) -> list[int]:
+    """The leaves that a packet's filters lead to: HTB follows the chain of an inner class."""
+    filters = sorted(
+        (f for f in of(plan, Filter) if (f.namespace, f.device) == (namespace, device)),
+        key=lambda f: (f.parent, f.priority, f.handle),
+    )
+
+    def matches(parent: int) -> list[int]:
+        return [
+            f.classid
+            for f in filters
+            if f.parent == parent
+            and tos & f.tos_mask == f.tos
+            and source & f.source_mask == f.source
+        ]
+
+    lane = matches(0)[0]
+    return matches(lane)
+
+
+@pytest.mark.parametrize(
+    "topo",
+    [SingleSwitchTopo(5), LinearTopo(3, 2), TreeTopo(2, 3), Spines()],
+    ids=lambda topo: type(topo).__name__,
+)
+def test_all_pairs_of_any_topology_reach_each_other(topo: Topo) -> None:
+    plan = compile_plan(topo)
+    hosts = len(plan.domains)
+    assert len(of(plan, Neighbour)) == hosts * (hosts - 1)
+    assert everybody_reaches_their_neighbours(plan)
+
+
+@settings(max_examples=4)
+@given(CLUSTERS)
+def test_every_port_of_a_cluster_reaches_its_whole_network(topo: DualPathTopo) -> None:
+    plan = compile_plan(topo)
+    assert everybody_reaches_their_neighbours(plan)
+    storage = [d for d in plan.domains.values() if "snic0" in d.addresses]
+    compute = {
+        mac_of(a) for d in plan.domains.values() for n, a in d.addresses.items() if "cnic" in n
+    }
+    for domain in storage:  # the storage fabric knows no way to the compute fabric
+        assert all(reaches(plan, domain.name, "snic0", mac) == "" for mac in compute)
+
+
+@settings(max_examples=4)
+@given(CLUSTERS)
+def test_every_sender_has_one_leaf_in_each_lane_of_every_shaper(topo: DualPathTopo) -> None:
+    plan = compile_plan(topo, PlanSettings(leaves=4))
+    addresses = {
+        (name, device): address
+        for name, domain in plan.domains.items()
+        for device, address in domain.addresses.items()
+    }
+    classes = {(c.namespace, c.device, c.classid): c for c in of(plan, ShaperClass)}
+    for meter in plan.meters:
+        if meter.kind != "cnic" or meter.direction != "write":
+            continue
+        senders = [a for (_, device), a in addresses.items() if device.startswith("cnic")]
+        for tos, lane in ((0xB8, MODEL_LANE), (0x20, KV_LANE), (0x00, KV_LANE)):
+            for address in senders:
+                found = classify(plan, meter.namespace, meter.device, tos, address_int(address))
+                assert len(found) == 1
+                leaf = classes[meter.namespace, meter.device, found[0]]
+                assert leaf.parent == lane
+
+
+@settings(max_examples=4)
+@given(CLUSTERS)
+def test_shapers_are_sound(topo: DualPathTopo) -> None:
+    plan = compile_plan(topo)
+    classes: dict[tuple[str, str], dict[int, ShaperClass]] = {}
+    for c in of(plan, ShaperClass):
+        classes.setdefault((c.namespace, c.device), {})[c.classid] = c
+    for shaper in of(plan, Shaper):
+        mine = classes[shaper.namespace, shaper.device]
+        parents = {c.parent for c in mine.values()}
+        assert shaper.default_class not in parents  # an inner default lets everything through
+        for parent in parents - {0}:
+            below = [c for c in mine.values() if c.parent == parent]
+            assert sum(c.rate_bps for c in below) <= mine[parent].rate_bps
+            assert all(c.ceil_bps == mine[1].rate_bps for c in below)
+        leaves = [c for n, c in mine.items() if n not in parents]
+        assert all(c.queue_packets > 0 for c in leaves)
+        # Only the line has the line's burst: those of leaves would add up.
+        assert all(c.ceil_burst_ticks <= mine[1].ceil_burst_ticks * 2 for c in leaves)
+
+
+@settings(max_examples=4)
+@given(CLUSTERS)
+def test_nothing_is_there_twice(topo: DualPathTopo) -> None:
+    plan = compile_plan(topo)
+    keys = [key(element) for element in plan.elements]
+    assert len(keys) == len(set(keys))
+    devices = [e for kind in (Veth, Ifb, Bridge) for e in of(plan, kind)]
+    macs = [device.mac for device in devices]
+    assert len(macs) == len(set(macs))
+    assert decode(encode(plan)) == plan
+
+
+def test_sixteen_senders_have_sixteen_leaves_and_forty_eight_share_evenly() -> None:
+    few = {f"h{n}": Prefix(address_int(f"10.0.0.{n}"), 0xFFFFFFFF) for n in range(1, 17)}
+    assert [len(leaf.senders) for leaf in choose_leaves(few, 16)] == [1] * 16
+    many = {
+        f"n{node}c{rail}": Prefix(address_int(f"10.{64 + rail}.{node}.1"), 0xFFFFFF00)
+        for node, rail in itertools.product(range(6), range(8))
+    }
+    leaves = choose_leaves(many, 16)
+    assert [len(leaf.senders) for leaf in leaves] == [3] * 16
+    assert [len(leaf.senders) for leaf in choose_leaves(many, 1)] == [48]
+
+
+def _topo(**link: object) -> Topo:
+    """h1 - h2, with options on the link."""
+    topo = Topo()
+    topo.addHost("h1")
+    topo.addHost("h2")
+    topo.addLink("h1", "h2", **link)
+    return topo
+
+
+@pytest.mark.parametrize(
+    ("topo", "error", "says"),
+    [
+        (_topo(delay="5ms"), UnsupportedError, "netem"),
+        (_topo(bw="100Mbit"), TopologyError, "plain number"),
+        (_topo(bw=-1), TopologyError, "bw=-1"),
+        (_topo(speed=3), TopologyError, "speed"),
+        (Topo(), TopologyError, "no hosts"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(topo: Topo, error: type[Exception], says: str) -> None:
+    with pytest.raises(error, match=says):
+        compile_plan(topo)
+
+
+def test_a_name_that_linux_cannot_hold_is_refused() -> None:
+    topo = Topo()
+    topo.addSwitch("s1")
+    topo.addHost("a-rather-long-host")
+    topo.addLink("a-rather-long-host", "s1")
+    with pytest.raises(TopologyError, match="15 bytes"):
+        compile_plan(topo)
+
+
+def test_a_cnic_without_its_three_links_is_refused() -> None:
+    topo = Topo()
+    topo.addHost("pe0", memory="dram", role="prefill")
+    topo.addSwitch("pe0c0", nic="cnic", rail=0, bw=100)
+    topo.addLink("pe0", "pe0c0")
+    with pytest.raises(TopologyError, match="one link each"):
+        compile_plan(topo)
