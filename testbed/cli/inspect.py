@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 
 import click
 
@@ -19,7 +18,7 @@ def command(name: str | None, verify: bool, as_json: bool) -> None:
     """Show the nodes, links and shapers of the testbed NAME (or the only one)."""
     with output.failures(as_json):
         from testbed.errors import VerifyError
-        from testbed.plan.model import decode, encode
+        from testbed.plan.model import counts, decode, encode_in_order
         from testbed.plan.show import plan_lines
         from testbed.sandbox import registry
         from testbed.sandbox.launch import ask
@@ -29,8 +28,8 @@ def command(name: str | None, verify: bool, as_json: bool) -> None:
         plan = decode(ask(entry, GetPlan(), Value).data)
         lines = [f"testbed {entry.name}, since {entry.about.get('created')}", *plan_lines(plan)]
         body = {"name": entry.name, "created": entry.about.get("created")}
-        body |= json.loads(encode(plan))
-        body["elements"] = Counter(str(type(e).__struct_config__.tag) for e in plan.elements)
+        body |= json.loads(encode_in_order(plan))
+        body["elements"] = counts(plan)
         differing: list[str] = []
         if verify:
             differing = ask(entry, Verify(), Differs).lines

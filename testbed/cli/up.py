@@ -76,6 +76,7 @@ def command(
 
 
 def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) -> None:
+    from testbed.plan.model import counts
     from testbed.sandbox.launch import Launch
 
     began = time.monotonic()
@@ -88,6 +89,7 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
     seconds = {"plan": planned_s, **ready.seconds, "total": total_s}
     nodes = len({domain.node for domain in plan.domains.values()})
     first = _first_node(plan)
+    objects = counts(plan).total()
     output.result(
         {
             "name": name,
@@ -95,12 +97,12 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
             "parameters": plan.parameters,
             "nodes": nodes,
             "domains": len(plan.domains),
-            "elements": len(plan.elements),
+            "elements": objects,
             "seconds": seconds,
         },
         [
             f"{name} is up: {nodes} nodes, {len(plan.domains)} domains, "
-            f"{len(plan.elements)} kernel objects, verified, in {total_s:.2f} s",
+            f"{objects} kernel objects, verified, in {total_s:.2f} s",
             "try:",
             f"  testbed shell {name} {first}",
             f"  testbed down {name}",
@@ -111,9 +113,9 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:
     if as_json:
-        from testbed.plan.model import encode
+        from testbed.plan.model import encode_in_order
 
-        output.result(json.loads(encode(plan)), (), as_json=True)
+        output.result(json.loads(encode_in_order(plan)), (), as_json=True)
         return
     from testbed.plan.show import plan_lines
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, TypeVar
 from testbed.errors import KernelError
 from testbed.kernel import messages, shaper_messages
 from testbed.kernel.links import is_settled, list_links
+from testbed.kernel.neighbours import NeighbourWriter
 from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter, shapers_by_device
 from testbed.kernel.subjects import subject
@@ -30,7 +31,7 @@ from testbed.plan.model import (
     Filter,
     Ifb,
     Namespace,
-    Neighbour,
+    Neighbours,
     Plan,
     Port,
     Redirect,
@@ -309,13 +310,10 @@ class _Work:
         self._submit(requests)
 
     def _make_neighbours(self) -> None:
-        fill = messages.neighbour().fill
-        self._submit(
-            (n.namespace, Request(
-                fill(self._index(n, (n.namespace, n.device)), _ip(n.address), _mac(n.mac)), n
-            ))
-            for n in self._all(Neighbour)
-        )  # fmt: skip
+        writer = NeighbourWriter()
+        for each in self._all(Neighbours):
+            index = self._index(each, (each.namespace, each.device))
+            writer.write(each, index, self._sockets[each.namespace])
 
     def _make_forwarding(self) -> None:
         fill = messages.fdb_entry().fill

@@ -1,7 +1,8 @@
-"""Neighbours and forwarding entries, read back.
+"""Neighbours, made and read back, and forwarding entries, read back.
 
-Clusters have tens of thousands of neighbours, all alike: entries of the usual layout are read
-with one unpacking, others attribute by attribute.
+Clusters have tens of thousands of neighbours, all alike: a message of each is filled in once and
+used for every device; entries of the usual layout are read with one unpacking, others attribute
+by attribute.
 """
 
 from __future__ import annotations
@@ -14,8 +15,10 @@ from pyroute2.netlink.rtnl import RTM_GETNEIGH
 from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, states
 
 from testbed.kernel.attributes import Names, attributes
-from testbed.kernel.netlink import HEADER, RouteSocket
-from testbed.plan.model import AnyElement, FdbEntry, Neighbour, Unknown
+from testbed.kernel.messages import neighbour
+from testbed.kernel.netlink import BATCH_MESSAGES, HEADER, RouteSocket, number_alike
+from testbed.kernel.template import STAND_IN_INDEX, check_stand_ins, for_device
+from testbed.plan.model import AnyElement, FdbEntry, Neighbour, Neighbours, Unknown
 
 _MESSAGE = struct.Struct("=BxxxiHBB")  # struct ndmsg
 _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER = 1, 2, 5, 9
@@ -23,6 +26,40 @@ _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER = 1, 2, 5, 9
 _USUAL = struct.Struct("=16xBxxxiHBBHH4sHH6s")
 _USUAL_LAYOUT = (8, _NDA_DST, 10, _NDA_LLADDR)
 _STATE_NAMES = {number: name for name, number in states.items()}
+
+
+class NeighbourWriter:
+    """Makes neighbours; remembers the message of each."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], bytes] = {}
+
+    def write(self, neighbours: Neighbours, ifindex: int, route_socket: RouteSocket) -> None:
+        """Make the neighbours of one device.
+
+        Raises:
+            KernelError: the kernel refused one of them; the message names it.
+        """
+        entries = list(neighbours.entries)
+        for start in range(0, len(entries), BATCH_MESSAGES):
+            self._write(neighbours, entries[start : start + BATCH_MESSAGES], ifindex, route_socket)
+
+    def _write(
+        self, neighbours: Neighbours, entries: list[tuple[str, str]], ifindex: int,
+        route_socket: RouteSocket,
+    ) -> None:  # fmt: skip
+        parts = [self._messages.get(entry) or self._message(*entry) for entry in entries]
+        data = bytearray(for_device(b"".join(parts), ifindex))
+        number_alike(data, len(parts[0]))
+        place = (neighbours.namespace, neighbours.device)
+        route_socket.exchange(data, len(parts), lambda number: Neighbour(*place, *entries[number]))
+
+    def _message(self, address: str, mac: str) -> bytes:
+        packed = socket.inet_aton(address), bytes.fromhex(mac.replace(":", ""))
+        message = bytes(neighbour().fill(STAND_IN_INDEX, *packed))
+        check_stand_ins(message, 1)
+        self._messages[address, mac] = message
+        return message
 
 
 def _dump(route_socket: RouteSocket, family: int) -> list[bytes]:
@@ -42,6 +79,7 @@ def neighbour_elements(
         names: shared with other readers.
     """
     elements: list[AnyElement] = []
+    found: dict[int, set[tuple[str, str]]] = {}  # by device
     ip, mac, unpack = names.ip, names.mac, _USUAL.unpack_from
     for message in _dump(route_socket, socket.AF_UNSPEC):
         if len(message) >= _USUAL.size:
@@ -53,9 +91,13 @@ def neighbour_elements(
                 and not flags
                 and index in devices
             ):
-                elements.append(Neighbour(namespace, devices[index], ip[address], mac[ether]))
+                found.setdefault(index, set()).add((ip[address], mac[ether]))
                 continue
         elements += _unusual(namespace, message, devices, names)
+    elements += [
+        Neighbours(namespace, devices[index], frozenset(entries))
+        for index, entries in found.items()
+    ]
     return elements
 
 

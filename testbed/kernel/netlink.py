@@ -11,7 +11,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -34,7 +34,7 @@ SOL_NETLINK, NETLINK_CAP_ACK, NETLINK_EXT_ACK, NETLINK_GET_STRICT_CHK = 270, 10,
 _EXTACK_TEXT = 1
 _RECEIVE_BYTES = 1 << 18  # the kernel fills at most 32 KiB at a time
 # Every message of a batch may fail, and an error takes about 1 KiB of the receive buffer.
-_BATCH_MESSAGES, _BATCH_BYTES = 100, 1 << 16
+BATCH_MESSAGES, _BATCH_BYTES = 100, 1 << 16
 _DUMP_ATTEMPTS = 8
 
 
@@ -87,7 +87,7 @@ class RouteSocket:
         start = 0
         while start < len(requests):
             size_bytes, end = 0, start
-            while end < len(requests) and end - start < _BATCH_MESSAGES:
+            while end < len(requests) and end - start < BATCH_MESSAGES:
                 size_bytes += len(requests[end].message)
                 if size_bytes > _BATCH_BYTES and end > start:
                     break
@@ -96,17 +96,21 @@ class RouteSocket:
             start = end
 
     def _submit_batch(self, batch: Sequence[Request]) -> None:
-        self.exchange(number_messages([r.message for r in batch]), [r.element for r in batch])
+        data = number_messages([request.message for request in batch])
+        self.exchange(data, len(batch), lambda number: batch[number].element)
 
-    def exchange(self, data: bytes, elements: Sequence[AnyElement]) -> None:
+    def exchange(
+        self, data: bytes | bytearray, count: int, element: Callable[[int], AnyElement]
+    ) -> None:
         """Send messages with sequence numbers 0 …, the last of which asks for an answer.
 
         Args:
             data: the messages, back to back.
-            elements: what each of them makes; for the message of an error.
+            count: how many they are.
+            element: what each of them makes, by its number; for the message of an error.
         """
         self._send(data)
-        last, refusals = len(elements) - 1, []
+        last, refusals = count - 1, []
         while True:
             for message in self._receive():
                 _, kind, flags, sequence, _ = HEADER.unpack_from(message)
@@ -117,7 +121,7 @@ class RouteSocket:
                     refusals.append(Refusal(sequence, -number, _extack(message, flags)))
                 if sequence == last:
                     if refusals:
-                        raise _kernel_error(refusals, elements)
+                        raise _kernel_error(refusals, element)
                     return
 
     def try_one(self, message: bytes) -> int:
@@ -151,13 +155,17 @@ class RouteSocket:
         _SEQUENCE.pack_into(request, _SEQUENCE_OFFSET, self._sequence)
         self._send(bytes(request))
         answers: list[bytes] = []
-        consistent = True
+        consistent, unpack = True, HEADER.unpack_from
         while True:
-            for message in self._receive():
-                _, kind, flags, sequence, _ = HEADER.unpack_from(message)
+            data, position = self._datagram(), 0
+            while position < len(data):  # tens of thousands of times: no generator here
+                length, kind, flags, sequence, _ = unpack(data, position)
+                message = data[position : position + length]
+                position += length + 3 & ~3
                 if sequence != self._sequence:
                     continue  # the rest of a dump that was given up
-                consistent &= not flags & NLM_F_DUMP_INTR
+                if flags & NLM_F_DUMP_INTR:
+                    consistent = False
                 if kind in (NLMSG_DONE, NLMSG_ERROR):
                     (number,) = struct.unpack_from("=i", message, HEADER.size)
                     if number:
@@ -198,14 +206,17 @@ class RouteSocket:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
         return self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
 
-    def _send(self, data: bytes) -> None:
+    def _send(self, data: bytes | bytearray) -> None:
         self._socket.sendto(data, (0, 0))
 
-    def _receive(self) -> Iterator[bytes]:
+    def _datagram(self) -> bytes:
         data, _, flags, _ = self._socket.recvmsg(_RECEIVE_BYTES)
         if flags & socket.MSG_TRUNC:
             raise KernelError("an answer of the kernel did not fit and was cut off")
-        position = 0
+        return data
+
+    def _receive(self) -> Iterator[bytes]:
+        data, position = self._datagram(), 0
         while position < len(data):
             (length,) = _SEQUENCE.unpack_from(data, position)
             yield data[position : position + length]
@@ -219,6 +230,15 @@ def number_messages(batch: Sequence[bytearray]) -> bytes:
     (flags,) = _FLAGS.unpack_from(batch[-1], _FLAGS_OFFSET)
     _FLAGS.pack_into(batch[-1], _FLAGS_OFFSET, flags | NLM_F_ACK)
     return b"".join(batch)
+
+
+def number_alike(data: bytearray, size_bytes: int) -> None:
+    """As `number_messages`, in place, for messages that are all of one size."""
+    for number, start in enumerate(range(0, len(data), size_bytes)):
+        _SEQUENCE.pack_into(data, start + _SEQUENCE_OFFSET, number)
+    at = len(data) - size_bytes + _FLAGS_OFFSET
+    (flags,) = _FLAGS.unpack_from(data, at)
+    _FLAGS.pack_into(data, at, flags | NLM_F_ACK)
 
 
 def _extack(message: bytes, flags: int) -> str:
@@ -249,10 +269,12 @@ _HINTS = {
 _MISSING = (errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EAFNOSUPPORT)
 
 
-def _kernel_error(refusals: Sequence[Refusal], elements: Sequence[AnyElement]) -> TestbedError:
+def _kernel_error(
+    refusals: Sequence[Refusal], element: Callable[[int], AnyElement]
+) -> TestbedError:
     first = min(refusals)
-    element = elements[first.sequence]
-    message = f"the kernel refused {subject(element)}: {os.strerror(first.number)}"
+    what = subject(element(first.sequence))
+    message = f"the kernel refused {what}: {os.strerror(first.number)}"
     if first.text:
         message += f" ({first.text})"
     if len(refusals) > 1:

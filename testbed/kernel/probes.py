@@ -20,7 +20,7 @@ from testbed.plan.model import (
     Filter,
     Ifb,
     Namespace,
-    Neighbour,
+    Neighbours,
     Plan,
     Port,
     Redirect,
@@ -202,7 +202,11 @@ def _bridges() -> list[AnyElement]:
 
 
 def _forwarding() -> list[AnyElement]:
-    return [*_bridges(), FdbEntry("b", "b0", _mac(1)), Neighbour("a", "a0", "10.0.0.2", _mac(2))]
+    return [
+        *_bridges(),
+        FdbEntry("b", "b0", _mac(1)),
+        Neighbours("a", "a0", frozenset({("10.0.0.2", _mac(2))})),
+    ]
 
 
 def _routing() -> list[AnyElement]:

@@ -8,7 +8,6 @@ for each device.
 from __future__ import annotations
 
 import socket
-import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,14 +17,12 @@ from testbed.errors import KernelError
 from testbed.kernel import shaper_messages as messages
 from testbed.kernel.netlink import RouteSocket, number_messages
 from testbed.kernel.subjects import subject
+from testbed.kernel.template import STAND_IN_INDEX, check_stand_ins, for_device
 from testbed.plan.model import Filter, Shaper, ShaperClass
 
 _UINT32_MAX = 0xFFFFFFFF
 _SOURCE_OFFSET = 12  # of the source address in the IPv4 header (RFC 791)
 _TOS_SHIFT = 16  # of the tos byte in the first word of the IPv4 header
-# The index of no device and part of no other field; checked for every batch.
-_STAND_IN = struct.pack("=I", 0x7ABADBAD)
-_INDEX = struct.Struct("=I")
 
 Part = Shaper | ShaperClass | Filter
 
@@ -84,10 +81,10 @@ class ShaperWriter:
         batch = self._batches.get(structure)
         if batch is None:
             batch = self._batches[structure] = _batch(device)
-        data = batch.replace(_STAND_IN, _INDEX.pack(device.ifindex))
         elements = list(device.parts)
         elements += [p for p in device.parts if _needs_queue(p, device.queue_packets)]
-        route_socket.exchange(data, elements)
+        data = for_device(batch, device.ifindex)
+        route_socket.exchange(data, len(elements), elements.__getitem__)
 
 
 def _needs_queue(part: Part, device_queue_packets: int) -> bool:
@@ -96,17 +93,15 @@ def _needs_queue(part: Part, device_queue_packets: int) -> bool:
 
 
 def _batch(device: DeviceShaper) -> bytes:
-    (stand_in,) = _INDEX.unpack(_STAND_IN)
     handle = next(p.handle for p in device.parts if isinstance(p, Shaper)) << 16
-    made = [_message(part, stand_in, handle) for part in device.parts]
+    made = [_message(part, STAND_IN_INDEX, handle) for part in device.parts]
     made += [
-        messages.leaf_queue().fill(stand_in, handle | part.classid, part.queue_packets)
+        messages.leaf_queue().fill(STAND_IN_INDEX, handle | part.classid, part.queue_packets)
         for part in device.parts
         if isinstance(part, ShaperClass) and _needs_queue(part, device.queue_packets)
     ]
     data = number_messages(made)
-    if data.count(_STAND_IN) != len(made):
-        raise KernelError("a shaper's parameters look like the stand-in for a device's index")
+    check_stand_ins(data, len(made))
     return data
 
 

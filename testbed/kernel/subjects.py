@@ -9,6 +9,7 @@ from testbed.plan.model import (
     Filter,
     Namespace,
     Neighbour,
+    Neighbours,
     Port,
     Redirect,
     Route,
@@ -44,6 +45,8 @@ def subject(element: AnyElement) -> str:
             return f"rule {element.priority} from {source} table {table} in {namespace}"
         case Neighbour(namespace=namespace, device=device, address=address):
             return f"neighbour {address} of {device} in {namespace}"
+        case Neighbours(namespace=namespace, device=device):
+            return f"neighbours of {device} in {namespace}"
         case FdbEntry(namespace=namespace, device=device, mac=mac):
             return f"forwarding entry {mac} of {device} in {namespace}"
         case Shaper(namespace=namespace, device=device, handle=handle):

@@ -11,7 +11,13 @@ import struct
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, TypeAlias
 
+from testbed.errors import KernelError
+
 Value: TypeAlias = int | bytes
+# The index of no device and part of no other field; checked wherever it is put in.
+STAND_IN_INDEX = 0x7ABADBAD
+_INDEX = struct.Struct("=I")
+_STAND_IN = _INDEX.pack(STAND_IN_INDEX)
 
 
 class Field(NamedTuple):
@@ -91,6 +97,25 @@ class Template:
         for (pack_into, offset), value in zip(self._places, values, strict=True):
             pack_into(message, offset, value)
         return message
+
+
+def check_stand_ins(batch: bytes, count: int) -> None:
+    """Whether `for_device` will do what it says.
+
+    Args:
+        batch: messages that were filled with `STAND_IN_INDEX`.
+        count: how many they are.
+
+    Raises:
+        KernelError: another field looks like the stand-in.
+    """
+    if batch.count(_STAND_IN) != count:
+        raise KernelError("a parameter looks like the stand-in for a device's index")
+
+
+def for_device(batch: bytes, ifindex: int) -> bytes:
+    """Messages that were filled with `STAND_IN_INDEX`, for one device."""
+    return batch.replace(_STAND_IN, _INDEX.pack(ifindex))
 
 
 def _difference(one: bytes, other: bytes, field: Field) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import NamedTuple
 
@@ -32,10 +33,10 @@ class Port(NamedTuple):
         return mac_of(self.address)
 
 
+@functools.cache
 def mac_of(address: str) -> str:
     """The MAC address of the port with this IPv4 address."""
-    packed = ipaddress.IPv4Address(address).packed
-    return "02:00:" + ":".join(f"{byte:02x}" for byte in packed)
+    return "02:00:" + ipaddress.IPv4Address(address).packed.hex(":")
 
 
 def numbered(base: str, number: int, network: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from mininet.topo import Topo
@@ -21,10 +21,11 @@ from testbed.plan.fabric import Attached, Forwarding
 from testbed.plan.graph import LONGEST_INTERFACE_NAME, Edge, Graph, rate_of, read_topo
 from testbed.plan.lanes import (
     LANE_CLASSES,
-    Leaf,
+    Leaves,
     Prefix,
     address_int,
     choose_leaves,
+    leaf_bits,
     leaf_names,
     shaper_elements,
 )
@@ -38,7 +39,7 @@ from testbed.plan.model import (
     Link,
     Meter,
     Namespace,
-    Neighbour,
+    Neighbours,
     NicKind,
     Plan,
     Redirect,
@@ -95,11 +96,14 @@ class _Compiler:
         nic.check_switches(graph)
         self._attachments: dict[int, Attachment] = {}
         self._forwarding = Forwarding(graph, self._attach())
+        self._entries = [(port.address, port.mac) for port, _ in self._forwarding.attached]
+        self._bits: dict[tuple[int, ...], int] = {}  # network -> address bits of its leaves
 
     def plan(self, name: str, parameters: dict[str, str | int | float | bool]) -> Plan:
+        sysctls = sysctl_values(self._settings).items()
         for domain in [*self._graph.hosts, *([FABRIC] if self._graph.switches else [])]:
             self._elements.append(Namespace(domain))
-            for key, value in sysctl_values(self._settings).items():
+            for key, value in sysctls:
                 self._elements.append(Sysctl(domain, key, value))
         for switch, options in self._graph.switches.items():
             self._bridge(switch, options)
@@ -212,7 +216,7 @@ class _Compiler:
             )
         )
 
-    def _shape(self, namespace: str, device: str, rate_bps: int, leaves: list[Leaf]) -> None:
+    def _shape(self, namespace: str, device: str, rate_bps: int, leaves: Leaves) -> None:
         self._elements += shaper_elements(namespace, device, rate_bps, leaves, self._settings)
 
     def _rate(self, number: int) -> int | None:
@@ -230,9 +234,9 @@ class _Compiler:
         rate = self._rate(number)
         self._elements.append(Address(port.domain, port.device, port.address, port.prefix_len))
         peers = self._forwarding.peers(number)
-        for peer in peers:
-            other = self._forwarding.attached[peer].port
-            self._elements.append(Neighbour(port.domain, port.device, other.address, other.mac))
+        if peers:
+            entries = frozenset(self._entries[peer] for peer in peers)
+            self._elements.append(Neighbours(port.domain, port.device, entries))
         if not what.port:
             return  # a direct link: see _direct_links
         inside, outside = (port.domain, port.device), (FABRIC, what.port)
@@ -249,11 +253,11 @@ class _Compiler:
         self._links.append(Link(port.domain, attached.far.node, what.nic, rate))
         if rate is None:
             return
-        own = [Leaf(0, 0, (port.domain,))]
+        own = Leaves.alone(port.domain)
         self._shape(*inside, rate, own)
-        senders = choose_leaves(self._senders(peers), self._leaf_limit(what))
+        senders = self._leaves(number, peers)
         self._shape(*outside, rate, senders)
-        ends: tuple[tuple[Direction, tuple[str, str], list[Leaf]], ...] = (
+        ends: tuple[tuple[Direction, tuple[str, str], Leaves], ...] = (
             ("out", inside, own),
             ("in", outside, senders),
         )
@@ -269,11 +273,30 @@ class _Compiler:
                 leaves,
             )
 
-    def _leaf_limit(self, what: Attachment) -> int:
-        fair = self._settings.arbitration == "fair" and what.nic != "mgmt"
-        return self._settings.leaves if fair else 1
+    def _leaves(self, number: int, peers: list[int]) -> Leaves:
+        """Leaves of a port: of all that can send to it.
 
-    def _senders(self, ports: list[int]) -> dict[str, Prefix]:
+        Ports of one network use the same address bits, which are chosen once.  On links of plain
+        hosts only the kv lane, which takes what is not marked, tells senders apart: nothing of the
+        testbed's own uses their model lane.
+        """
+        kind = self._attachments[number].nic
+        senders = self._senders(peers)
+        limit = 1 if kind == "mgmt" else self._leaf_limit
+        if not 1 < limit < len(senders):
+            kv = choose_leaves(senders, limit)
+        else:
+            network = self._forwarding.network(number)
+            if network not in self._bits:
+                self._bits[network] = leaf_bits(self._senders(network).values(), limit)
+            kv = choose_leaves(senders, limit, self._bits[network])
+        return Leaves(choose_leaves(senders, 1) if kind == "link" else kv, kv)
+
+    @property
+    def _leaf_limit(self) -> int:
+        return self._settings.leaves if self._settings.arbitration == "fair" else 1
+
+    def _senders(self, ports: Iterable[int]) -> dict[str, Prefix]:
         """Who can send, by name: a CNIC (both its memory ports), a node, a host's port."""
         senders = {}
         for number in ports:
@@ -304,7 +327,7 @@ class _Compiler:
         namespace: str,
         device: str,
         rate: int,
-        leaves: list[Leaf],
+        leaves: Leaves,
     ) -> None:
         known = self._roles.get(node)
         self._meters.append(
@@ -334,13 +357,12 @@ class _Compiler:
                 kind: Prefix(address_int(self._forwarding.attached[i].port.address), _HOST)
                 for kind, i in memory.items()
             },
-            settings.leaves if settings.arbitration == "fair" else 1,
+            self._leaf_limit,
         )
-        everyone = self._senders([*members, *self._forwarding.peers(members[0])])
-        writing = choose_leaves(everyone, settings.leaves if settings.arbitration == "fair" else 1)
+        writing = self._leaves(members[0], list(self._forwarding.network(members[0])))
         device_of = self._attachments[members[0]].device
-        sides: tuple[tuple[Direction, Literal["ingress", "egress"], list[Leaf]], ...] = (
-            ("read", "ingress", reading),
+        sides: tuple[tuple[Direction, Literal["ingress", "egress"], Leaves], ...] = (
+            ("read", "ingress", Leaves(reading, reading)),
             ("write", "egress", writing),
         )
         for side, direction, leaves in sides:
@@ -389,8 +411,8 @@ class _Compiler:
         crossing = self._crossing()
         for here, end in ((ends[0], edge.a), (ends[1], edge.b)):
             senders = self._senders(sorted(crossing.get((end.node, end), set())))
-            limit = self._settings.leaves if self._settings.arbitration == "fair" else 1
-            leaves = choose_leaves(senders, limit)
+            chosen = choose_leaves(senders, self._leaf_limit)
+            leaves = Leaves(chosen, chosen)
             self._shape(*here, edge.rate_bps, leaves)
             self._meter(
                 f"{end.node}/{here[1]}", "link", end.node, "out", *here, edge.rate_bps, leaves
@@ -413,7 +435,7 @@ class _Compiler:
             if number < peer:
                 self._links.append(Link(port.domain, other.domain, "link", edge.rate_bps))
             if edge.rate_bps:
-                own = [Leaf(0, 0, (port.domain,))]
+                own = Leaves.alone(port.domain)
                 self._shape(*here, edge.rate_bps, own)
                 self._meter("/".join(here), "link", port.domain, "out", *here, edge.rate_bps, own)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-from testbed.plan.model import KEYS, AnyElement, Plan, key
+from testbed.plan.model import KEYS, AnyElement, Plan, key, objects
 
 
 class Difference(NamedTuple):
@@ -38,10 +38,12 @@ def differences(asked: Plan, found: Plan) -> list[Difference]:
     """Every object that is missing, extra or different; empty when the kernel is as asked."""
     if asked.elements == found.elements:
         return []
-    wanted = {key(e): e for e in asked.elements - found.elements}
+    only_asked = frozenset(objects(asked.elements - found.elements))
+    only_found = frozenset(objects(found.elements - asked.elements))
+    wanted = {key(e): e for e in only_asked - only_found}
     there: dict[tuple[object, ...], AnyElement] = {}
     result = []
-    for element in found.elements - asked.elements:
+    for element in only_found - only_asked:
         name = key(element)
         if name in there:
             result.append(Difference("extra", name, found=element))

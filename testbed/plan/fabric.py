@@ -35,7 +35,9 @@ class Forwarding:
     def __init__(self, graph: Graph, attached: list[Attached]) -> None:
         self._graph = graph
         self.attached = attached
+        self._domains = [port.domain for port, _ in attached]
         self._distances: dict[str, dict[str, int]] = {}
+        self._networks: dict[str, tuple[int, ...]] = {}  # of each switch
 
     def _distance(self, switch: str) -> dict[str, int]:
         """Links from every reachable switch to `switch`."""
@@ -75,21 +77,24 @@ class Forwarding:
             hops[switch] = nearer[number % len(nearer)]
         return hops
 
-    def peers(self, number: int) -> list[int]:
-        """Numbers of all ports of other domains that port `number` can reach."""
+    def network(self, number: int) -> tuple[int, ...]:
+        """Numbers of all ports that port `number` can reach, its own among them."""
         own = self.attached[number]
         far = own.far.node
         if far not in self._graph.switches:
-            return [
-                i for i, other in enumerate(self.attached)
-                if other.edge is own.edge and other.port.domain != own.port.domain
-            ]  # fmt: skip
-        reachable = self._distance(far)
-        return [
-            i
-            for i, other in enumerate(self.attached)
-            if other.far.node in reachable and other.port.domain != own.port.domain
-        ]
+            return tuple(i for i, other in enumerate(self.attached) if other.edge is own.edge)
+        if far not in self._networks:
+            reachable = self._distance(far)
+            network = tuple(
+                i for i, other in enumerate(self.attached) if other.far.node in reachable
+            )
+            self._networks |= dict.fromkeys(reachable, network)
+        return self._networks[far]
+
+    def peers(self, number: int) -> list[int]:
+        """Numbers of all ports of other domains that port `number` can reach."""
+        domain = self._domains[number]
+        return [i for i in self.network(number) if self._domains[i] != domain]
 
     def crossing(self) -> dict[tuple[str, End], set[int]]:
         """(switch, its end of a switch-to-switch link) -> ports whose frames leave there."""

@@ -11,8 +11,10 @@ class, see tc-htb(8)).
 
 from __future__ import annotations
 
+import functools
 import ipaddress
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from testbed.plan.model import AnyElement, Filter, Shaper, ShaperClass, burst_ticks
@@ -38,6 +40,18 @@ class Leaf(NamedTuple):
     senders: tuple[str, ...]
 
 
+class Leaves(NamedTuple):
+    """The leaves of both lanes."""
+
+    model: Sequence[Leaf]
+    kv: Sequence[Leaf]
+
+    @classmethod
+    def alone(cls, sender: str) -> Leaves:
+        """Of a port that only one can send through."""
+        return cls([Leaf(0, 0, (sender,))], [Leaf(0, 0, (sender,))])
+
+
 class Prefix(NamedTuple):
     """The addresses of one sender: `address` & `mask`."""
 
@@ -45,17 +59,19 @@ class Prefix(NamedTuple):
     mask: int
 
 
+@functools.cache
 def address_int(address: str) -> int:
     """An IPv4 address as an integer."""
     return int(ipaddress.IPv4Address(address))
 
 
-def choose_leaves(senders: Mapping[str, Prefix], limit: int) -> list[Leaf]:
+def choose_leaves(senders: Mapping[str, Prefix], limit: int, mask: int | None = None) -> list[Leaf]:
     """Divide senders into at most `limit` leaves, told apart by address bits.
 
     Args:
         senders: name -> addresses; none of them overlap.
         limit: a power of two.
+        mask: the bits, where `leaf_bits` of a larger group has chosen them.
 
     Returns:
         One leaf each where there are few enough; otherwise leaves by the address bits that
@@ -65,28 +81,38 @@ def choose_leaves(senders: Mapping[str, Prefix], limit: int) -> list[Leaf]:
         return [Leaf(0, 0, tuple(senders))]
     if len(senders) <= limit:
         return [Leaf(p.address & p.mask, p.mask, (name,)) for name, p in senders.items()]
-    shared = ~0
-    for prefix in senders.values():
-        shared &= prefix.mask
-    candidates = [1 << bit for bit in range(32) if shared >> bit & 1]
-    mask = 0
-    while mask.bit_count() < limit.bit_length() - 1:
-        best = min(candidates, key=lambda bit: (_largest_group(senders, mask | bit), bit))
-        if _largest_group(senders, mask | best) == _largest_group(senders, mask):
-            break
-        mask |= best
-        candidates.remove(best)
+    if mask is None:
+        mask = leaf_bits(senders.values(), limit)
     groups: dict[int, list[str]] = {}
     for name, prefix in senders.items():
         groups.setdefault(prefix.address & mask, []).append(name)
     return [Leaf(value, mask, tuple(names)) for value, names in sorted(groups.items())]
 
 
-def _largest_group(senders: Mapping[str, Prefix], mask: int) -> int:
-    counts: dict[int, int] = {}
-    for prefix in senders.values():
-        counts[prefix.address & mask] = counts.get(prefix.address & mask, 0) + 1
-    return max(counts.values())
+def leaf_bits(senders: Collection[Prefix], limit: int) -> int:
+    """The address bits, as a mask, that divide senders most evenly into at most `limit` groups.
+
+    Args:
+        senders: addresses; none of them overlap.
+        limit: a power of two.
+    """
+    shared = ~0
+    for prefix in senders:
+        shared &= prefix.mask
+    addresses = [prefix.address for prefix in senders]
+    candidates = [1 << bit for bit in range(32) if shared >> bit & 1]
+    mask, largest = 0, len(addresses)
+    while candidates and mask.bit_count() < limit.bit_length() - 1:
+        best, bit = min((_largest_group(addresses, mask | bit), bit) for bit in candidates)
+        if best == largest:
+            break
+        mask, largest = mask | bit, best
+        candidates.remove(bit)
+    return mask
+
+
+def _largest_group(addresses: Sequence[int], mask: int) -> int:
+    return max(Counter([address & mask for address in addresses]).values())
 
 
 def _multiple_of_8(rate_bps: float) -> int:
@@ -95,7 +121,7 @@ def _multiple_of_8(rate_bps: float) -> int:
 
 
 def shaper_elements(
-    namespace: str, device: str, rate_bps: int, leaves: Sequence[Leaf], settings: PlanSettings
+    namespace: str, device: str, rate_bps: int, leaves: Leaves, settings: PlanSettings
 ) -> list[AnyElement]:
     """The qdisc, classes and filters of one shaper.
 
@@ -158,10 +184,13 @@ def shaper_elements(
             classid=KV_LANE,
         ),
     ]
-    for lane, first, priority in ((MODEL_LANE, MODEL_LEAVES, 0), (KV_LANE, KV_LEAVES, 1)):
+    for lane, first, priority, own in (
+        (MODEL_LANE, MODEL_LEAVES, 0, leaves.model),
+        (KV_LANE, KV_LEAVES, 1, leaves.kv),
+    ):
         elements.append(made(lane, ROOT, lanes_bps[lane], unit, 0, 0))
-        leaf_bps = max(8, lanes_bps[lane] // len(leaves) // 8 * 8)
-        for index, leaf in enumerate(leaves):
+        leaf_bps = max(8, lanes_bps[lane] // len(own) // 8 * 8)
+        for index, leaf in enumerate(own):
             classid = first + index
             elements.append(made(classid, lane, leaf_bps, unit, priority, queue))
             elements.append(
@@ -181,6 +210,6 @@ def shaper_elements(
     return elements
 
 
-def leaf_names(leaves: Sequence[Leaf]) -> dict[str, list[str]]:
+def leaf_names(leaves: Leaves) -> dict[str, list[str]]:
     """Class id (of the kv lane's leaf, in hex) -> senders that share it."""
-    return {f"{KV_LEAVES + i:x}": list(leaf.senders) for i, leaf in enumerate(leaves)}
+    return {f"{KV_LEAVES + i:x}": list(leaf.senders) for i, leaf in enumerate(leaves.kv)}

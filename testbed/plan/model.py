@@ -11,6 +11,8 @@ which one it is, and which field of it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -117,12 +119,31 @@ class Rule(Element, frozen=True, tag="rule"):
 
 
 class Neighbour(Element, frozen=True, tag="neighbour"):
-    """A permanent neighbour entry: no ARP is ever sent inside the cluster."""
+    """A permanent neighbour entry: no ARP is ever sent inside the cluster.
+
+    Plans hold these by the device (`Neighbours`); one alone is named by differences and errors.
+    """
 
     namespace: str
     device: str
     address: str
     mac: str
+
+
+class Neighbours(Element, frozen=True, tag="neighbours"):
+    """All permanent neighbour entries of a device.
+
+    Everybody knows everybody, so that these are most of what a large cluster holds: they are one
+    element a device.
+    """
+
+    namespace: str
+    device: str
+    entries: frozenset[tuple[str, str]]  # (address, MAC)
+
+    def each(self) -> list[Neighbour]:
+        """The entries as objects of the kernel, in order."""
+        return [Neighbour(self.namespace, self.device, *entry) for entry in sorted(self.entries)]
 
 
 class FdbEntry(Element, frozen=True, tag="fdb"):
@@ -214,6 +235,7 @@ AnyElement: TypeAlias = (
     | Route
     | Rule
     | Neighbour
+    | Neighbours
     | FdbEntry
     | Sysctl
     | Shaper
@@ -234,6 +256,7 @@ KEYS: dict[type, tuple[str, ...]] = {
     Route: ("namespace", "table", "destination"),
     Rule: ("namespace", "priority"),
     Neighbour: ("namespace", "device", "address"),
+    Neighbours: ("namespace", "device"),
     FdbEntry: ("namespace", "device", "mac"),
     Sysctl: ("namespace", "key"),
     Shaper: ("namespace", "device"),
@@ -311,15 +334,39 @@ class Plan(msgspec.Struct, frozen=True):
     parameters: dict[str, str | int | float | bool] = {}
 
 
+def objects(elements: Iterable[AnyElement]) -> Iterator[AnyElement]:
+    """Elements as the kernel's objects: neighbours one by one."""
+    for element in elements:
+        if isinstance(element, Neighbours):
+            yield from element.each()
+        else:
+            yield element
+
+
+def counts(plan: Plan) -> Counter[str]:
+    """How many kernel objects of each kind a plan has."""
+    counted = Counter(str(type(e).__struct_config__.tag) for e in plan.elements)
+    if counted.pop("neighbours", 0):
+        counted["neighbour"] = sum(
+            len(e.entries) for e in plan.elements if isinstance(e, Neighbours)
+        )
+    return counted
+
+
 def encode(plan: Plan) -> bytes:
-    """A plan as JSON, elements in a stable order."""
+    """A plan as JSON for `decode`; the elements are in no order."""
+    return msgspec.json.encode(plan)
+
+
+def encode_in_order(plan: Plan) -> bytes:
+    """A plan as JSON for people and their programs: objects one by one, in a stable order."""
     body = {
         "topology": plan.topology,
         "parameters": plan.parameters,
         "domains": plan.domains,
         "links": plan.links,
         "meters": plan.meters,
-        "elements": sorted(plan.elements, key=lambda e: tuple(map(str, key(e)))),
+        "elements": sorted(objects(plan.elements), key=lambda e: tuple(map(str, key(e)))),
     }
     return msgspec.json.encode(body)
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from testbed.columns import columns
-from testbed.plan.model import Domain, Link, Plan
+from testbed.plan.model import Domain, Link, Plan, counts
 from testbed.units import show_rate
 
 _MOST_NAMES = 8  # of domains on one line
@@ -91,6 +91,6 @@ def _shapers(plan: Plan) -> list[str]:
 
 
 def _objects(plan: Plan) -> list[str]:
-    counts = Counter(type(e).__struct_config__.tag for e in plan.elements)
-    rows = [(str(tag), f"{count:>7}") for tag, count in sorted(counts.items(), key=str)]
-    return columns([*rows, ("total", f"{len(plan.elements):>7}")])
+    counted = counts(plan)
+    rows = [(tag, f"{count:>7}") for tag, count in sorted(counted.items())]
+    return columns([*rows, ("total", f"{counted.total():>7}")])

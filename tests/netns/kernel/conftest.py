@@ -16,7 +16,7 @@ import pytest
 
 from testbed.kernel import namespaces as ns
 from testbed.kernel.apply import apply
-from testbed.plan.lanes import Leaf, shaper_elements
+from testbed.plan.lanes import Leaf, Leaves, shaper_elements
 from testbed.plan.model import (
     Address,
     AnyElement,
@@ -24,7 +24,7 @@ from testbed.plan.model import (
     FdbEntry,
     Ifb,
     Namespace,
-    Neighbour,
+    Neighbours,
     Plan,
     Port,
     Redirect,
@@ -139,7 +139,7 @@ def attached(
         FdbEntry("fabric", port, mac(address)),
         Address(domain, device, address, 32),
         Route(domain, 254, "10.64.0.0/10", device, address, 2000),
-        *(Neighbour(domain, device, peer, mac(peer)) for peer in peers),
+        Neighbours(domain, device, frozenset((peer, mac(peer)) for peer in peers)),
     ]
 
 
@@ -154,7 +154,7 @@ def star() -> Plan:
         elements += attached(host, f"{host}-eth0", address, "sw", f"sw-{host}", peers)
         for where in ((host, f"{host}-eth0"), ("fabric", f"sw-{host}")):
             leaves = [Leaf(i, 0x3, (f"h{i}",)) for i in (0, 1, 2, 3)]
-            elements += shaper_elements(*where, RATE_BPS, leaves, SETTINGS)
+            elements += shaper_elements(*where, RATE_BPS, Leaves(leaves, leaves), SETTINGS)
     return Plan(frozenset(elements))
 
 
@@ -175,7 +175,7 @@ def cnic() -> Plan:
         device = f"nic0-{name}"
         ether = f"02:03:00:00:00:{number:02x}"
         elements.append(Ifb("fabric", device, ether, SETTINGS.mtu, 65536, SETTINGS.queue_packets))
-        elements += shaper_elements("fabric", device, RATE_BPS, leaves, SETTINGS)
+        elements += shaper_elements("fabric", device, RATE_BPS, Leaves(leaves, leaves), SETTINGS)
         elements += [
             Redirect("fabric", port, direction, device) for port in ("nic0-dram", "nic0-hbm")
         ]

@@ -18,7 +18,7 @@ from testbed.plan.model import (
     FdbEntry,
     Filter,
     Ifb,
-    Neighbour,
+    Neighbours,
     Plan,
     Route,
     Rule,
@@ -120,7 +120,9 @@ def test_neighbours_and_forwarding(everything: Plan, bring_up: BringUp) -> None:
             for n in ip.get_neighbours(family=socket.AF_BRIDGE)
             if n["state"] == 0x40
         }
-    assert neighbours == {(n.device, n.address, n.mac) for n in of(found, Neighbour, "dram")}
+    assert neighbours == {
+        (n.device, *entry) for n in of(found, Neighbours, "dram") for entry in n.entries
+    }
     assert entries == {(e.device, e.mac) for e in of(found, FdbEntry, "fabric")}
     assert neighbours and entries
 

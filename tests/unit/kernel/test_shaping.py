@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import msgspec
 import pytest
 
 from testbed.errors import KernelError
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter, in_order, shapers_by_device
-from testbed.plan.lanes import Leaf, shaper_elements
+from testbed.plan.lanes import Leaf, Leaves, shaper_elements
 from testbed.plan.model import AnyElement, Filter, Shaper, ShaperClass
 from testbed.plan.settings import PlanSettings
 
@@ -16,7 +17,7 @@ SETTINGS = PlanSettings()
 
 def shaper(device: str = "eth0", namespace: str = "a") -> list[AnyElement]:
     leaves = [Leaf(i, 3, (f"h{i}",)) for i in range(4)]
-    return shaper_elements(namespace, device, 100_000_000, leaves, SETTINGS)
+    return shaper_elements(namespace, device, 100_000_000, Leaves(leaves, leaves), SETTINGS)
 
 
 def kinds(
@@ -35,8 +36,8 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, list[AnyElement]]] = []
 
-    def exchange(self, data: bytes, elements: list[AnyElement]) -> None:
-        self.sent.append((data, list(elements)))
+    def exchange(self, data: bytes, count: int, element: Callable[[int], AnyElement]) -> None:
+        self.sent.append((data, [element(number) for number in range(count)]))
 
 
 def messages(data: bytes) -> list[bytes]:
