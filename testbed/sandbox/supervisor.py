@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import resource
 import signal
@@ -102,11 +103,14 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
         zygotes.close()
         _raise_file_limit()
         _import_kernel()
+        gc.disable()  # a large plan is a million objects, none of them garbage
         order, _ = launcher.receive()
         assert isinstance(order, Order)
         service = Service(order, launcher, Connection(mine), registration)
         with _ending_with(launcher, registration):
             service.bring_up()
+        gc.freeze()
+        gc.enable()
         service.announce()
     except TestbedError as error:
         _refuse(launcher, registration, Failed.of(error))
