@@ -6,9 +6,11 @@ by the next.  Ctrl-C ends the present variant cleanly and reports what there is 
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -137,11 +139,12 @@ def run(
                 running.await_all("ready", READY_TIMEOUT_S)
                 ready_s[variant] = time.monotonic() - began_s - bring_up_s[variant]
                 monitor = Monitor()
-                monitor.start()
-                try:
-                    seen = _measure(lab, running, variant, report)
-                finally:
-                    machine[variant] = monitor.stop()
+                with _uncollected():
+                    monitor.start()
+                    try:
+                        seen = _measure(lab, running, variant, report)
+                    finally:
+                        machine[variant] = monitor.stop()
             report(Progress(variant, "collect", {}, {}))
         series[variant] = seen
         outcomes[variant] = workload.outcome(scenario, plan, variant, place, seen)
@@ -174,6 +177,17 @@ def run(
         ready_s,
         interrupted,
     )
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without garbage collection: samples pile up, and the monitor is to time the machine only."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _measure(
