@@ -41,10 +41,10 @@ check: lint ## lint, then test, then test-user
 	@$(MAKE) --no-print-directory test-user
 
 bench: $(STAMP) ## every benchmark in scripts/bench, one after another
-	@for file in scripts/bench/[a-z]*.py; do \
+	@missed=""; for file in scripts/bench/[a-z]*.py; do \
 		echo "--- $$file"; \
-		$(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)" $(ARGS) || exit; \
-	done
+		$(BIN)/python -m "$$(echo "$${file%.py}" | tr / .)" $(ARGS) || missed="$$missed $$file"; \
+	done; test -z "$$missed" || { echo "targets missed:$$missed"; exit 1; }
 
 soak: $(STAMP) ## faults at random moments, many times over
 	@$(BIN)/python -m pytest tests/soak -m soak --timeout=0 $(ARGS)

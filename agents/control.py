@@ -104,9 +104,13 @@ class Assign(Message, frozen=True, tag="assign"):
 
 
 class Read(Message, frozen=True, tag="read"):
-    """Node to storage: write these Full Blocks into my region, and their digests into another."""
+    """Node to storage: write these Full Blocks into my region, and their digests into another.
+
+    `path` is the request's read path: the writes carry it.
+    """
 
     request: int
+    path: str
     hashes: bytes
     key: int
     offset: int

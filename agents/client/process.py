@@ -23,7 +23,7 @@ from testbed.fidelity.window import opening_s
 
 SCHEDULER = "sched"
 _REPORT_PERIOD_S = 0.25
-_DRAIN_LIMIT_S = 60.0
+_STALL_LIMIT_S = 60.0  # without the end of any request, beyond what decoding takes
 _LAY_DOWN_BLOCKS = 4096
 _MEAN_OF_TURNS = 256
 
@@ -45,6 +45,7 @@ class Client(Process):
         self._done = 0
         self._failed = 0
         self._offering = True
+        self._last_done_s = 0.0
 
     async def connect(self) -> None:
         """Lay the agents' prefixes down in storage, before anything is measured."""
@@ -88,15 +89,7 @@ class Client(Process):
         self._offering = False
         self._woken.set()
         await offer
-        self._phase = "drain"
-        while self._replay.outstanding and time.monotonic() < closed_s + _DRAIN_LIMIT_S:
-            self._report(None)
-            await asyncio.sleep(_REPORT_PERIOD_S)
-        if self._replay.outstanding:
-            raise ProgramError(
-                f"{self._replay.outstanding} requests did not end in {_DRAIN_LIMIT_S:g}s: "
-                f"{sorted(self._submitted)[:8]}"
-            )
+        await self._drain()
         say(
             event="finished",
             began_s=began_s,
@@ -105,6 +98,22 @@ class Client(Process):
             done=self._done,
             failed=self._failed,
         )
+
+    async def _drain(self) -> None:
+        """Wait for what is under way, as long as some of it ends now and then."""
+        self._phase = "drain"
+        tokens = max((s.turn.generate_tokens for s, _ in self._submitted.values()), default=0)
+        tpot_s = self.cluster.compute.tpot_s if self.cluster.engines == "modelled" else 0.0
+        limit_s = _STALL_LIMIT_S + tokens * tpot_s
+        self._last_done_s = time.monotonic()
+        while self._replay.outstanding:
+            self._report(None)
+            await asyncio.sleep(_REPORT_PERIOD_S)
+            if time.monotonic() > self._last_done_s + limit_s:
+                raise ProgramError(
+                    f"{self._replay.outstanding} requests did not end, and none has for "
+                    f"{limit_s:.0f}s: {sorted(self._submitted)[:8]}"
+                )
 
     def _report(self, left_s: float | None) -> None:
         say(
@@ -170,6 +179,7 @@ class Client(Process):
         now_s = time.monotonic()
         submission, submitted_s = self._submitted.pop(done.request)
         self._done += 1
+        self._last_done_s = now_s
         self._failed += bool(done.error)
         self._turn_times_s.append(now_s - submitted_s)
         self.records.append(_record(submission, submitted_s, done))

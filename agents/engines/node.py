@@ -130,6 +130,7 @@ class Node(Process):
                     job.storage,
                     Read(
                         job.request,
+                        job.path,
                         wanted,
                         key,
                         extent.offset,

@@ -97,6 +97,7 @@ class StorageNode(Process):
                 [table],
                 message.digest_key,
                 message.digest_offset,
+                path=message.path,
                 digest=True,
             ),
         )
@@ -109,6 +110,7 @@ class StorageNode(Process):
                 stored.ranges,
                 message.key,
                 message.offset,
+                path=message.path,
             ),
         )
 
