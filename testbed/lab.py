@@ -25,7 +25,8 @@ from testbed.errors import NotFoundError, ProgramError
 from testbed.plan.model import Domain as DomainInfo
 from testbed.plan.model import Link, Plan, decode
 from testbed.sandbox import registry
-from testbed.sandbox.launch import Launch, connect, rebuilt
+from testbed.sandbox.client import connect, rebuilt
+from testbed.sandbox.launch import Launch
 from testbed.sandbox.process import Completed, Process, start
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (

@@ -15,7 +15,7 @@ from types import FrameType
 from testbed.cli import output
 from testbed.errors import ProgramError, UsageError
 from testbed.sandbox import registry
-from testbed.sandbox.launch import connect, rebuilt
+from testbed.sandbox.client import connect, rebuilt
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Signal, Spawn, Spawned
 

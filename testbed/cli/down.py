@@ -17,7 +17,7 @@ def command(name: str | None, everything: bool, as_json: bool) -> None:
     """End the testbed NAME (or the only one), with everything that runs in it."""
     with output.failures(as_json):
         from testbed.sandbox import registry
-        from testbed.sandbox.launch import shut_down
+        from testbed.sandbox.client import shut_down
 
         if everything and name is not None:
             raise UsageError(f"both --all and {name!r} are given", hint="leave one out")

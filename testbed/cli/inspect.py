@@ -21,7 +21,7 @@ def command(name: str | None, verify: bool, as_json: bool) -> None:
         from testbed.plan.model import counts, decode, encode_in_order
         from testbed.plan.show import plan_lines
         from testbed.sandbox import registry
-        from testbed.sandbox.launch import ask
+        from testbed.sandbox.client import ask
         from testbed.sandbox.protocol import Differs, GetPlan, Value, Verify
 
         entry = registry.find(name)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli import output
-from testbed.errors import UsageError
+from testbed.cli.arguments import pairs
 
 if TYPE_CHECKING:
     from testbed.experiment.runner import Progress
@@ -56,7 +56,7 @@ def command(
     with output.failures(as_json):
         from testbed.experiment import record
 
-        asked = record.load(scenario, _pairs(overrides))
+        asked = record.load(scenario, pairs(overrides))
         if predict:
             found = record.predict(asked)
             output.result(found.as_json(), found.lines(), as_json=as_json)
@@ -66,16 +66,6 @@ def command(
         output.result(finished.as_json(), finished.lines(), as_json=as_json)
     with output.failures(False):  # the one object of --json is out, and holds the verdict
         finished.judge(accept_unfaithful=accept_unfaithful)
-
-
-def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
-    pairs = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (equals and key):
-            raise UsageError(f"{text!r} is not KEY=VALUE", hint="e.g. --set duration=30s")
-        pairs[key] = value
-    return pairs
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import IO, NamedTuple
 
 from testbed.errors import ProgramError, UsageError
-from testbed.sandbox.launch import connect, rebuilt
+from testbed.sandbox.client import connect, rebuilt
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Signal, Spawn, Spawned
 from testbed.sandbox.registry import Entry

@@ -3,6 +3,7 @@
     RUNTIME/NAME/control.sock   requests (mode 0600)
     RUNTIME/NAME/lock           flock(2) held by the supervisor: the testbed is alive
     RUNTIME/NAME/about.json     what it is, for `testbed ls`
+    RUNTIME/.crashed-NAME       why a supervisor failed, until the name is used again
 
 A directory appears under its name with its lock held already, and disappears whole: both by
 rename(2), so that nobody ever meets a half-made one.  Only who holds the lock may remove it.
@@ -19,10 +20,7 @@ import fcntl
 import json
 import os
 import re
-import secrets
-import shutil
 import stat
-import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +31,7 @@ from testbed.suggestions import suggestion
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _LONGEST_SOCKET_PATH_BYTES = 107  # sun_path holds 108, the last of them zero: unix(7)
 _DRAFT, _GRAVE = ".new-", ".old-"  # what is being made, what is being removed
+_CRASHED = ".crashed-"
 _HIDDEN = ("/dev/shm", "/proc", "/sys")  # the sandbox mounts its own over them
 _CLEANING_S = 0.2  # who removes a dead testbed holds its lock for a moment
 
@@ -66,6 +65,8 @@ def runtime_directory() -> Path:
     elif os.getuid() == 0:
         directory = Path("/run/testbed")
     else:
+        import tempfile  # not free, and root never needs it
+
         directory = Path(tempfile.gettempdir()) / f"testbed-{os.getuid()}"
     advice = "set XDG_RUNTIME_DIR to a directory of yours with mode 0700"
     if any(directory.is_relative_to(place) for place in _HIDDEN):
@@ -113,6 +114,7 @@ def claim(name: str) -> tuple[Path, int]:
         except FileNotFoundError:
             continue  # whoever tidied up took it for a dead one
         if fd is not None:
+            crash_log(directory).unlink(missing_ok=True)
             return directory, fd
         if _remove_dead(directory):
             continue
@@ -126,7 +128,7 @@ def claim(name: str) -> tuple[Path, int]:
 
 def _make_locked(directory: Path) -> int | None:
     """Make a directory whose lock is held from the start; None if there is one of that name."""
-    draft = directory.with_name(f"{_DRAFT}{secrets.token_hex(8)}")
+    draft = directory.with_name(f"{_DRAFT}{os.urandom(8).hex()}")
     draft.mkdir(mode=0o700)
     fd = os.open(draft / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -135,7 +137,7 @@ def _make_locked(directory: Path) -> int | None:
         draft.rename(directory)  # replaces an empty directory, and nothing else
     except OSError as error:
         os.close(fd)
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove_tree(draft)
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             return None
         raise
@@ -145,7 +147,7 @@ def _make_locked(directory: Path) -> int | None:
 def _remove_dead(directory: Path) -> bool:
     """Remove what a dead testbed left; False if this one lives, or another is doing it."""
     if directory.name.startswith(_GRAVE):
-        shutil.rmtree(directory, ignore_errors=True)
+        _remove_tree(directory)
         return True
     try:
         fd = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
@@ -211,12 +213,23 @@ def find(name: str | None) -> Entry:
     for entry in entries:
         if entry.name == name:
             return entry
+    crashed = crash_log(runtime_directory() / name)
+    if crashed.exists():
+        raise NotFoundError(
+            f"the testbed {name!r} has failed and is gone",
+            hint=f"{crashed} holds what its supervisor said; `testbed up` may use the name again",
+        )
     raise NotFoundError(
         f"no testbed named {name!r} runs",
         hint=suggestion(name, [entry.name for entry in entries])
         if entries
         else "none runs; start one: testbed up 1p1d",
     )
+
+
+def crash_log(directory: Path) -> Path:
+    """Where the supervisor of a testbed says why it failed, if it does."""
+    return directory.with_name(f"{_CRASHED}{directory.name}")
 
 
 def remove(directory: Path, lock: int) -> None:
@@ -228,7 +241,13 @@ def remove(directory: Path, lock: int) -> None:
     """
     if not _is_at(lock, directory / "lock"):
         return
-    grave = directory.with_name(f"{_GRAVE}{secrets.token_hex(8)}")
+    grave = directory.with_name(f"{_GRAVE}{os.urandom(8).hex()}")
     with contextlib.suppress(FileNotFoundError):
         directory.rename(grave)
-    shutil.rmtree(grave, ignore_errors=True)
+    _remove_tree(grave)
+
+
+def _remove_tree(directory: Path) -> None:
+    import shutil  # not free, and most commands find nothing to remove
+
+    shutil.rmtree(directory, ignore_errors=True)

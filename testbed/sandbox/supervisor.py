@@ -123,7 +123,12 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
     for number in range(3):
         os.dup2(null, number)
     os.close(null)
-    service.serve()
+    try:
+        service.serve()
+    except BaseException:
+        # Nobody reads its standard error any more.
+        registry.crash_log(registration.directory).write_text(traceback.format_exc())
+        os._exit(1)
 
 
 def _refuse(launcher: Connection, registration: Registration, failure: Failed) -> NoReturn:

@@ -19,6 +19,7 @@ from testbed.errors import (
     CapacityError,
     ConflictError,
     KernelError,
+    NotFoundError,
     ProgramError,
     TestbedError,
     UsageError,
@@ -131,7 +132,7 @@ def test_one_that_is_not_owned_outlives_its_launcher_and_can_be_attached_to(plan
     (found,) = registry.running()
     assert found.about["topology"] == "single"
     assert (found.about["nodes"], found.about["domains"]) == (2, 2)
-    from testbed.sandbox.launch import shut_down
+    from testbed.sandbox.client import shut_down
 
     shut_down(found)
     assert names() == []
@@ -271,6 +272,28 @@ def test_one_whose_directory_vanishes_ends(tag: str, runtime: Path) -> None:
     with Lab(SingleTopo(k=2)) as lab:
         (runtime / lab.name).rename(runtime.parent / "elsewhere")
         traces.wait_until_gone(tag)
+
+
+def test_one_that_fails_says_why_until_its_name_is_used_again(
+    tag: str, runtime: Path, plan: Plan
+) -> None:
+    connection, _ = launch("failing", plan, owned=False)
+    directory = runtime / "failing"
+    directory.rename(runtime / "elsewhere")
+    directory.symlink_to("failing")  # a loop: it cannot even look whether it is there
+    while connection.socket.recv(1):
+        pass
+    connection.close()
+    directory.unlink()
+    with pytest.raises(NotFoundError, match="failed") as caught:
+        registry.find("failing")
+    log = registry.crash_log(directory)
+    assert str(log) in caught.value.hint
+    assert "OSError" in log.read_text()
+    with Lab(plan, name="failing"):
+        assert not log.exists()
+    with pytest.raises(NotFoundError, match="no testbed named"):
+        registry.find("failing")
 
 
 def test_a_killed_owner_takes_its_testbed_along(tag: str, runtime: Path) -> None:

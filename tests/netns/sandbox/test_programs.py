@@ -14,7 +14,7 @@ import pytest
 
 from testbed.errors import NotFoundError, ProgramError, UsageError
 from testbed.lab import Lab
-from testbed.sandbox.launch import ask, connect
+from testbed.sandbox.client import ask, connect
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (
     Connection,

@@ -11,7 +11,7 @@ import pytest
 
 from testbed import errors
 from testbed.errors import ConflictError, ProgramError
-from testbed.sandbox.launch import rebuilt
+from testbed.sandbox.client import rebuilt
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (
     MOST_DESCRIPTORS,
