@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from scripts.bench.support.loads import Port, Sender, loaded
 from testbed.lab import Lab
 from testbed.plan.lanes import KV_TOS, MODEL_TOS
 from testbed.units import show_rate
@@ -52,20 +53,8 @@ def _ping_pong(lab: Lab, tos: int) -> list[float]:
 @contextmanager
 def _bulk(lab: Lab) -> Iterator[None]:
     """Four flows in the kv lane, the way the ping-pong's requests go."""
-    flows = [sys.executable, "-m", "testbed.flows"]
-    near, far = (lab[name].addresses["cnic0"] for name in ("pe0g0", "de0g0"))
-    with ExitStack() as stack:
-        sink = lab["de0g0"].popen(
-            [*flows, "sink", "--bind", far, "--connections", str(FLOWS), "--seconds", "600"]
-        )
-        stack.callback(sink.close)
-        assert sink.stderr is not None
-        sink.stderr.readline()
-        source = lab["pe0g0"].popen(
-            [*flows, "source", "--to", far, "--bind", near, "--streams", str(FLOWS),
-             "--seconds", "600", "--tos", str(KV_TOS)]
-        )  # fmt: skip
-        stack.callback(source.close)
+    bulk = [Sender(Port("pe0g0", "cnic0"), FLOWS, KV_TOS)]
+    with loaded(lab, bulk, Port("de0g0", "cnic0"), settle_s=0.0, seconds=3600.0):
         time.sleep(SETTLE_S)
         yield
 

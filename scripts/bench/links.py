@@ -17,7 +17,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from testbed.lab import Lab, Process
+from scripts.bench.support.loads import Port, Sender, loaded
+from testbed.lab import Lab
 from testbed.units import show_rate
 from topologies.dualpath import DualPathTopo
 from topologies.single import SingleTopo
@@ -26,80 +27,23 @@ SECONDS, SETTLE_S = 4.0, 1.0
 RETRANSMITTED_SHARE = 0.001
 
 
-def _flows(lab: Lab, domain: str, *arguments: str) -> Process:
-    return lab[domain].popen([sys.executable, "-m", "testbed.flows", *arguments])
-
-
-def measure(lab: Lab, sources: Sequence[tuple[str, str, int]], target: tuple[str, str]) -> Any:
-    """Load one port.
-
-    Args:
-        sources: (domain, device, flows) of each sender.
-        target: (domain, device) of the receiver.
-
-    Returns:
-        The sink's JSON.
-    """
-    address = lab[target[0]].addresses[target[1]]
-    count = sum(flows for _, _, flows in sources)
-    sink = _flows(
-        lab, target[0], "sink", "--bind", address, "--connections", str(count),
-        "--settle", str(SETTLE_S), "--seconds", str(SECONDS),
-    )  # fmt: skip
-    assert sink.stderr is not None and sink.stdout is not None
-    sink.stderr.readline()
-    senders = [
-        _flows(
-            lab, domain, "source", "--to", address, "--bind", lab[domain].addresses[device],
-            "--streams", str(flows), "--seconds", str(SETTLE_S + SECONDS + 2),
-        )
-        for domain, device, flows in sources
-    ]  # fmt: skip
-    seen = json.loads(sink.stdout.read())
-    sink.wait()
-    for process in [*senders, sink]:
-        process.close()
-    return seen
-
-
 def share_of_line(
-    lab: Lab,
-    nic: str,
-    direction: str,
-    sources: Sequence[tuple[str, str, int]],
-    target: tuple[str, str],
+    lab: Lab, nic: str, direction: str, senders: Sequence[Sender], target: Port
 ) -> dict[str, Any]:
     """How much of a NIC's line its shaper let through while flows filled it."""
     samples = []
-    address = lab[target[0]].addresses[target[1]]
-    count = sum(flows for _, _, flows in sources)
-    sink = _flows(
-        lab, target[0], "sink", "--bind", address, "--connections", str(count),
-        "--settle", str(SETTLE_S + SECONDS), "--seconds", "0.1",
-    )  # fmt: skip
-    assert sink.stderr is not None and sink.stdout is not None
-    sink.stderr.readline()
-    senders = [
-        _flows(
-            lab, domain, "source", "--to", address, "--bind", lab[domain].addresses[device],
-            "--streams", str(flows), "--seconds", str(SETTLE_S + SECONDS + 1),
-        )
-        for domain, device, flows in sources
-    ]  # fmt: skip
-    for wait_s in (SETTLE_S, SECONDS):
-        time.sleep(wait_s)  # the window itself
-        (found,) = (m for m in lab.counters() if (m.nic, m.direction) == (nic, direction))
-        samples.append(found)
-    sink.stdout.read()
-    for process in [*senders, sink]:
-        process.close()
+    with loaded(lab, senders, target, settle_s=SETTLE_S + SECONDS, seconds=1.0):
+        for wait_s in (SETTLE_S, SECONDS):
+            time.sleep(wait_s)  # the window itself
+            (found,) = (m for m in lab.counters() if (m.nic, m.direction) == (nic, direction))
+            samples.append(found)
     first, last = samples
     rate = (last.bytes - first.bytes) * 8 / (last.t_s - first.t_s)
     share = rate / last.rate_bps
     return {
         "link": f"{nic} {direction}",
         "line_bps": last.rate_bps,
-        "flows": count,
+        "flows": sum(sender.flows for sender in senders),
         "share": share,
         "drops": last.drops,
         "ok": 0.97 <= share <= 1.0005 and last.drops == 0,
@@ -114,8 +58,13 @@ def jain(values: Sequence[float]) -> float:
 def fairness(senders: int, mbit: float = 200.0) -> dict[str, Any]:
     """Incast: `senders` hosts into one port, the first with eight flows."""
     with Lab(SingleTopo(k=senders + 1, bw=mbit)) as lab:
-        sources = [(f"h{n}", f"h{n}-eth0", 8 if n == 2 else 1) for n in range(2, senders + 2)]
-        seen = measure(lab, sources, ("h1", "h1-eth0"))
+        sources = [
+            Sender(Port(f"h{n}", f"h{n}-eth0"), 8 if n == 2 else 1) for n in range(2, senders + 2)
+        ]
+        target = Port("h1", "h1-eth0")
+        with loaded(lab, sources, target, settle_s=SETTLE_S, seconds=SECONDS) as sink:
+            assert sink.stdout is not None
+            seen = json.loads(sink.stdout.read())
         got: dict[str, float] = {}
         for flow in seen["flows"]:
             got[flow["peer"]] = got.get(flow["peer"], 0.0) + flow["rate_bps"]
@@ -134,29 +83,40 @@ def fairness(senders: int, mbit: float = 200.0) -> dict[str, Any]:
     }
 
 
+# Every kind of shaped link: (NIC, direction, from, to).
+CLUSTER_LINKS = (
+    ("pe0/snic0", "in", Port("st0", "snic0"), Port("pe0", "snic0")),
+    ("de0/snic0", "out", Port("de0", "snic0"), Port("st0", "snic0")),
+    ("pe0/cnic0", "read", Port("pe0", "cnic0"), Port("pe0g0", "cnic0")),
+    ("de0/cnic1", "write", Port("pe0g0", "cnic0"), Port("de0", "cnic1")),
+    ("pe0/mgmt", "out", Port("pe0", "mgmt"), Port("de0", "mgmt")),
+)
+PLAIN_LINKS = (
+    ("h1/h1-eth0", "out", Port("h1", "h1-eth0"), Port("h2", "h2-eth0")),
+    ("h2/h2-eth0", "in", Port("h1", "h1-eth0"), Port("h2", "h2-eth0")),
+)
+
+
+def shares(mbit: float) -> list[dict[str, Any]]:
+    """One and four flows over every kind of link, at one rate."""
+    cluster = DualPathTopo(gpus=2, cnic_mbit=mbit, mgmt_mbit=mbit)
+    rows = []
+    for topology, links in ((cluster, CLUSTER_LINKS), (SingleTopo(k=2, bw=mbit), PLAIN_LINKS)):
+        with Lab(topology) as lab:
+            for flows in (1, 4):
+                rows += [
+                    share_of_line(lab, nic, direction, [Sender(here, flows)], there)
+                    for nic, direction, here, there in links
+                ]
+    return rows
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args()
-    rows = []
-    for mbit in (100.0, 500.0):
-        with Lab(DualPathTopo(gpus=2, cnic_mbit=mbit)) as lab:
-            for flows in (1, 4):
-                rows += [
-                    share_of_line(
-                        lab, "pe0/snic0", "in", [("st0", "snic0", flows)], ("pe0", "snic0")
-                    ),
-                    share_of_line(
-                        lab, "de0/snic0", "out", [("de0", "snic0", flows)], ("st0", "snic0")
-                    ),
-                    share_of_line(
-                        lab, "pe0/cnic0", "read", [("pe0", "cnic0", flows)], ("pe0g0", "cnic0")
-                    ),
-                    share_of_line(
-                        lab, "de0/cnic1", "write", [("pe0g0", "cnic0", flows)], ("de0", "cnic1")
-                    ),
-                ]
+    rows = [row for mbit in (100.0, 500.0) for row in shares(mbit)]
     fair = [fairness(senders) for senders in (2, 4, 8, 16)]
     if told.json:
         print(json.dumps({"links": rows, "fairness": fair}, indent=2))
