@@ -115,6 +115,8 @@ def compare(mbit: float) -> dict[str, Any]:
             with LOADS[name](lab):
                 time.sleep(SETTLE_S)
                 took_s, busy, size_bytes = window(lab, seconds)
+            if size_bytes * 8 / took_s < mbit * 1e6 / 2:
+                raise RuntimeError(f"{name} does not fill the line: has it failed?")
             costs[name].append((busy - idle / idle_s * took_s) / (size_bytes / GIB))
             shares[name].append(size_bytes * 8 / took_s / (mbit * 1e6))
     median = {name: statistics.median(each) for name, each in costs.items()}

@@ -4,8 +4,8 @@
 
 Round trips of 4 KiB between two engines' HBM while four bulk flows fill the same line in the kv
 lane: in the model lane, in the kv lane with the bulk, and on an idle line.  Targets: in the
-model lane the median is below that beside the bulk in one lane, and the bulk keeps 95 % of
-the line (a ping-pong leaves nearly all of it unused).
+model lane the median is below that beside the bulk in one lane, and with bulk at least 95 % of
+the line are in use.
 
     pe0g0 ── cnic ══ compute fabric ══ cnic ── de0g0
 """

@@ -13,7 +13,7 @@ import asyncio
 import mmap
 import socket
 
-from agents.wire.pair import set_lane
+from agents.wire.pair import StreamPair, set_lane
 from agents.wire.stream import StreamTransport
 from agents.wire.transport import Completion, Failed, Sent, WriteRequest
 
@@ -44,17 +44,11 @@ async def source(to: str, bind: str, key: int, pairs: int, write_bytes: int) -> 
     transport = StreamTransport(loop=asyncio.get_running_loop())
     memory = memoryview(mmap.mmap(-1, REGION_BYTES))
     memory[:] = bytes(range(256)) * (REGION_BYTES // 256)
-    opened = {}
-    for number in range(pairs):
-        made = socket.socket()
-        set_lane(made, "kv")
-        made.bind((bind, 0))
-        made.connect((to, PORT))
-        opened[f"pair{number}"] = transport.adopt(made, f"pair{number}")
-    positions = dict.fromkeys(opened, 0)
+    opened: dict[str, StreamPair] = {}
+    positions: dict[str, int] = {}
 
     def post(name: str) -> None:
-        at = positions[name]
+        at = positions.get(name, 0)
         positions[name] = (at + write_bytes) % (REGION_BYTES - write_bytes)
         piece = memory[at : at + write_bytes]
         opened[name].post([WriteRequest([piece], key, at, write_bytes, 0, 0)])
@@ -66,6 +60,12 @@ async def source(to: str, bind: str, key: int, pairs: int, write_bytes: int) -> 
                 post(completion.peer)
 
     transport.on_completions(again)
+    for number in range(pairs):
+        made = socket.socket()
+        set_lane(made, "kv")
+        made.bind((bind, 0))
+        made.connect((to, PORT))
+        opened[f"pair{number}"] = transport.adopt(made, f"pair{number}")
     for name in opened:
         for _ in range(_POSTED):
             post(name)
