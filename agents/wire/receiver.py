@@ -13,8 +13,9 @@ from agents.wire.transport import Completion, Received
 _READS_PER_TURN = 16  # then the other queue pairs have their turn
 
 # A payload that comes slower than it is read wakes the thread for every few kilobytes; the
-# socket is told to keep quiet until this much is there (SO_RCVLOWAT, see socket(7)).
-LOW_WATER_BYTES = 64 * 1024
+# socket is told to keep quiet until this much is there (SO_RCVLOWAT, see socket(7)).  It is half
+# the receive buffer of the plans' tcp_rmem, the most that the kernel takes.
+LOW_WATER_BYTES = 128 * 1024
 
 _NOTHING = memoryview(b"")
 _LANE_NAMES = {number: name for name, number in LANES.items()}

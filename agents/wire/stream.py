@@ -216,6 +216,8 @@ class StreamTransport:
                 )
 
     def _wake(self, what: StreamPair | _Listener) -> None:
+        if self._loop is not None and isinstance(what, StreamPair) and what.waits_to_write:
+            return  # it takes what was posted when its socket is writable again
         self._arrivals.append(what)
         self._notify()
 

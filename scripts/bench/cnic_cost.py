@@ -74,7 +74,7 @@ def _programs(*started: Process) -> Iterator[None]:
 
 @contextmanager
 def ours(lab: Lab) -> Iterator[None]:
-    """The transport of the agents, writes of the size that they send."""
+    """The transport of the agents, writes of the size that long reads from storage are cut into."""
     near, far = (lab[name].addresses["cnic0"] for name in ("pe0", "pe0g0"))
     load = [sys.executable, "-m", "scripts.bench.support.stream_load"]
     sink = lab["pe0g0"].popen([*load, "sink", "--bind", far], cwd=_ROOT)

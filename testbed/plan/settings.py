@@ -26,7 +26,8 @@ class PlanSettings:
         rto_min_ms: least retransmission timeout on every route: above the longest legitimate wait.
         leaves: senders told apart in a lane of a port, at most; a power of two.
         arbitration: "fair" gives each sender a queue, "fifo" gives a lane one.
-        tcp_rmem, tcp_wmem: see tcp(7).
+        tcp_rmem, tcp_wmem: see tcp(7).  What is under way in the network is bounded by the receive
+            buffer; a large send buffer only spares the sender wake-ups.
         congestion_control: of every socket that does not choose.  Nothing is ever lost, so windows
             only grow to the buffers; reno is the one that every kernel lets a namespace have.
     """
@@ -39,7 +40,7 @@ class PlanSettings:
     leaves: int = 16
     arbitration: Literal["fair", "fifo"] = "fair"
     tcp_rmem: str = "4096 262144 262144"
-    tcp_wmem: str = "4096 262144 262144"
+    tcp_wmem: str = "4096 1048576 1048576"
     congestion_control: str = "reno"
 
     def __post_init__(self) -> None:

@@ -1,15 +1,18 @@
-"""Agents' processes that capture what crosses the NICs of their own domain, and reading that back.
+"""Agents' processes that capture what crosses the NICs of their domains, and reading that back.
 
-    python -m tests.e2e.captures PROCESS --name NAME --cluster FILE
+    python -m tests.e2e.captures MODULE --name NAME --cluster FILE
 
-A process opens its captures before it listens, so none of its connections begins unseen.  It
-writes `NAME.DEVICE.pcap` beside the cluster file when it ends, and `NAME.captured.json` with
-what the capture itself lost.
+A process opens its captures before it listens, so none of its connections begins unseen; a node
+also those of its HBM domains, where no process lives.  It writes `DOMAIN.DEVICE.pcap` beside the
+cluster file when it ends, and `DOMAIN.captured.json` with what the captures themselves lost.
 """
 
 from __future__ import annotations
 
+import ctypes
+import fcntl
 import json
+import os
 import select
 import socket
 import struct
@@ -25,10 +28,13 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 from scapy.utils import RawPcapReader, RawPcapWriter
 
+from agents import cluster as cluster_file
 from agents.settings import DualPathScenario
 from agents.workload import DualPath
 from testbed.experiment.workload import Placed
 from testbed.plan.model import Plan
+from testbed.sandbox.protocol import Connection
+from testbed.sandbox.sockets import BROKER_VARIABLE, Broker
 
 _ROOT = str(Path(__file__).resolve().parents[2])
 _ETH_P_ALL = 0x0003
@@ -37,6 +43,8 @@ _SOL_PACKET, _PACKET_STATISTICS = 263, 6  # linux/if_packet.h
 _LONGEST_FRAME_BYTES = 1 << 17  # an aggregate, before segmentation
 _BUFFER_BYTES = 256 << 20
 _LINKTYPE_ETHERNET = 1
+_SIOCGSKNS = 0x894C  # linux/sockios.h: a descriptor of the namespace that a socket was made in
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
 
 
 class Capturing(DualPath):
@@ -94,6 +102,61 @@ class Tap:
         return int(struct.unpack("=II", counted)[1])
 
 
+def _taps_beside(made: socket.socket) -> list[Tap]:
+    """Capture every device of the namespace that a socket was made in.
+
+    The namespace is entered by a thread of its own, so that the process stays where it is.
+    """
+    namespace = fcntl.ioctl(made, _SIOCGSKNS)
+    taps: list[Tap] = []
+    errors: list[OSError] = []
+
+    def work() -> None:
+        try:
+            if ctypes.CDLL(None, use_errno=True).setns(namespace, _CLONE_NEWNET) != 0:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number))
+            taps.extend(Tap(device) for _, device in socket.if_nameindex() if device != "lo")
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    os.close(namespace)
+    if errors:
+        raise errors[0]
+    return taps
+
+
+def _hbm_taps(name: str, rails: int) -> dict[str, list[Tap]]:
+    """HBM domain -> its captures; none for a process without a broker."""
+    if BROKER_VARIABLE not in os.environ:
+        return {}
+    # A copy: the node's own broker takes the descriptor over, and nothing else asks meanwhile.
+    connection = Connection(socket.socket(fileno=os.dup(int(os.environ[BROKER_VARIABLE]))))
+    broker = Broker(connection)
+    found = {}
+    for domain in (f"{name}g{rail}" for rail in range(rails)):
+        [made] = broker.sockets(domain)
+        with made:
+            found[domain] = _taps_beside(made)
+    connection.close()
+    return found
+
+
+def _keep(directory: Path, domain: str, taps: list[Tap]) -> None:
+    """Stop the captures of a domain, and write what they saw and what they lost."""
+    lost = {tap.device: tap.stop() for tap in taps}
+    for tap in taps:
+        file = directory / f"{domain}.{tap.device}.pcap"
+        with RawPcapWriter(str(file), linktype=_LINKTYPE_ETHERNET) as out:
+            out.write_header(b"")
+            for t_s, data in tap.frames:
+                out.write_packet(data, sec=int(t_s), usec=int(t_s % 1 * 1e6))
+    (directory / f"{domain}.captured.json").write_text(json.dumps(lost))
+
+
 class Frame(NamedTuple):
     """A frame, where it was seen."""
 
@@ -124,8 +187,9 @@ def main() -> None:
     """Capture, and be the process."""
     module = sys.argv.pop(1)
     name = sys.argv[sys.argv.index("--name") + 1]
-    directory = Path(sys.argv[sys.argv.index("--cluster") + 1]).parent
-    taps = [Tap(device) for _, device in socket.if_nameindex() if device != "lo"]
+    file = Path(sys.argv[sys.argv.index("--cluster") + 1])
+    own = [Tap(device) for _, device in socket.if_nameindex() if device != "lo"]
+    taps = {name: own, **_hbm_taps(name, cluster_file.read(file).rails)}
     from agents import node, process
     from agents.client.process import Client
     from agents.scheduler.server import Scheduler
@@ -140,15 +204,8 @@ def main() -> None:
     try:
         process.main(kinds[module])
     finally:
-        dropped = {tap.device: tap.stop() for tap in taps}
-        for tap in taps:
-            with RawPcapWriter(
-                str(directory / f"{name}.{tap.device}.pcap"), linktype=_LINKTYPE_ETHERNET
-            ) as out:
-                out.write_header(b"")
-                for t_s, data in tap.frames:
-                    out.write_packet(data, sec=int(t_s), usec=int(t_s % 1 * 1e6))
-        (directory / f"{name}.captured.json").write_text(json.dumps(dropped))
+        for domain, each in taps.items():
+            _keep(file.parent, domain, each)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def main() -> None:
     sources.add_argument("--bind", required=True)
     sources.add_argument("--key", type=int, required=True)
     sources.add_argument("--pairs", type=int, default=1)
-    sources.add_argument("--write-bytes", type=int, default=128 * 1024)
+    sources.add_argument("--write-bytes", type=int, default=256 * 1024)
     told = parser.parse_args()
     if told.verb == "sink":
         asyncio.run(sink(told.bind))
