@@ -151,10 +151,12 @@ def preset() -> dict[str, Any]:
         time.sleep(_QUIET_S)
         up_s, printed = command("up", "2p4d", "--name", NAME, "--json")
         leash = None
-        if os.geteuid() == 0:
-            with contextlib.closing(Lab.attach(NAME)) as lab:
-                leash = Leash(lab, "pe0")
-        down_s, _ = command("down", NAME)
+        try:
+            if os.geteuid() == 0:
+                with contextlib.closing(Lab.attach(NAME)) as lab:
+                    leash = Leash(lab, "pe0")
+        finally:
+            down_s, _ = command("down", NAME)
         gone_s = None
         if leash is not None:
             gone_s = leash.seconds_until_gone(4 * GONE_S)

@@ -44,7 +44,7 @@ class Leash:
             cwd=str(Path(__file__).parents[3]),
         )
         _, errors = made.communicate()
-        if made.returncode or not self.tied():
+        if made.wait() or not self.tied():
             raise RuntimeError(f"cannot tie a leash to {domain}: {errors!r}")
 
     def tied(self) -> bool:
