@@ -7,9 +7,10 @@ import struct
 import pytest
 
 from testbed.errors import KernelError, UnsupportedError
+from testbed.kernel.neighbours import NeighbourWriter
 from testbed.kernel.netlink import HEADER, NLMSG_ERROR, Request, RouteSocket
 from testbed.kernel.subjects import subject
-from testbed.plan.model import Namespace, Neighbour, Plan, Sysctl, Unknown, Veth
+from testbed.plan.model import Namespace, Neighbour, Neighbours, Plan, Sysctl, Unknown, Veth
 
 NEIGHBOURS = [Neighbour("pe0", "snic0", f"10.1.0.{i}", "02:00:0a:01:00:01") for i in range(250)]
 
@@ -100,6 +101,17 @@ def test_what_the_kernel_lacks_is_unsupported(number: int, text: str) -> None:
     with pytest.raises(UnsupportedError, match=r"refused neighbour 10\.1\.0\.0") as caught:
         opened(Kernel({0: (number, text)})).submit(requests(2))
     assert "doctor" in caught.value.hint
+
+
+def test_of_many_neighbours_the_one_that_is_refused_is_named() -> None:
+    entries = frozenset((n.address, n.mac) for n in NEIGHBOURS)
+    kernel = Kernel({120: (errno.EINVAL, "")})
+    with pytest.raises(KernelError) as caught:
+        NeighbourWriter().write(Neighbours("pe0", "snic0", entries), 1000, opened(kernel))
+    address = list(entries)[120][0]
+    assert caught.value.message.startswith(
+        f"the kernel refused neighbour {address} of snic0 in pe0"
+    )
 
 
 def test_a_socket_is_closed_on_exec_and_at_the_end() -> None:

@@ -29,7 +29,9 @@ from testbed.plan.model import (
     encode,
     key,
 )
+from testbed.plan.nic import FABRIC
 from topologies.dualpath import DualPathTopo
+from topologies.single import SingleTopo
 
 CLUSTERS = st.builds(
     DualPathTopo,
@@ -155,6 +157,30 @@ def test_every_sender_has_one_leaf_in_each_lane_of_every_shaper(topo: DualPathTo
                 assert len(found) == 1
                 leaf = classes[meter.namespace, meter.device, found[0]]
                 assert leaf.parent == lane
+
+
+@pytest.mark.parametrize("hosts", [5, 40])
+def test_a_plain_port_has_leaves_by_sender_in_the_kv_lane_and_one_in_the_model_lane(
+    hosts: int,
+) -> None:
+    # h1, …, hk ── s1, shaped; 16 leaves at most
+    plan = compile_plan(SingleTopo(hosts, 100.0))
+    chains: dict[tuple[str, int], list[Filter]] = {}
+    for each in of(plan, Filter):
+        if each.namespace == FABRIC:
+            chains.setdefault((each.device, each.parent), []).append(each)
+    ports = {device for device, _ in chains}
+    assert len(ports) == hosts
+    for device in ports:
+        assert [f.source_mask for f in chains[device, MODEL_LANE]] == [0]
+        assert len(chains[device, KV_LANE]) == min(hosts - 1, 16)
+    if hosts > 16:  # ports of one network use the same bits of the address
+        assert len({f.source_mask for p in ports for f in chains[p, KV_LANE]}) == 1
+    for meter in plan.meters:
+        if meter.direction == "in":
+            named = sorted(name for names in meter.leaves.values() for name in names)
+            others = {f"h{n}" for n in range(1, hosts + 1)} - {meter.node}
+            assert named == sorted(f"{name}/{name}-eth0" for name in others)
 
 
 @settings(max_examples=4)
