@@ -55,9 +55,9 @@ class DualPathTopo(Topo):
             raise ValueError("rates must be above 0 Mbit/s")
         snic_mbit = s * cnic_mbit
         storage_mbit = storage_mbit or (prefill + decode) * snic_mbit
-        fabric = self.addSwitch("storage", fabric="storage")
-        compute = self.addSwitch("compute", fabric="compute")
-        mgmt = self.addSwitch("mgmt", fabric="mgmt")
+        fabric = self._add_switch("storage", fabric="storage")
+        compute = self._add_switch("compute", fabric="compute")
+        mgmt = self._add_switch("mgmt", fabric="mgmt")
         for role, letter, count in (("prefill", "pe", prefill), ("decode", "de", decode)):
             for number in range(count):
                 node = self.addHost(f"{letter}{number}", memory="dram", role=role)
@@ -72,9 +72,13 @@ class DualPathTopo(Topo):
         for name in ("sched", "client"):
             self.addLink(self.addHost(name, memory="dram", role="control"), mgmt, bw=mgmt_mbit)
 
+    def _add_switch(self, name: str, **options: object) -> str:
+        # Mininet would make a datapath's number of the first digits in its name.
+        return str(self.addSwitch(name, dpid=f"{len(self.switches()) + 1:x}", **options))
+
     def _add_gpu(self, node: str, rail: int, compute: str, cnic_mbit: float) -> None:
         engine = self.addHost(f"{node}g{rail}", memory="hbm", of=node, rail=rail)
-        cnic = self.addSwitch(f"{node}c{rail}", nic="cnic", rail=rail, bw=cnic_mbit)
+        cnic = self._add_switch(f"{node}c{rail}", nic="cnic", rail=rail, bw=cnic_mbit)
         self.addLink(node, cnic)
         self.addLink(engine, cnic)
         self.addLink(cnic, compute)

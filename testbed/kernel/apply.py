@@ -31,6 +31,7 @@ from testbed.plan.model import (
     Filter,
     Ifb,
     Namespace,
+    Neighbour,
     Neighbours,
     Plan,
     Port,
@@ -90,8 +91,9 @@ def _by_kind(plan: Plan) -> dict[type, list[AnyElement]]:
     elements: dict[type, list[AnyElement]] = {}
     for element in plan.elements:
         elements.setdefault(type(element), []).append(element)
-    if unknown := elements.get(Unknown):
-        raise KernelError(f"no plan can ask for {subject(unknown[0])}")
+    for kind in (Unknown, Neighbour):  # which only readback and differences speak of
+        if unknown := elements.get(kind):
+            raise KernelError(f"no plan can ask for {subject(unknown[0])}")
     return elements
 
 

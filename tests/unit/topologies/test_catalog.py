@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def ring(tmp_path: Path) -> str:
 def test_what_comes_along_builds(name: str, hosts: int, switches: int) -> None:
     topo = catalog.build(name, {})
     assert (len(topo.hosts()), len(topo.switches())) == (hosts, switches)
+
+
+@pytest.mark.parametrize("name", ["single", "linear", "tree", "2p4d"])
+def test_mininet_can_number_the_datapaths(name: str) -> None:
+    """Its switches take a datapath id, or make one of the first digits in their name."""
+    topo = catalog.build(name, {})
+    ids = []
+    for switch in topo.switches():
+        given = topo.nodeInfo(switch).get("dpid")
+        digits = re.findall(r"\d+", switch)
+        ids.append(int(given, 16) if given else int(digits[0]))
+    assert len(set(ids)) == len(ids)
 
 
 def test_values_are_read_by_the_type_of_their_parameter() -> None:
