@@ -106,6 +106,8 @@ class Forwarding:
             return crossed
         for target in range(len(self.attached)):
             hops = self.next_hops(target)
+            if not hops:
+                continue  # a link between two hosts crosses no switch
             for sender in self.peers(target):
                 at = self.attached[sender].far.node
                 while at != self.attached[target].far.node:

@@ -112,6 +112,25 @@ def classify(plan: Plan, namespace: str, device: str, tos: int, source: int) -> 
     return matches(lane)
 
 
+class Mixed(Topo):
+    """h1, h2 -- s1 == s2 -- h3, all shaped; h1 == h2 directly; h3 -- s1 as well."""
+
+    def build(self) -> None:
+        one, two, three = (self.addHost(f"h{number}") for number in (1, 2, 3))
+        left, right = self.addSwitch("s1"), self.addSwitch("s2")
+        for a, b in ((one, left), (two, left), (left, right), (three, right), (three, left)):
+            self.addLink(a, b, bw=100)
+        self.addLink(one, two, bw=10)
+
+
+def test_hosts_may_be_linked_directly_and_twice() -> None:
+    plan = compile_plan(Mixed())
+    assert everybody_reaches_their_neighbours(plan)
+    rates = {(m.namespace, m.device): m.rate_bps for m in plan.meters}
+    assert rates["h1", "h1-eth1"] == rates["h2", "h2-eth1"] == 10_000_000
+    assert ("fabric", "s1-eth3") in rates and ("fabric", "s2-eth1") in rates
+
+
 @pytest.mark.parametrize(
     "topo",
     [SingleSwitchTopo(5), LinearTopo(3, 2), TreeTopo(2, 3), Spines()],
