@@ -130,7 +130,7 @@ class _Compiler:
         attached: list[Attached] = []
         for host in self._graph.hosts:
             first = True
-            for edge in self._graph.at[host]:
+            for edge in sorted(self._graph.at[host], key=lambda edge: self._rank(host, edge)):
                 what = (
                     nic.attachment(self._graph, host, edge)
                     if (edge.other(host).node in self._graph.switches)
@@ -154,6 +154,10 @@ class _Compiler:
                 self._attachments[len(attached)] = what
                 attached.append(Attached(Port(host, what.device, address, 32), edge))
         return attached
+
+    def _rank(self, host: str, edge: Edge) -> tuple[bool, int]:
+        """A host's address is that of its first port, as in Mininet, but one that all can reach."""
+        return edge.other(host).node not in self._graph.switches, edge.end(host).port
 
     def _direct(self, host: str, edge: Edge) -> Attachment:
         """A link between two hosts, without a switch."""
