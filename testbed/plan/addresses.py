@@ -10,6 +10,7 @@ from testbed.errors import TopologyError
 
 MAIN_TABLE = 254
 COMPUTE_NETWORK = "10.64.0.0/10"
+NETWORKS = {"mgmt": "10.0.0.0/16", "storage": "10.1.0.0/16", "plain": "10.0.0.0/8"}
 _MOST_NODES, _MOST_RAILS = 255, 64
 
 

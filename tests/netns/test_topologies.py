@@ -43,7 +43,9 @@ def test_all_pairs_reach_each_other(topo: Topo) -> None:
             assert listener.stdout is not None
             assert listener.stdout.readline() == b"up\n"
         # A host's own address; one on a link between two hosts is nobody else's business.
-        addresses = {host.name: next(iter(host.addresses.values())) for host in lab.domains.values()}
+        addresses = {
+            host.name: next(iter(host.addresses.values())) for host in lab.domains.values()
+        }
         for host in lab.domains.values():
             others = [address for name, address in addresses.items() if name != host.name]
             done = host.run([sys.executable, "-c", _CALLER, *others], timeout=30)
