@@ -136,11 +136,11 @@ def shares(run: Run) -> Shares | None:
         return None
     transfers = run.of(TransferRecord)
     loaded = run.bytes_in_window(run.reads)
-    total = float(loaded.sum())
+    total = math.fsum(loaded)  # exact, whatever the order: all of it is a share of exactly 1
     if total <= 0:
         return None
     roles = {name: domain.role for name, domain in run.plan.domains.items()}
-    prefill = sum(
+    prefill = math.fsum(
         size for t, size in zip(run.reads, loaded, strict=True) if roles[t.target] == "prefill"
     )
     by_request = {r.request: r for r in run.of(RequestRecord)}
@@ -150,9 +150,7 @@ def shares(run: Run) -> Shares | None:
     miss = sum(r.prompt_tokens - r.hit_tokens for r in done)
     generated = float(run.bytes_in_window([t for t in transfers if t.kind == "d2h"]).sum())
     written = float(run.bytes_in_window([t for t in transfers if t.kind == "storage_write"]).sum())
-    return Shares(
-        min(1.0, prefill / total), miss / hit if hit else 0.0, generated / total, written / total
-    )
+    return Shares(prefill / total, miss / hit if hit else 0.0, generated / total, written / total)
 
 
 def nic_loads(run: Run) -> list[Load]:
