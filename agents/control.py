@@ -11,7 +11,7 @@ import asyncio
 import errno
 import struct
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -21,6 +21,9 @@ CONTROL_PORT = 7000
 _LENGTH = struct.Struct("!I")
 _CONNECT_RETRY_S = 0.01
 _LONGEST_MESSAGE_BYTES = 64 * 2**20
+
+Side: TypeAlias = Literal["pe", "de"]
+"""Which node of a request reads: the prefill engine's or the decode engine's."""
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -78,19 +81,33 @@ class LookupReply(Message, frozen=True, tag="lookup-reply"):
     blocks: int
 
 
+class Segment(msgspec.Struct, frozen=True):
+    """Hit blocks of a request that are read together.
+
+    Args:
+        side: "pe" if the prefill node reads them, "de" if the decode node does.
+        node: the storage node that has them.
+        first, count: which of the request's blocks.
+    """
+
+    side: Side
+    node: str
+    first: int
+    count: int
+
+
 class Assign(Message, frozen=True, tag="assign"):
     """Scheduler to decode node, and from there to the prefill node: who serves a request.
 
     Args:
-        path: "pe", "de", or "none" when nothing is stored.
-        hit_blocks: Full Blocks to read from `storage`.
+        segments: the hit blocks, back to back from block 0; those of the decode side come first.
         hashes: as in `Submit`.
+        storage: where new blocks are kept.
         target_key, target_offset: the DE buffer, once it is allocated.
     """
 
     request: int
-    path: str
-    hit_blocks: int
+    segments: list[Segment]
     prompt_tokens: int
     generate_tokens: int
     hashes: bytes
@@ -102,15 +119,32 @@ class Assign(Message, frozen=True, tag="assign"):
     target_key: int = 0
     target_offset: int = 0
 
+    @property
+    def path(self) -> str:
+        """The read path: the side of all segments, "split" for both, "none" without a hit."""
+        sides = {segment.side for segment in self.segments}
+        return "split" if len(sides) > 1 else next(iter(sides), "none")
+
+    def on(self, side: Side) -> list[Segment]:
+        """The segments that are read on a side, in order."""
+        return [segment for segment in self.segments if segment.side == side]
+
+    def blocks(self, side: Side) -> int:
+        """Blocks that are read on a side."""
+        return sum(segment.count for segment in self.on(side))
+
 
 class Read(Message, frozen=True, tag="read"):
     """Node to storage: write these Full Blocks into my region, and their digests into another.
 
-    `path` is the request's read path: the writes carry it.
+    Args:
+        part: number of the segment; the writes carry it.
+        path: the side that reads; the writes carry it too.
     """
 
     request: int
-    path: str
+    part: int
+    path: Side
     hashes: bytes
     key: int
     offset: int
@@ -160,7 +194,6 @@ class PrefillDone(Message, frozen=True, tag="prefill-done"):
     t_prefill_end: float
     stalls_s: list[float]
     verified_bytes: int
-    gathered_bytes: int
     read_bytes: int
 
 

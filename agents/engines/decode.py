@@ -25,7 +25,7 @@ from agents.control import (
 )
 from agents.engines.geometry import Geometry
 from agents.engines.node import SCHEDULER, Node, ReadError
-from agents.engines.paths import send_group
+from agents.engines.paths import Landing, send_group
 from agents.engines.persist import Persister
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
@@ -113,7 +113,6 @@ class DecodeNode(Node):
         geometry = self.geometry(job)
         buffer = await self.de_buffer.allocate(geometry.prompt_bytes)
         allocated_s = time.monotonic()
-        read_bytes = 0
         try:
             returns = [
                 self.ports.expect(job.request, Kind.KV_RETURN, group.index)
@@ -124,9 +123,8 @@ class DecodeNode(Node):
                 job, target_key=self.de_buffer_key, target_offset=buffer.offset
             )
             self.mesh.send(job.prefill.node, target)
-            if job.path == "de":
-                times = await self.read_blocks(job, self.de_buffer_key, buffer)
-                read_bytes = geometry.hit_bytes
+            if geometry.de_blocks:
+                times = await self.read_blocks(job, "de", self.de_buffer_key, buffer)
                 self._held[job.request] = Held(job, geometry, buffer)
                 self.mesh.send(job.prefill.node, Loaded(job.request, *times))
             prefill = await prefilled
@@ -165,14 +163,14 @@ class DecodeNode(Node):
             t_decode_end=decoded.end_s,
             t_done=time.monotonic(),
             stalls_s=prefill.stalls_s,
-            read_bytes=prefill.read_bytes + read_bytes,
+            read_bytes=prefill.read_bytes + geometry.de_bytes,
             written_bytes=written + decoded.written_bytes,
             verified_bytes=decoded.verified_bytes,
-            gathered_bytes=prefill.gathered_bytes + read_bytes,
+            gathered_bytes=geometry.hit_bytes,
         )
 
     async def _send_layers(self, credit: Credit) -> None:
-        """The `de` path: one layer group of hit KV, straight into the prefill engine's HBM."""
+        """One layer group of what this node has read, straight into the prefill engine's HBM."""
         held = self._held.get(credit.request)
         if held is None:
             self.event("stale-credit", credit.request, f"group {credit.group}")
@@ -180,8 +178,9 @@ class DecodeNode(Node):
         job = held.job
         pair = pair_name(job.prefill.domain, self.name, f"cnic{job.decode.rail}", "called")
         group = held.geometry.groups()[credit.group]
-        hits = held.buffer.view[: held.geometry.hit_bytes]
-        await send_group(self, job, held.geometry, hits, group, pair, credit.key, credit.offset)
+        blocks = held.buffer.view[: held.geometry.de_bytes]
+        landing = Landing(Kind.LAYER_FETCH, pair, credit.key)
+        await send_group(self, job.request, blocks, group, landing, credit.offset)
 
     # --- persistence of the prompt -------------------------------------------------------
 
@@ -217,11 +216,9 @@ class DecodeNode(Node):
     def _check(self, job: Assign, geometry: Geometry, memory: memoryview) -> None:
         """Every block and layer of the prompt, as it lies in HBM, against the generator."""
         hashes = self.hashes(job)[: geometry.prompt_blocks]
-        wrong = None
-        if job.path == "de":
-            hits = memory[: geometry.hit_bytes]
-            wrong = check_full(self.layout, hashes[: geometry.hit_blocks], hits)
-            hashes = hashes[geometry.hit_blocks :]
+        own = hashes[: geometry.de_blocks]
+        wrong = check_full(self.layout, own, memory[: geometry.de_bytes])
+        hashes = hashes[geometry.de_blocks :]
         for group in geometry.groups():
             if wrong is not None:
                 break

@@ -4,10 +4,13 @@ A *layer group* is the unit of transfer: `layers_per_transfer` layers.  In group
 one after the other, and within a block its layers of the group: what a strided copy out of Full
 Blocks gives.
 
-    PE HBM slot     group form of the whole prompt: hit blocks, then miss blocks and the tail
-    DE buffer, pe   one such group after the other
-    DE buffer, de   hit Full Blocks, then the miss part of one group after the other
-    DE HBM          as the DE buffer, then the generated Full Blocks
+    PE HBM slot   group form of the whole prompt: hit blocks, then miss blocks and the tail
+    PE buffer     the hit Full Blocks that the prefill node reads
+    DE buffer     the hit Full Blocks that the decode node reads, then, one group after the other,
+                  the group form of all blocks after them: what a prefill engine returns
+    DE HBM        as the DE buffer, then the generated Full Blocks
+
+Of the hit blocks, those that the decode node reads come first.
 
 The tail is the prompt's last block when it is not full: the first tokens of a block that
 generation completes.
@@ -37,16 +40,21 @@ class Geometry(msgspec.Struct, frozen=True):
     Args:
         layout: of KV blocks.
         layers_per_transfer: layers of a group.
-        prompt_tokens, generate_tokens, hit_blocks: of the request.
-        path: "pe", "de" or "none".
+        prompt_tokens, generate_tokens: of the request.
+        de_blocks, pe_blocks: hit blocks that the decode node and the prefill node read.
     """
 
     layout: KVLayout
     layers_per_transfer: int
     prompt_tokens: int
     generate_tokens: int
-    hit_blocks: int
-    path: str
+    de_blocks: int
+    pe_blocks: int
+
+    @property
+    def hit_blocks(self) -> int:
+        """Blocks whose KV is read."""
+        return self.de_blocks + self.pe_blocks
 
     @property
     def prompt_full_blocks(self) -> int:
@@ -95,6 +103,21 @@ class Geometry(msgspec.Struct, frozen=True):
         return total // self.layout.block_tokens - self.prompt_full_blocks
 
     @property
+    def de_layer_bytes(self) -> int:
+        """Bytes of one layer of the blocks that the decode node reads."""
+        return self.de_blocks * self.layout.layer_block_bytes
+
+    @property
+    def de_bytes(self) -> int:
+        """Bytes that the decode node reads."""
+        return self.de_blocks * self.layout.full_block_bytes
+
+    @property
+    def pe_bytes(self) -> int:
+        """Bytes that the prefill node reads: the size of its PE buffer."""
+        return self.pe_blocks * self.layout.full_block_bytes
+
+    @property
     def hit_layer_bytes(self) -> int:
         """Bytes of one layer of the hit tokens."""
         return self.hit_blocks * self.layout.layer_block_bytes
@@ -138,25 +161,34 @@ class Geometry(msgspec.Struct, frozen=True):
         """The hit part of a group in a PE HBM slot."""
         return Span(0, group.count * self.hit_layer_bytes)
 
+    def de_in_slot(self, group: LayerGroup) -> Span:
+        """Of it, what the decode node sends."""
+        return Span(0, group.count * self.de_layer_bytes)
+
+    def pe_in_slot(self, group: LayerGroup) -> Span:
+        """Of it, what comes from the PE buffer."""
+        return _rest(self.hit_in_slot(group), self.de_in_slot(group).size)
+
     def miss_in_slot(self, group: LayerGroup) -> Span:
         """The miss part of a group in a PE HBM slot."""
         return Span(group.count * self.hit_layer_bytes, group.count * self.miss_layer_bytes)
 
     def returned_from_slot(self, group: LayerGroup) -> Span:
-        """What goes back to the DE buffer: all of the group, or only its miss part."""
-        if self.path == "de":
-            return self.miss_in_slot(group)
-        return Span(0, group.count * self.layer_bytes)
+        """What goes back to the DE buffer: all of the group but what came from there."""
+        return _rest(Span(0, group.count * self.layer_bytes), self.de_in_slot(group).size)
 
     def returned_to_buffer(self, group: LayerGroup) -> Span:
         """Where that lands in the DE buffer."""
-        if self.path == "de":
-            size = group.count * self.miss_layer_bytes
-            return Span(self.hit_bytes + group.first * self.miss_layer_bytes, size)
-        return Span(group.first * self.layer_bytes, group.count * self.layer_bytes)
+        returned_layer_bytes = self.layer_bytes - self.de_layer_bytes
+        return Span(
+            self.de_bytes + group.first * returned_layer_bytes, group.count * returned_layer_bytes
+        )
 
     def miss_in_buffer(self, group: LayerGroup) -> Span:
         """The miss part of a group in the DE buffer (or the DE HBM)."""
-        whole = self.returned_to_buffer(group)
-        skip = 0 if self.path == "de" else group.count * self.hit_layer_bytes
-        return Span(whole.offset + skip, whole.size - skip)
+        return _rest(self.returned_to_buffer(group), self.pe_in_slot(group).size)
+
+
+def _rest(span: Span, skip: int) -> Span:
+    """A span without its first `skip` bytes."""
+    return Span(span.offset + skip, span.size - skip)

@@ -13,7 +13,7 @@ from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Read, ReadFinished
+from agents.control import Assign, Read, ReadFinished, Side
 from agents.engines.geometry import Geometry
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
@@ -97,8 +97,8 @@ class Node(Process):
             self.cluster.layers_per_transfer,
             job.prompt_tokens,
             job.generate_tokens,
-            job.hit_blocks,
-            job.path,
+            job.blocks("de"),
+            job.blocks("pe"),
         )
 
     def peaks(self) -> dict[str, int]:
@@ -107,11 +107,12 @@ class Node(Process):
 
     # --- reads from storage --------------------------------------------------------------
 
-    async def read_blocks(self, job: Assign, key: int, extent: Extent) -> ReadTimes:
-        """Read the hit blocks of a request into DRAM, in this node's turn, and check them.
+    async def read_blocks(self, job: Assign, side: Side, key: int, extent: Extent) -> ReadTimes:
+        """Read the segments of one side into DRAM, in this node's turn, and check them.
 
         Args:
             job: the request.
+            side: whose segments: this node's.
             key: region of the arena that `extent` is a part of.
             extent: where the Full Blocks go, one after the other.
 
@@ -119,37 +120,40 @@ class Node(Process):
             ReadError: storage does not have a block, or found it damaged.
             WrongBytes: a block does not match its digest.
         """
+        count, block_bytes = job.blocks(side), self.layout.full_block_bytes
         async with self._read_window:
             start_s = time.monotonic()
-            table = await self.staging.allocate(8 * job.hit_blocks)
+            table = await self.staging.allocate(8 * count)
             try:
-                blocks = self.ports.expect(job.request, Kind.STORAGE_READ)
-                digests = self.ports.expect(job.request, Kind.DIGESTS)
-                wanted = job.hashes[: 8 * job.hit_blocks]
-                self.mesh.send(
-                    job.storage,
-                    Read(
+                arrivals = []
+                at = 0
+                for part, segment in enumerate(job.on(side)):
+                    arrivals += [
+                        self.ports.expect(job.request, kind, part)
+                        for kind in (Kind.STORAGE_READ, Kind.DIGESTS)
+                    ]
+                    read = Read(
                         job.request,
-                        job.path,
-                        wanted,
+                        part,
+                        side,
+                        job.hashes[8 * segment.first : 8 * (segment.first + segment.count)],
                         key,
-                        extent.offset,
+                        extent.offset + at * block_bytes,
                         self.staging_key,
-                        table.offset,
-                    ),
-                )
-                await asyncio.gather(blocks, digests)
-                expected = np.frombuffer(table.view, dtype="<u8", count=job.hit_blocks)
-                size = job.hit_blocks * self.layout.full_block_bytes
-                wrong = first_wrong(extent.view[:size], expected, self.layout.full_block_bytes)
+                        table.offset + 8 * at,
+                    )
+                    self.mesh.send(segment.node, read)
+                    at += segment.count
+                await asyncio.gather(*arrivals)
+                expected = np.frombuffer(table.view, dtype="<u8", count=count)
+                wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
                 self.staging.free(table)
-                self.mesh.send(
-                    SCHEDULER,
-                    ReadFinished(self.name, job.request, job.hit_blocks * self.layout.block_tokens),
-                )
+                tokens = count * self.layout.block_tokens
+                self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
         if wrong is not None:
-            detail = f"block {wrong} of {job.hit_blocks} from {job.storage} fails its digest"
+            sources = ", ".join(sorted({segment.node for segment in job.on(side)}))
+            detail = f"block {wrong} of {count} from {sources} fails its digest"
             self.event("wrong-bytes", job.request, detail)
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())

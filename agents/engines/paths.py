@@ -1,6 +1,6 @@
 """The read paths, step by step: how hit KV reaches a prefill engine's HBM, layer by layer.
 
-Each gives `load(group, offset)`: bring the hit part of one layer group into HBM at `offset`.
+Each gives `load(group, offset)`: bring its part of one layer group into the HBM slot at `offset`.
 
     pe   PE buffer --gather--> staging --CNIC loopback--> HBM         (DualPath section 4.1)
     de   credit to the decode node: DE buffer --gather--> staging --compute fabric--> HBM
@@ -8,7 +8,7 @@ Each gives `load(group, offset)`: bring the hit part of one layer group into HBM
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agents.blocks.arena import Extent
 from agents.blocks.generate import gather_group
@@ -21,60 +21,56 @@ from agents.wire.immediates import Kind
 
 
 class LayerSource(Protocol):
-    """Where the hit KV of a request comes from."""
+    """Where hit KV of a request comes from."""
 
     async def load(self, group: LayerGroup, offset: int) -> None:
-        """Have the hit part of `group` in HBM at `offset`; returns when it has arrived."""
+        """Have its part of `group` in the HBM slot at `offset`; returns when it has arrived."""
 
 
-class NothingStored:
-    """No block of the prompt is stored: there is nothing to load."""
+class Landing(NamedTuple):
+    """Where layer groups land.
 
-    async def load(self, group: LayerGroup, offset: int) -> None:
-        """Nothing to do."""
+    Args:
+        kind: of the transfers: from the PE buffer or from the DE buffer.
+        pair: the queue pair through the right CNIC.
+        key: region of the prefill engine's HBM.
+    """
+
+    kind: Kind
+    pair: str
+    key: int
 
 
 async def send_group(
-    node: Node,
-    job: Assign,
-    geometry: Geometry,
-    full_blocks: memoryview,
-    group: LayerGroup,
-    pair: str,
-    key: int,
-    offset: int,
+    node: Node, request: int, full_blocks: memoryview, group: LayerGroup, to: Landing, offset: int
 ) -> None:
     """Gather one layer group out of Full Blocks and write it into a prefill engine's HBM.
 
     Args:
         node: the node that holds the Full Blocks.
-        full_blocks: the hit blocks, in DRAM.
-        pair: the queue pair through the right CNIC.
-        key, offset: where in the HBM.
+        request: whose they are.
+        full_blocks: all of them, in DRAM.
+        to, offset: where in the HBM.
     """
-    size = geometry.hit_in_slot(group).size
+    blocks = full_blocks.nbytes // node.layout.full_block_bytes
+    size = blocks * group.count * node.layout.layer_block_bytes
     staged = await node.staging.allocate(size)
     try:
-        gather_group(
-            node.layout,
-            full_blocks,
-            geometry.hit_blocks,
-            group.first,
-            group.count,
-            staged.view[:size],
-        )
+        part = staged.view[:size]
+        gather_group(node.layout, full_blocks, blocks, group.first, group.count, part)
+        path = "pe" if to.kind is Kind.LAYER_LOAD else "de"
         await node.ports.post(
-            pair,
+            to.pair,
             Transfer(
-                Kind.LAYER_LOAD,
-                job.request,
+                to.kind,
+                request,
                 group.index,
-                [staged.view[:size]],
-                key,
+                [part],
+                to.key,
                 offset,
                 group.first,
                 group.count,
-                job.path,
+                path,
             ),
         )
     finally:
@@ -82,26 +78,25 @@ async def send_group(
 
 
 class PrefillSide:
-    """The `pe` path: the hit blocks are in the PE buffer."""
+    """Blocks in the PE buffer."""
 
     def __init__(
         self, node: Node, job: Assign, geometry: Geometry, buffer: Extent, pair: str
     ) -> None:
-        self._node, self._job, self._geometry = node, job, geometry
-        self._buffer, self._pair = buffer, pair
+        self._node, self._request, self._geometry = node, job.request, geometry
+        self._blocks = buffer.view[: geometry.pe_bytes]
+        self._landing = Landing(Kind.LAYER_LOAD, pair, node.hbm_keys[job.prefill.rail])
 
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Gather, and cross the engine's CNIC twice: the NIC reads DRAM, then writes HBM."""
-        node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.LAYER_LOAD, group.index)
-        key = node.hbm_keys[job.prefill.rail]
-        hits = self._buffer.view[: self._geometry.hit_bytes]
-        await send_group(node, job, self._geometry, hits, group, self._pair, key, offset)
+        arrived = self._node.ports.expect(self._request, self._landing.kind, group.index)
+        at = offset + self._geometry.pe_in_slot(group).offset
+        await send_group(self._node, self._request, self._blocks, group, self._landing, at)
         await arrived
 
 
 class DecodeSide:
-    """The `de` path: the hit blocks are in the DE buffer; the decode node sends on credit."""
+    """Blocks in the DE buffer; the decode node sends on credit."""
 
     def __init__(self, node: Node, job: Assign) -> None:
         self._node, self._job = node, job
@@ -109,7 +104,7 @@ class DecodeSide:
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for one group and wait for its bytes."""
         node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.LAYER_LOAD, group.index)
+        arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index)
         key = node.hbm_keys[job.prefill.rail]
         node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
         await arrived

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
@@ -22,8 +22,8 @@ from agents.control import (
 )
 from agents.engines.compute import ComputeClock, prefill_s
 from agents.engines.geometry import Geometry
-from agents.engines.node import Node, ReadError
-from agents.engines.paths import DecodeSide, LayerSource, NothingStored, PrefillSide
+from agents.engines.node import Node, ReadError, ReadTimes
+from agents.engines.paths import DecodeSide, LayerSource, PrefillSide
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
 from agents.wire.transport import Sent
@@ -74,7 +74,7 @@ class PrefillNode(Node):
                 # Expected from now on, not from when the task begins: the answer may be right
                 # behind the question.
                 loaded = None
-                if message.path == "de":
+                if message.on("de"):
                     loaded = self.replies.expect("loaded", message.request)
                 self.spawn(self._serve(message, loaded))
             case Loaded():
@@ -103,25 +103,22 @@ class PrefillNode(Node):
     async def _prefill(self, job: Assign, loading: Awaitable[object] | None) -> None:
         geometry = self.geometry(job)
         buffer: Extent | None = None
-        read_start_s = read_end_s = 0.0
-        read_bytes = 0
-        source: LayerSource = NothingStored()
+        reads: list[Awaitable[object]] = []
+        sources: list[LayerSource] = []
         try:
-            if job.path == "pe":
-                buffer = await self.pe_buffer.allocate(geometry.hit_bytes)
-                read_start_s, read_end_s = await self.read_blocks(job, self.pe_buffer_key, buffer)
-                read_bytes = geometry.hit_bytes
+            if loading is not None:
+                reads.append(loading)
+                sources.append(DecodeSide(self, job))
+            if geometry.pe_blocks:
+                buffer = await self.pe_buffer.allocate(geometry.pe_bytes)
+                reads.append(self.read_blocks(job, "pe", self.pe_buffer_key, buffer))
                 loopback = pair_name(
                     job.prefill.domain, self.name, f"cnic{job.prefill.rail}", "called"
                 )
-                source = PrefillSide(self, job, geometry, buffer, loopback)
-            elif loading is not None:
-                loaded = await loading
-                assert isinstance(loaded, Loaded)
-                read_start_s, read_end_s = loaded.t_read_start, loaded.t_read_end
-                source = DecodeSide(self, job)
+                sources.append(PrefillSide(self, job, geometry, buffer, loopback))
+            times = _span(await asyncio.gather(*reads, return_exceptions=True))
             async with self._turns[job.prefill.rail]:
-                layers = await self._layerwise(job, geometry, source)
+                layers = await self._layerwise(job, geometry, sources)
         finally:
             if buffer is not None:
                 self.pe_buffer.free(buffer)
@@ -129,18 +126,19 @@ class PrefillNode(Node):
             job.decode.node,
             PrefillDone(
                 job.request,
-                read_start_s,
-                read_end_s,
+                times.start_s,
+                times.end_s,
                 layers.start_s,
                 layers.end_s,
                 layers.stalls_s,
                 layers.verified_bytes,
-                geometry.hit_bytes if job.path == "pe" else 0,
-                read_bytes,
+                geometry.pe_bytes,
             ),
         )
 
-    async def _layerwise(self, job: Assign, geometry: Geometry, source: LayerSource) -> Layers:
+    async def _layerwise(
+        self, job: Assign, geometry: Geometry, sources: Sequence[LayerSource]
+    ) -> Layers:
         """Layerwise prefill (DualPath section 4.1): HBM holds `slots` layer groups at a time."""
         hbm = self.hbm[job.prefill.rail]
         groups = geometry.groups()
@@ -149,14 +147,14 @@ class PrefillNode(Node):
         free: asyncio.Queue[int] = asyncio.Queue()
         for slot in range(slots):
             free.put_nowait(slot)
-        loading: asyncio.Queue[tuple[int, asyncio.Task[None]]] = asyncio.Queue()
-        tasks: set[asyncio.Task[None]] = set()
+        loading: asyncio.Queue[tuple[int, asyncio.Future[list[None]]]] = asyncio.Queue()
+        tasks: set[asyncio.Future[list[None]]] = set()
 
         async def load_ahead() -> None:
             for group in groups:
                 slot = await free.get()
-                work = source.load(group, extent.offset + slot * geometry.slot_bytes)
-                task = asyncio.get_running_loop().create_task(work)
+                offset = extent.offset + slot * geometry.slot_bytes
+                task = asyncio.gather(*(source.load(group, offset) for source in sources))
                 tasks.add(task)
                 loading.put_nowait((slot, task))
 
@@ -216,7 +214,7 @@ class PrefillNode(Node):
     def _return(
         self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
     ) -> asyncio.Future[Sent]:
-        """Send a group's KV to the DE buffer: hit and miss, or (on the `de` path) miss only."""
+        """Send a group's KV to the DE buffer: all that has not come from there."""
         device = f"cnic{job.decode.rail}"
         pair = pair_name(job.prefill.domain, job.decode.node, device, "caller")
         target = geometry.returned_to_buffer(group)
@@ -233,6 +231,25 @@ class PrefillNode(Node):
             digest=True,
         )
         return self.ports.post(pair, transfer)
+
+
+def _span(reads: Sequence[object]) -> ReadTimes:
+    """From the start of the first read to the end of the last; zeros if there was none.
+
+    What a read failed of is raised when all have ended: until then they write into the buffer.
+    """
+    starts, ends = [], []
+    for read in reads:
+        if isinstance(read, BaseException):
+            raise read
+        if isinstance(read, Loaded):
+            starts.append(read.t_read_start)
+            ends.append(read.t_read_end)
+        else:
+            assert isinstance(read, ReadTimes)
+            starts.append(read.start_s)
+            ends.append(read.end_s)
+    return ReadTimes(min(starts, default=0.0), max(ends, default=0.0))
 
 
 def _give_back(free: asyncio.Queue[int], slot: int, _sent: asyncio.Future[Sent]) -> None:

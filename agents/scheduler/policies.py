@@ -20,13 +20,12 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol, TypeAlias, cast
+from typing import NamedTuple, Protocol, cast
 
 import xxhash
 
+from agents.control import Side
 from testbed.errors import NotFoundError, ScenarioError
-
-Side: TypeAlias = Literal["pe", "de"]
 
 
 class RequestView(NamedTuple):

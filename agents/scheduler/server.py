@@ -13,6 +13,7 @@ from agents.control import (
     LookupReply,
     Message,
     ReadFinished,
+    Segment,
     Submit,
 )
 from agents.process import Process, main
@@ -34,7 +35,7 @@ class Scheduler(Process):
         self._read_queue_tokens = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
         self._read_queue_requests = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
         self._assigned: dict[int, Assign] = {}
-        self._reading: dict[int, tuple[str, int]] = {}
+        self._reading: dict[tuple[int, str], int] = {}  # tokens of a request on a node
 
     def handle(self, sender: str, message: Message) -> None:
         """A control message has arrived."""
@@ -44,7 +45,7 @@ class Scheduler(Process):
             case LookupReply():
                 self.answer("lookup", message.request, message)
             case ReadFinished():
-                self._read_finished(message.request)
+                self._read_finished(message.request, message.node)
             case Done():
                 self._finished(message)
             case _:
@@ -61,19 +62,19 @@ class Scheduler(Process):
         assert isinstance(reply, LookupReply)
         prefill = self._prefill.place(submit.request, submit.prompt_tokens)
         decode = self._decode.place(submit.request, submit.prompt_tokens + submit.generate_tokens)
-        tokens = reply.blocks * block
-        path = "none"
-        if tokens:
-            view = RequestView(submit.request, submit.prompt_tokens, tokens)
-            path = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
-            node = prefill[0] if path == "pe" else decode[0]
+        segments = []
+        if reply.blocks:
+            view = RequestView(submit.request, submit.prompt_tokens, reply.blocks * block)
+            side = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
+            segments.append(Segment(side, storage, 0, reply.blocks))
+        for segment in segments:
+            node, tokens = prefill[0] if segment.side == "pe" else decode[0], segment.count * block
             self._read_queue_tokens[node] += tokens
             self._read_queue_requests[node] += 1
-            self._reading[submit.request] = (node, tokens)
+            self._reading[submit.request, node] = tokens
         job = Assign(
             submit.request,
-            path,
-            reply.blocks,
+            segments,
             submit.prompt_tokens,
             submit.generate_tokens,
             submit.hashes,
@@ -89,15 +90,16 @@ class Scheduler(Process):
     def _view(self, node: str) -> NodeView:
         return NodeView(node, self._read_queue_tokens[node], self._read_queue_requests[node])
 
-    def _read_finished(self, request: int) -> None:
-        node, tokens = self._reading.pop(request, ("", 0))
-        if node:
+    def _read_finished(self, request: int, node: str) -> None:
+        tokens = self._reading.pop((request, node), None)
+        if tokens is not None:
             self._read_queue_tokens[node] -= tokens
             self._read_queue_requests[node] -= 1
 
     def _finished(self, done: Done) -> None:
-        del self._assigned[done.request]
-        self._read_finished(done.request)  # a request that failed before it could read
+        job = self._assigned.pop(done.request)
+        for node in (job.prefill.node, job.decode.node):
+            self._read_finished(done.request, node)  # it may have failed before it could read
         self._prefill.finish(done.request)
         self._decode.finish(done.request)
         self.mesh.send(CLIENT, done)

@@ -93,7 +93,7 @@ class StorageNode(Process):
             Transfer(
                 Kind.DIGESTS,
                 message.request,
-                0,
+                message.part,
                 [table],
                 message.digest_key,
                 message.digest_offset,
@@ -106,7 +106,7 @@ class StorageNode(Process):
             Transfer(
                 Kind.STORAGE_READ,
                 message.request,
-                0,
+                message.part,
                 stored.ranges,
                 message.key,
                 message.offset,

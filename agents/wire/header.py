@@ -38,7 +38,7 @@ VERSION = 1
 KINDS = {"hello": 1, "write": 2}
 LANES = {"model": 1, "kv": 2}
 LANE_TOS = {"model": MODEL_TOS, "kv": KV_TOS}
-PATHS = {"none": 0, "pe": 1, "de": 2, "peer": 3}
+PATHS = {"none": 0, "pe": 1, "de": 2, "peer": 3, "split": 4}
 HELLO, WRITE = KINDS["hello"], KINDS["write"]
 
 MAX_WRITE_BYTES = 1 << 30

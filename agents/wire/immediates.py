@@ -17,11 +17,12 @@ class Kind(enum.IntEnum):
 
     STORAGE_READ = 1  # storage -> DRAM: Full Blocks of the hit tokens
     DIGESTS = 2  # storage -> DRAM: their digests
-    LAYER_LOAD = 3  # DRAM (own or of the decode node) -> HBM of a prefill engine
+    LAYER_LOAD = 3  # PE buffer -> HBM of a prefill engine
     KV_RETURN = 4  # HBM of a prefill engine -> DE buffer
     H2D = 5  # DE buffer -> HBM of the decode engine
     D2H = 6  # HBM of the decode engine -> DRAM: generated blocks
     STORAGE_WRITE = 7  # DRAM -> storage: Full Blocks to keep
+    LAYER_FETCH = 8  # DE buffer -> HBM of a prefill engine
 
 
 class Immediate(NamedTuple):

@@ -146,7 +146,8 @@ def ends(capture: Capture, write: Seen) -> tuple[str, str, str]:
     source, target = {
         "storage_read": ("st0", reader),
         "digests": ("st0", reader),
-        "layer_load": (reader, request.prefill),
+        "layer_load": ("pe0", request.prefill),
+        "layer_fetch": ("de0", request.prefill),
         "kv_return": (request.prefill, "de0"),
         "h2d": ("de0", request.decode),
         "d2h": (request.decode, "de0"),

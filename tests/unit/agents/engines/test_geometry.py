@@ -14,8 +14,9 @@ def geometries(draw: st.DrawFn) -> Geometry:
     layout = KVLayout(draw(st.integers(1, 13)), draw(st.integers(1, 90)), 64)
     prompt = draw(st.integers(1, 2000))
     hits = draw(st.integers(0, (prompt - 1) // 64))
-    path = draw(st.sampled_from(["pe", "de"])) if hits else "none"
-    return Geometry(layout, draw(st.integers(1, 13)), prompt, draw(st.integers(1, 300)), hits, path)
+    own = draw(st.integers(0, hits))
+    layers, generated = draw(st.integers(1, 13)), draw(st.integers(1, 300))
+    return Geometry(layout, layers, prompt, generated, own, hits - own)
 
 
 def tiles(spans: list[Span], size: int) -> bool:
@@ -37,8 +38,7 @@ def test_groups_are_all_layers_once(geometry: Geometry) -> None:
 @given(geometries())
 def test_returns_tile_what_the_read_left_free(geometry: Geometry) -> None:
     spans = [geometry.returned_to_buffer(group) for group in geometry.groups()]
-    if geometry.path == "de":
-        spans.append(Span(0, geometry.hit_bytes))
+    spans.append(Span(0, geometry.de_bytes))
     assert tiles(spans, geometry.prompt_bytes)
 
 
@@ -48,6 +48,7 @@ def test_a_slot_is_hits_then_misses(geometry: Geometry) -> None:
         hit, miss = geometry.hit_in_slot(group), geometry.miss_in_slot(group)
         assert tiles([hit, miss], group.count * geometry.layer_bytes)
         assert hit.size + miss.size <= geometry.slot_bytes
+        assert tiles([geometry.de_in_slot(group), geometry.pe_in_slot(group)], hit.size)
         assert geometry.returned_from_slot(group).size == geometry.returned_to_buffer(group).size
 
 
