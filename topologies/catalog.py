@@ -104,7 +104,7 @@ class Choice(NamedTuple):
             topo = self.make(**self.values)
         except ValueError as error:
             raise BadSettingError(f"topology {self.name}: {error}") from error
-        except Exception as error:  # whatever a user's file may do
+        except (Exception, SystemExit) as error:  # whatever a user's file may do
             if self.name in (*_SHIPPED, *_PRESETS):
                 raise
             raise TopologyFileError(
@@ -208,7 +208,7 @@ def _from_file(path: Path, name: str | None) -> Callable[..., Topo]:
     return typing.cast("Callable[..., Topo]", make)
 
 
-def _where(error: Exception, name: str) -> str:
+def _where(error: BaseException, name: str) -> str:
     """The line of the user's file that an exception came through, innermost first."""
     path = Path(name.partition(".py")[0] + ".py").resolve()
     trace, line = error.__traceback__, None

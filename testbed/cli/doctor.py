@@ -17,9 +17,10 @@ def command(as_json: bool) -> None:
         import msgspec
 
         from testbed.kernel.features import features
+        from testbed.kernel.machine import machine
 
-        found = features()
-        lines = []
+        found, here = features(), machine()
+        lines = [here.describe()]
         width = max(len(one.name) for one in found)
         for one in found:
             state, colour = ("ok", "green") if one.present else ("missing", "yellow")
@@ -37,6 +38,7 @@ def command(as_json: bool) -> None:
         output.result(
             {
                 "ok": not lacking,
+                "machine": msgspec.structs.asdict(here),
                 "features": [msgspec.structs.asdict(one) for one in found],
             },
             lines,

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -44,6 +45,10 @@ def emphasis(text: str, **style: Any) -> str:
     return click.style(text, **style)
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    note(f"note: {message}")
+
+
 @contextlib.contextmanager
 def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]:
     """What a verb does when it fails: one message, the error's own exit status, no traceback.
@@ -53,6 +58,7 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
             {"error": {"kind", "message", "hint", "exit_status"}}.
         exit_status: instead of the error's own (`exec` has one status for the testbed's failures).
     """
+    warnings.showwarning = _show_warning  # a remark, without the line of code that made it
     try:
         yield
     except TestbedError as error:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from testbed.plan.settings import PlanSettings
     from testbed.plan.source import Source
 
+_LONG_S = 2.0
 _EPILOG = """\b
 Examples:
   testbed up 1p1d
@@ -83,6 +84,7 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
     with Launch(name) as begun:  # it makes itself ready meanwhile
         plan = source.compile(settings)
         planned_s = time.monotonic() - began
+        _foresee(plan)
         connection, ready = begun.bring_up(plan, owned=False)
     connection.close()
     total_s = time.monotonic() - began
@@ -109,6 +111,18 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
         ],
         as_json=as_json,
     )
+
+
+def _foresee(plan: Plan) -> None:
+    """Refuse what cannot be held; say how long it takes, where that is long."""
+    import psutil
+
+    from testbed.plan.footprint import check_footprint, footprint
+
+    found = footprint(plan)
+    check_footprint(found, psutil.virtual_memory().available)
+    if found.bring_up_s > _LONG_S:
+        output.note(f"{found.objects} kernel objects: this takes about {found.bring_up_s:.0f} s")
 
 
 def _print_plan(plan: Plan, as_json: bool) -> None:

@@ -109,7 +109,11 @@ def inner_probes() -> list[Probe]:
         Probe("redirects", "the shapers that the ports of a CNIC share", _applies(_redirects),
                module("-a sch_ingress cls_u32 act_mirred ifb")),
         *(
-            Probe(f"qdisc {kind}", purpose, _qdisc(kind), module(f"sch_{kind}"), required=False)
+            Probe(
+                f"qdisc {kind}", purpose, _qdisc(kind),
+                f"{module(f'sch_{kind}')}; the kernels of Debian, Ubuntu and Fedora have it",
+                required=False,
+            )
             for kind, purpose in _OPTIONAL_QDISCS.items()
         ),
         *(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
+import warnings
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from mininet.topo import Topo
@@ -9,8 +13,16 @@ from mininet.topo import Topo
 from testbed.errors import TopologyError, UnsupportedError
 
 LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1
-_LINK_OPTIONS = {"bw", "port1", "port2", "node1", "node2", "intfName1", "intfName2", "cls"}
+_LINK_OPTIONS = {"bw", "port1", "port2", "node1", "node2"}
 _IMPAIRMENTS = {"delay", "jitter", "loss"}
+# What Mininet knows and this testbed decides by itself.
+_IGNORED_LINK_OPTIONS = {"intfName1", "intfName2", "cls", "use_htb", "max_queue_size"}
+IGNORED_HOST_OPTIONS = {"ip", "mac", "cls", "cpu", "cores", "defaultRoute"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class IgnoredOptionWarning(UserWarning):
+    """A Topo says something that has no effect here."""
 
 
 class End(NamedTuple):
@@ -60,6 +72,12 @@ def read_topo(topo: Topo) -> Graph:
     switches = {name: dict(topo.nodeInfo(name)) for name in topo.switches(sort=False)}
     if not hosts:
         raise TopologyError("the topology has no hosts", hint="add some with addHost")
+    for name in [*hosts, *switches]:
+        if not _NAME.fullmatch(name):
+            raise TopologyError(
+                f"{name!r} cannot be the name of a host or switch",
+                hint="use letters, digits, '.', '_' and '-', a letter or digit first",
+            )
     edges = [_edge(a, b, info) for a, b, _, info in topo.iterLinks(withKeys=True, withInfo=True)]
     at: dict[str, list[Edge]] = {name: [] for name in [*hosts, *switches]}
     for edge in edges:
@@ -70,18 +88,43 @@ def read_topo(topo: Topo) -> Graph:
     for name in hosts:
         if not at[name]:
             raise TopologyError(f"host {name} has no link", hint="link it to a switch")
+    _warn_of_ignored(hosts.items(), IGNORED_HOST_OPTIONS, "addresses are numbered")
+    links = ((f"{a}-{b}", info) for a, b, _, info in topo.iterLinks(withKeys=True, withInfo=True))
+    _warn_of_ignored(links, _IGNORED_LINK_OPTIONS, "links are HTB, of one queue depth")
     return Graph(hosts, switches, edges, at)
+
+
+def _warn_of_ignored(
+    named: Iterable[tuple[str, dict[str, Any]]], ignored: set[str], instead: str
+) -> None:
+    found: dict[str, list[str]] = {}
+    for name, options in named:
+        for option in sorted(ignored & _given(options)):
+            found.setdefault(option, []).append(name)
+    for option, names in found.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        warnings.warn(
+            f"{option}= of {', '.join(names[:3])}{more} has no effect here: {instead} "
+            "by the testbed",
+            IgnoredOptionWarning,
+            stacklevel=4,
+        )
+
+
+def _given(options: dict[str, Any]) -> set[str]:
+    """The options that say something: Mininet's own defaults are None."""
+    return {name for name, value in options.items() if value is not None}
 
 
 def _edge(a: str, b: str, info: dict[str, Any]) -> Edge:
     named = f"the link {a} - {b}"
-    if impaired := sorted(_IMPAIRMENTS & info.keys()):
+    if impaired := sorted(name for name in _IMPAIRMENTS if info.get(name) not in (None, 0, "0ms")):
         raise UnsupportedError(
             f"{named} asks for {', '.join(impaired)}, which needs the kernel's netem scheduler; "
             "links of this testbed are shaped in rate only",
             hint="remove the option; `testbed doctor` says whether this kernel has netem",
         )
-    if unknown := sorted(info.keys() - _LINK_OPTIONS):
+    if unknown := sorted(_given(info) - _LINK_OPTIONS - _IMPAIRMENTS - _IGNORED_LINK_OPTIONS):
         raise TopologyError(
             f"{named} has options that are not understood: {', '.join(unknown)}",
             hint="a link takes bw=, in Mbit/s",
@@ -102,7 +145,7 @@ def rate_of(mbit: object, named: str) -> int | None:
         raise TopologyError(
             f"{named} has bw={mbit!r}", hint="bw is a plain number of Mbit/s, as in Mininet"
         )
-    rate = round(mbit * 1e6 / 8) * 8
+    rate = round(mbit * 1e6 / 8) * 8 if math.isfinite(mbit) else 0
     if not 64_000 <= rate <= 1_000_000_000_000:
         raise TopologyError(f"{named} has bw={mbit:g} Mbit/s", hint="use 0.064 … 1 000 000")
     return rate

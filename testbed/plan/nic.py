@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import Any, Literal, NamedTuple
 
 from testbed.errors import TopologyError
-from testbed.plan.graph import LONGEST_INTERFACE_NAME, Edge, Graph
+from testbed.plan.graph import IGNORED_HOST_OPTIONS, LONGEST_INTERFACE_NAME, Edge, Graph
 from testbed.plan.model import DomainKind, NicKind
 
 FABRIC = "fabric"  # the namespace of all switches
 Network = Literal["mgmt", "storage", "compute", "plain"]
 _MEMORY = ("dram", "hbm")
 _FABRICS = ("storage", "compute", "mgmt")
-_HOST_OPTIONS = {"memory", "role", "of", "rail", "cls", "ip", "mac", "cpu", "cores", "defaultRoute"}
+_HOST_OPTIONS = {"memory", "role", "of", "rail", *IGNORED_HOST_OPTIONS}
 _SWITCH_OPTIONS = {
     "isSwitch",
     "fabric",

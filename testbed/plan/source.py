@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -46,7 +47,8 @@ def load(name: str, settings: Mapping[str, str]) -> Source:
         TopologyError: the topology refuses its values, or a file cannot be used.
     """
     given = {key: _in_mbit(key, text) for key, text in settings.items()}
-    with _refusals():
+    # What a user's file prints is not the result of a command.
+    with _refusals(), contextlib.redirect_stdout(sys.stderr):
         choice = catalog.choose(name, given)
         topo = choice.build()
     return Source(name, {k: v for k, v in choice.values.items() if v is not None}, topo)

@@ -13,6 +13,7 @@ from mininet.topolib import TreeTopo
 from testbed.errors import TopologyError, UnsupportedError
 from testbed.plan.addresses import mac_of
 from testbed.plan.compile import PlanSettings, compile_plan
+from testbed.plan.graph import IgnoredOptionWarning
 from testbed.plan.lanes import KV_LANE, MODEL_LANE, Prefix, address_int, choose_leaves
 from testbed.plan.model import (
     Bridge,
@@ -287,3 +288,44 @@ def test_a_cnic_without_its_three_links_is_refused() -> None:
     topo.addLink("pe0", "pe0c0")
     with pytest.raises(TopologyError, match="one link each"):
         compile_plan(topo)
+
+
+class Asking(Topo):
+    """h1 -- s1 -- h2, with options of Mininet's own."""
+
+    def build(self, host: dict[str, object], link: dict[str, object], name: str = "h1") -> None:
+        self.addLink(self.addHost(name, **host), self.addSwitch("s1"), **link)
+        self.addLink(self.addHost("h2"), "s1")
+
+
+@pytest.mark.parametrize(
+    ("host", "link", "option"),
+    [
+        ({"ip": "192.168.7.1/24"}, {}, "ip="),
+        ({"mac": "02:00:00:00:00:09"}, {}, "mac="),
+        ({}, {"bw": 10, "max_queue_size": 100}, "max_queue_size="),
+        ({}, {"bw": 10, "use_htb": True}, "use_htb="),
+    ],
+)
+def test_what_has_no_effect_is_said(
+    host: dict[str, object], link: dict[str, object], option: str
+) -> None:
+    with pytest.warns(IgnoredOptionWarning, match=option):
+        compile_plan(Asking(host, link))
+
+
+def test_an_option_that_says_nothing_is_no_option() -> None:
+    plain = compile_plan(Asking({}, {"bw": 10}))
+    assert compile_plan(Asking({"ip": None}, {"bw": 10, "delay": None, "loss": 0})) == plain
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "-x", "hé", ""])
+def test_names_that_are_none_are_refused(name: str) -> None:
+    with pytest.raises(TopologyError, match="name"):
+        compile_plan(Asking({}, {}, name))
+
+
+@pytest.mark.parametrize("bw", [float("nan"), float("inf"), -1])
+def test_rates_that_are_none_are_refused(bw: float) -> None:
+    with pytest.raises(TopologyError, match="bw="):
+        compile_plan(Asking({}, {"bw": bw}))

@@ -49,3 +49,40 @@ def test_a_file_that_fails_is_a_topology_error(tmp_path: Path) -> None:
     path.write_text("topos = {}")
     with pytest.raises(TopologyError, match="exports no topology"):
         build_topology(str(path), {})
+
+
+LOUD = """
+from mininet.topo import Topo
+
+print("loading")
+
+
+class Loud(Topo):
+    def build(self):
+        print("building")
+        self.addLink(self.addHost("h1"), self.addSwitch("s1"))
+
+
+def leaving():
+    raise SystemExit("bye")
+
+
+topos = {"loud": Loud, "leaving": leaving}
+"""
+
+
+def test_what_a_file_prints_is_not_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(LOUD)
+    build_topology(f"{path}:loud", {})
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "loading\nbuilding\n")
+
+
+def test_a_file_that_would_leave_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(LOUD)
+    with pytest.raises(TopologyError, match="SystemExit: bye"):
+        build_topology(f"{path}:leaving", {})
