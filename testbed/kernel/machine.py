@@ -33,10 +33,10 @@ class Machine(msgspec.Struct, frozen=True):
 
     def describe(self) -> str:
         """In one line."""
+        memory = f"{show_size(self.available_bytes)} of {show_size(self.memory_bytes)} available"
         return (
             f"Linux {self.kernel}, Python {self.python}, {self.cores} cores "
-            f"(load {self.load:.1f}), {show_size(self.available_bytes)} of {show_size(self.memory_bytes)} available, "
-            f"{self.open_files} open files"
+            f"(load {self.load:.1f}), {memory}, {self.open_files} open files"
         )
 
 
