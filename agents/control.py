@@ -153,10 +153,28 @@ class Read(Message, frozen=True, tag="read"):
 
 
 class ReadFailed(Message, frozen=True, tag="read-failed"):
-    """Storage to node: a read cannot be served, and why."""
+    """Storage to node: a read cannot be served, and why.
+
+    Args:
+        part: of the `Read`.
+        missing: the first block of the read that is not stored; None if that is not the reason.
+    """
 
     request: int
     reason: str
+    part: int = 0
+    missing: int | None = None
+
+
+class ReadDone(Message, frozen=True, tag="read-done"):
+    """Node to storage: the bytes of a `Read` have arrived, and of all that this node asked before.
+
+    Until then storage keeps the blocks where they are: a socket refers to the pages of the file,
+    even at the receiver, until they are read from it.
+    """
+
+    request: int
+    part: int
 
 
 class ReadFinished(Message, frozen=True, tag="read-finished"):
@@ -198,19 +216,29 @@ class PrefillDone(Message, frozen=True, tag="prefill-done"):
 
 
 class PutBegin(Message, frozen=True, tag="put-begin"):
-    """Node to storage: I want to store these blocks; where shall I write them?"""
+    """Node to storage: I want to store these blocks; where shall I write them?
+
+    Args:
+        hashes: of neighbouring blocks of one prefix.
+        parent: hash of the block before them, None at the start of a prefix.
+    """
 
     put: int
     request: int
     hashes: bytes
+    parent: int | None = None
 
 
 class PutReply(Message, frozen=True, tag="put-reply"):
-    """Storage to node: the region that the blocks of a put go to, or why not."""
+    """Storage to node: where the blocks of a put go, or why not.
+
+    Args:
+        places: (offset in the region, blocks) of each transfer, in the order of the blocks.
+    """
 
     put: int
     key: int
-    offset: int
+    places: list[tuple[int, int]]
     error: str = ""
 
 
@@ -222,10 +250,14 @@ class PutDone(Message, frozen=True, tag="put-done"):
 
 
 class LayDown(Message, frozen=True, tag="lay-down"):
-    """Client to storage: make these blocks exist (warm start); nothing crosses a shaped link."""
+    """Client to storage: make these blocks exist (warm start); nothing crosses a shaped link.
+
+    `hashes` and `parent` are as in `PutBegin`.
+    """
 
     number: int
     hashes: bytes
+    parent: int | None = None
 
 
 class LaidDown(Message, frozen=True, tag="laid-down"):
@@ -277,6 +309,7 @@ AnyMessage = (
     | Assign
     | Read
     | ReadFailed
+    | ReadDone
     | ReadFinished
     | Loaded
     | Credit

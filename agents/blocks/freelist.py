@@ -26,14 +26,39 @@ class FreeList:
             if free < size:
                 continue
             start = self._starts[hole]
-            if free == size:
-                del self._starts[hole], self._sizes[hole]
-            else:
-                self._starts[hole] += size
-                self._sizes[hole] -= size
-            self.free -= size
+            self._cut(hole, size)
             return start
         return None
+
+    def take_parts(self, size: int) -> list[tuple[int, int]] | None:
+        """As `take`, in as few parts as there is need for; None if less than `size` is free in all.
+
+        Returns:
+            (start, size) of each part, in order.
+        """
+        start = self.take(size)
+        if start is not None:
+            return [(start, size)]
+        if self.free < size:
+            return None
+        parts = []
+        for at, room in sorted(self.holes(), key=_largest_first):
+            parts.append((at, min(room, size)))
+            size -= parts[-1][1]
+            if not size:
+                break
+        for at, taken in parts:
+            self._cut(self._starts.index(at), taken)
+        return sorted(parts)
+
+    def _cut(self, hole: int, size: int) -> None:
+        """Take the beginning of a hole."""
+        if self._sizes[hole] == size:
+            del self._starts[hole], self._sizes[hole]
+        else:
+            self._starts[hole] += size
+            self._sizes[hole] -= size
+        self.free -= size
 
     def give(self, start: int, size: int) -> None:
         """Make `start` … `start + size` free again; ValueError if any of it already is."""
@@ -61,3 +86,8 @@ class FreeList:
     def holes(self) -> list[tuple[int, int]]:
         """(start, size) of every free part, in order."""
         return list(zip(self._starts, self._sizes, strict=True))
+
+
+def _largest_first(hole: tuple[int, int]) -> tuple[int, int]:
+    start, size = hole
+    return -size, start

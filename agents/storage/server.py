@@ -22,7 +22,8 @@ from agents.control import (
 )
 from agents.ports import Ports, Transfer, pair_name
 from agents.process import Process, main
-from agents.storage.store import Reservation, Store, StoreError
+from agents.storage.errors import StoreError
+from agents.storage.store import Reservation, Store
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 

@@ -1,19 +1,20 @@
 """Full Blocks on disk, keyed by prefix-block hash; synchronous, no I/O loop.
 
 All blocks are in one sparse file, mapped into memory: what arrives over the network lands in the
-mapping, what leaves goes out of the file by sendfile(2).  Blocks that come together lie together,
-so a prefix is a few long extents.  Each block has its xxh3-64, made when it was stored.
+mapping, what leaves goes out of the file by sendfile(2).  Blocks that come together lie together if
+there is such room, so a prefix is a few long ranges.  Each block has its xxh3-64, made when it was
+stored.
 
-A block never changes once it is in the index, and is never evicted: whoever holds a range of the
-file can send it at leisure.
+When there is no room, the least recently used leaves of the index are evicted, as many as are
+needed and no more; whether their slots are neighbours does not matter, for a reservation may be in
+parts.  A block never changes while it is in the index, and is not evicted while it is held: whoever
+holds a range of the file can send it at leisure.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
-import mmap
-import os
+from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,34 +26,18 @@ from agents.blocks.freelist import FreeList
 from agents.blocks.generate import fill_full
 from agents.blocks.hashing import Hashes
 from agents.blocks.layout import KVLayout
+from agents.storage.blockfile import BlockFile
+from agents.storage.errors import CorruptBlock, MissingBlock, StoreError, StoreFull
+from agents.storage.trie import Slots, Trie
 from agents.wire.transport import FileRange
-from testbed.errors import ConflictError, TestbedError
 from testbed.units import show_size
 
 FILE_NAME = "blocks.kv"
 _LAY_DOWN_BYTES = 4 << 20  # made and digested while it is in cache
 
 
-class StoreError(TestbedError):
-    """Storage cannot do what it was asked."""
-
-    kind = "storage"
-
-
-class StoreFull(StoreError):
-    """There is no room for that many blocks in a row."""
-
-
-class MissingBlock(StoreError):
-    """A block that was asked for is not stored."""
-
-
-class CorruptBlock(StoreError):
-    """A block is not what it was when it was stored."""
-
-
-class Reservation(NamedTuple):
-    """Room for blocks that are on their way.
+class Part(NamedTuple):
+    """Neighbouring blocks of a reservation.
 
     Args:
         offset: from the start of `Store.memory`, in bytes.
@@ -65,16 +50,37 @@ class Reservation(NamedTuple):
     view: memoryview
 
 
+class Reservation(NamedTuple):
+    """Room for blocks that are on their way.
+
+    Args:
+        parts: where they go, the first blocks in the first.
+        parent: hash of the block that they come after, None at the start of a prefix.
+        held: its slot, if it is stored: it is not evicted meanwhile.
+    """
+
+    parts: tuple[Part, ...]
+    parent: int | None
+    held: Slots
+
+    @property
+    def blocks(self) -> int:
+        """How many."""
+        return sum(part.blocks for part in self.parts)
+
+
 class StoredBlocks(NamedTuple):
     """Where blocks are, in the order in which they were asked for.
 
     Args:
         ranges: file ranges, neighbours joined.
         digests: shape (blocks,), xxh3-64 of each.
+        slots: shape (blocks,), where each lies.
     """
 
     ranges: list[FileRange]
     digests: NDArray[np.uint64]
+    slots: Slots
 
 
 class Store:
@@ -84,13 +90,16 @@ class Store:
         directory: made if need be; holds one file, which is removed by `close`.
         layout: of the blocks.
         capacity_bytes: of the file; disk (or tmpfs) space is taken as blocks come.
+        evict: make room for new blocks by evicting old ones; without it a full store is full.
 
     Raises:
         ConflictError: another store uses the directory.
         StoreError: the file cannot be made, or is too small for one block.
     """
 
-    def __init__(self, directory: Path, layout: KVLayout, capacity_bytes: int) -> None:
+    def __init__(
+        self, directory: Path, layout: KVLayout, capacity_bytes: int, *, evict: bool = True
+    ) -> None:
         self._block_bytes = layout.full_block_bytes
         self._layout = layout
         slots = capacity_bytes // self._block_bytes
@@ -100,35 +109,42 @@ class Store:
                 f" {show_size(self._block_bytes)}",
                 hint="give storage more room, or choose a larger byte scale",
             )
-        self._path = directory / FILE_NAME
-        self._size = slots * self._block_bytes
-        self._fd = _create(self._path, self._size)
-        self.memory = memoryview(mmap.mmap(self._fd, self._size))
+        self._file = BlockFile(directory / FILE_NAME, slots * self._block_bytes)
         self._free = FreeList(slots)
-        self._slots: dict[int, int] = {}  # hash -> slot
+        self._trie = Trie(slots)
+        self._evict = evict
         self._digests = np.zeros(slots, np.uint64)  # by slot
-        self._reserved: dict[int, Reservation] = {}  # by offset
+        self._reserved: dict[int, Reservation] = {}  # by the offset of the first part
+        self.evicted_blocks = 0
 
     # --- reading -------------------------------------------------------------------------
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return len(self._trie)
+
+    @property
+    def memory(self) -> memoryview:
+        """All slots, one after the other."""
+        return self._file.memory
+
+    @property
+    def capacity_bytes(self) -> int:
+        """Of whole blocks."""
+        return self._file.size_bytes
 
     @property
     def free_bytes(self) -> int:
-        """Room for blocks that are not stored yet."""
+        """Room for blocks that are not stored yet, without evicting any."""
         return self._free.free * self._block_bytes
 
     def lookup(self, hashes: Hashes) -> int:
-        """How many blocks of this prefix are stored, from its first on."""
-        slots = self._slots
-        for position, block in enumerate(hashes.tolist()):
-            if block not in slots:
-                return position
-        return len(hashes)
+        """How many blocks of this prefix are stored, from its first on; these are used now."""
+        return len(self._trie.prefix(hashes))
 
     def ranges(self, hashes: Hashes, *, verify: bool = False) -> StoredBlocks:
-        """Where blocks are in the file, and their digests.
+        """Where blocks are in the file, and their digests; these are used now.
+
+        They may be evicted, and others lie there, after the next `reserve`: `hold` them.
 
         Args:
             hashes: shape (blocks,).
@@ -140,93 +156,127 @@ class Store:
             CorruptBlock: the file is shorter than it was; with `verify`, a block has changed.
         """
         try:
-            found = map(self._slots.__getitem__, hashes.tolist())
-            slots = np.fromiter(found, np.int64, len(hashes))
+            slots = self._trie.find(hashes)
         except KeyError as error:
-            raise MissingBlock(f"block {error.args[0]:#018x} is not stored") from None
+            position = int(error.args[0])
+            raise MissingBlock(int(hashes[position]), position) from None
         digests = self._digests[slots]
-        self._must_be_whole()
+        self._file.must_be_whole()
         if verify:
             self._verify(hashes, slots, digests)
         if not len(slots):
-            return StoredBlocks([], digests)
+            return StoredBlocks([], digests, slots)
         breaks = np.flatnonzero(np.diff(slots) != 1) + 1
         firsts = np.concatenate(([0], breaks))
         counts = np.diff(np.concatenate((firsts, [len(slots)])))
         size = self._block_bytes
         ranges = [
-            FileRange(self._fd, slot * size, count * size)
+            FileRange(self._file.fd, slot * size, count * size)
             for slot, count in zip(slots[firsts].tolist(), counts.tolist(), strict=True)
         ]
-        return StoredBlocks(ranges, digests)
+        return StoredBlocks(ranges, digests, slots)
 
-    def _verify(
-        self, hashes: Hashes, slots: NDArray[np.int64], digests: NDArray[np.uint64]
-    ) -> None:
-        # Read, not looked at through the mapping: a page that is gone would be a SIGBUS.
-        block = bytearray(self._block_bytes)
+    def hold(self, stored: StoredBlocks) -> None:
+        """Keep blocks where they are, until as many times `let_go`."""
+        self._trie.pin(stored.slots)
+
+    def let_go(self, stored: StoredBlocks) -> None:
+        """Nobody reads these bytes any more on behalf of one `hold`."""
+        self._trie.unpin(stored.slots)
+
+    def _verify(self, hashes: Hashes, slots: Slots, digests: NDArray[np.uint64]) -> None:
         for position, slot in enumerate(slots.tolist()):
-            got = os.preadv(self._fd, [block], slot * self._block_bytes)
-            found = digest_blocks(memoryview(block), self._block_bytes)[0]
-            if got < self._block_bytes or found != digests[position]:
+            block = self._file.read(slot * self._block_bytes, self._block_bytes)
+            if digest_blocks(block, self._block_bytes).tolist() != [digests[position]]:
                 raise CorruptBlock(
                     f"block {int(hashes[position]):#018x} does not match its digest",
-                    hint=f"something has changed {self._path}",
+                    hint=f"something has changed {self._file.path}",
                 )
-
-    def _must_be_whole(self) -> None:
-        size = os.fstat(self._fd).st_size
-        if size < self._size:
-            raise CorruptBlock(
-                f"{self._path} has {size} bytes instead of {self._size}",
-                hint="something has cut it short",
-            )
 
     # --- writing -------------------------------------------------------------------------
 
-    def reserve(self, blocks: int) -> Reservation:
+    def reserve(self, blocks: int, parent: int | None = None) -> Reservation:
         """Room for blocks that will land in `memory`; then `commit` or `release` it.
 
+        Args:
+            blocks: how many.
+            parent: hash of the block that they come after, None at the start of a prefix.
+
         Raises:
-            StoreFull: no such room in a row, or the disk is full.
+            StoreFull: no room and nothing left to evict, or the disk is full.  What was evicted
+                before that was found stays evicted.
         """
         if blocks < 1:
             raise StoreError(f"cannot reserve {blocks} blocks")
-        self._must_be_whole()
-        slot = self._free.take(blocks)
-        if slot is None:
-            raise StoreFull(
-                f"storage has no room for {blocks} blocks in a row:"
-                f" {show_size(self.free_bytes)} of {show_size(self._size)} are free",
-                hint="give storage more room, or choose a larger byte scale",
-            )
-        offset, size = slot * self._block_bytes, blocks * self._block_bytes
+        self._file.must_be_whole()
+        held = self._parent(parent)
+        self._trie.pin(held)
         try:
-            # Space that turns out to be missing only when a mapped page is touched is a SIGBUS.
-            os.posix_fallocate(self._fd, offset, size)
-        except OSError as error:
-            self._free.give(slot, blocks)
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise StoreFull(
-                f"no space for {show_size(size)} in {self._path.parent}: {error.strerror}",
-                hint="free some, or keep storage in another directory",
-            ) from error
-        reservation = Reservation(offset, blocks, self.memory[offset : offset + size])
-        self._reserved[offset] = reservation
+            parts = self._take(blocks)
+        except BaseException:
+            self._trie.unpin(held)
+            raise
+        size = self._block_bytes
+        reservation = Reservation(
+            tuple(
+                Part(slot * size, count, self.memory[slot * size : (slot + count) * size])
+                for slot, count in parts
+            ),
+            parent,
+            held,
+        )
+        self._reserved[reservation.parts[0].offset] = reservation
         return reservation
 
-    def _take_back(self, reservation: Reservation) -> int:
-        if self._reserved.get(reservation.offset) is not reservation:
-            raise StoreError(
-                f"the room for {reservation.blocks} blocks at {reservation.offset} is not reserved"
+    def _parent(self, block: int | None) -> Slots:
+        slot = None if block is None else self._trie.slot(block)
+        return np.array([] if slot is None else [slot], np.int64)
+
+    def _take(self, blocks: int) -> list[tuple[int, int]]:
+        """(slot, count) of room on disk for blocks; others are evicted for them if need be."""
+        short = blocks - self._free.free
+        capacity = self._free.capacity
+        # Do not empty the store for what does not fit all the same.
+        if short > 0 and self._evict and short <= len(self._trie) - self._trie.pinned:
+            evicted = self._trie.evict(short)
+            self.evicted_blocks += len(evicted)
+            for _, slot in evicted:
+                self._free.give(slot, 1)
+        parts = self._free.take_parts(blocks)
+        if parts is None:
+            held = capacity - self._free.free - len(self._trie) + self._trie.pinned
+            raise StoreFull(
+                f"storage has no room for {blocks} blocks of {show_size(self._block_bytes)}:"
+                f" {self._free.free} of {capacity} are free"
+                + (f", {held} are being read or written" if self._evict else ""),
+                hint="raise storage.capacity, or choose a larger scale.bytes",
             )
-        del self._reserved[reservation.offset]
-        return reservation.offset // self._block_bytes
+        try:
+            for slot, count in parts:
+                self._file.claim(slot * self._block_bytes, count * self._block_bytes)
+        except BaseException:
+            self._give(parts)
+            raise
+        return parts
+
+    def _give(self, parts: Sequence[tuple[int, int]]) -> None:
+        for slot, count in parts:
+            self._free.give(slot, count)
+
+    def _take_back(self, reservation: Reservation) -> list[tuple[int, int]]:
+        """(slot, count) of the parts of a reservation, which ends here."""
+        offset = reservation.parts[0].offset
+        if self._reserved.get(offset) is not reservation:
+            raise StoreError(
+                f"the room for {reservation.blocks} blocks at {offset} is not reserved"
+            )
+        del self._reserved[offset]
+        self._trie.unpin(reservation.held)
+        return [(part.offset // self._block_bytes, part.blocks) for part in reservation.parts]
 
     def release(self, reservation: Reservation) -> None:
         """Give room back that will not be used; nothing may land there any more."""
-        self._free.give(self._take_back(reservation), reservation.blocks)
+        self._give(self._take_back(reservation))
 
     def commit(self, reservation: Reservation, hashes: Hashes) -> int:
         """Take the blocks that have landed into the index; returns how many are new.
@@ -236,7 +286,8 @@ class Store:
 
         Args:
             reservation: all of its memory holds blocks now.
-            hashes: shape (`reservation.blocks`,), in the order of the blocks.
+            hashes: shape (`reservation.blocks`,), in the order of the blocks: each but the first
+                comes right after the one before it.
 
         Raises:
             CorruptBlock: a block is stored already, with other bytes; none is then taken.
@@ -244,35 +295,36 @@ class Store:
         """
         if len(hashes) != reservation.blocks:
             raise StoreError(f"{len(hashes)} hashes for {reservation.blocks} blocks")
-        self._must_be_whole()
-        first = self._take_back(reservation)
-        digests = digest_blocks(reservation.view, self._block_bytes)
-        new: dict[int, int] = {}
-        spare = []
-        for position, (block, digest) in enumerate(
-            zip(hashes.tolist(), digests.tolist(), strict=True)
-        ):
-            known = self._slots.get(block, new.get(block))
-            if known is None:
-                new[block] = first + position
-                self._digests[first + position] = digest
-                continue
-            if int(self._digests[known]) != digest:
-                self._free.give(first, reservation.blocks)
+        self._file.must_be_whole()
+        parts = self._take_back(reservation)
+        size = self._block_bytes
+        digests = np.concatenate([digest_blocks(part.view, size) for part in reservation.parts])
+        blocks = hashes.tolist()
+        slots = [slot for first, count in parts for slot in range(first, first + count)]
+        seen: dict[int, int] = {}
+        for block, digest in zip(blocks, digests.tolist(), strict=True):
+            known = self._trie.slot(block)
+            before = seen.setdefault(block, digest) if known is None else int(self._digests[known])
+            if before != digest:
+                self._give(parts)
                 raise CorruptBlock(
                     f"block {block:#018x} is stored already, with other bytes",
                     hint="two writers disagree about its KV",
                 )
-            spare.append(first + position)
-        self._slots.update(new)
+        spare = self._trie.insert(reservation.parent, blocks, slots)
+        self._digests[slots] = digests
         for slot in spare:
             self._free.give(slot, 1)
-        return len(new)
+        return len(blocks) - len(spare)
 
-    def lay_down(self, hashes: Hashes) -> int:
+    def lay_down(self, hashes: Hashes, parent: int | None = None) -> int:
         """Make blocks that are not stored yet, as real bytes, and store them.
 
         This is how a warm start's prefixes come to be in storage: nothing crosses a link.
+
+        Args:
+            hashes: neighbouring blocks of one prefix, in order.
+            parent: hash of the block before them, None at the start of a prefix.
 
         Returns:
             How many were made.
@@ -280,54 +332,28 @@ class Store:
         Raises:
             StoreFull: there is no room; blocks laid down before it ran out stay.
         """
-        wanted = [block for block in dict.fromkeys(hashes.tolist()) if block not in self._slots]
+        self._trie.prefix(hashes)  # what is there already is not evicted for the rest
+        blocks = hashes.tolist()
         step = max(1, _LAY_DOWN_BYTES // self._block_bytes)
-        for first in range(0, len(wanted), step):
-            part = np.array(wanted[first : first + step], np.uint64)
-            reservation = self.reserve(len(part))
-            fill_full(self._layout, part, reservation.view)
-            self.commit(reservation, part)
-        return len(wanted)
+        made = at = 0
+        while at < len(blocks):
+            wanted = list(takewhile(lambda block: block not in self._trie, blocks[at : at + step]))
+            if wanted:
+                reservation = self.reserve(len(wanted), blocks[at - 1] if at else parent)
+                made += self._make(reservation, np.array(wanted, np.uint64))
+            at += len(wanted) or 1
+        return made
+
+    def _make(self, reservation: Reservation, hashes: Hashes) -> int:
+        at = 0
+        for part in reservation.parts:
+            fill_full(self._layout, hashes[at : at + part.blocks], part.view)
+            at += part.blocks
+        return self.commit(reservation, hashes)
 
     # --- end -----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Forget every block and remove the file.
-
-        The mapping goes when the last view of `memory` does: a transport may still hold one.
-        """
-        if self._fd < 0:
-            return
-        self._slots.clear()
+        """Forget every block and remove the file; see `BlockFile.close`."""
         self._reserved.clear()
-        self._path.unlink(missing_ok=True)
-        os.close(self._fd)
-        self._fd = -1
-        self.memory = memoryview(b"")
-
-
-def _create(path: Path, size: int) -> int:
-    """A sparse file of that size, all zeros, locked for this process; its descriptor."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StoreError(
-            f"cannot make {path}: {error.strerror}", hint="choose another storage directory"
-        ) from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        os.ftruncate(fd, 0)  # only now is it certain that nobody uses it
-        os.ftruncate(fd, size)
-    except OSError as error:
-        os.close(fd)
-        if isinstance(error, BlockingIOError):
-            raise ConflictError(
-                f"{path} is in use by another storage node",
-                hint="give each its own directory, or end the other testbed",
-            ) from error
-        raise StoreError(
-            f"cannot make {path} {show_size(size)} large: {error.strerror}",
-            hint="give storage less room, or choose another directory",
-        ) from error
-    return fd
+        self._file.close()

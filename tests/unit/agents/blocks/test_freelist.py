@@ -32,6 +32,25 @@ class AgainstASet(RuleBasedStateMachine):
             self.free -= set(range(start, start + size))
             self.taken.append((start, size))
 
+    @rule(size=st.integers(1, CAPACITY))
+    def take_parts(self, size: int) -> None:
+        whole, holes = self.room(size), self.list.holes()
+        parts = self.list.take_parts(size)
+        if size > len(self.free):
+            assert parts is None
+            return
+        assert parts is not None
+        units = {unit for start, count in parts for unit in range(start, start + count)}
+        assert len(units) == sum(count for _, count in parts) == size
+        assert units <= self.free
+        assert parts == sorted(parts)
+        # The fewest: with one hole less, even the largest would not do.
+        largest = sorted((room for _, room in holes), reverse=True)
+        assert sum(largest[: len(parts) - 1]) < size
+        assert (whole is not None) == (len(parts) == 1)
+        self.free -= units
+        self.taken += parts
+
     @precondition(lambda self: self.taken)
     @rule(data=st.data())
     def give(self, data: st.DataObject) -> None:

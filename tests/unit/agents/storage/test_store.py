@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,20 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents.blocks.digests import first_wrong
 from agents.blocks.generate import check_full, fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
 from agents.blocks.layout import KVLayout
-from agents.storage.store import (
-    FILE_NAME,
-    CorruptBlock,
-    MissingBlock,
-    Store,
-    StoredBlocks,
-    StoreError,
-    StoreFull,
-)
+from agents.storage.errors import CorruptBlock, MissingBlock, StoreError, StoreFull
+from agents.storage.store import FILE_NAME, Reservation, Store, StoredBlocks
 from testbed.errors import ConflictError
 
 LAYOUT = KVLayout(5, 45)
@@ -43,9 +38,17 @@ def read(stored: StoredBlocks) -> bytes:
     return b"".join(os.pread(part.fd, part.length, part.offset) for part in stored.ranges)
 
 
-def put(store: Store, hashes: Hashes) -> int:
-    reservation = store.reserve(len(hashes))
-    fill_full(LAYOUT, hashes, reservation.view)
+def land(reservation: Reservation, hashes: Hashes) -> None:
+    """What the network would bring."""
+    at = 0
+    for part in reservation.parts:
+        fill_full(LAYOUT, hashes[at : at + part.blocks], part.view)
+        at += part.blocks
+
+
+def put(store: Store, hashes: Hashes, parent: int | None = None) -> int:
+    reservation = store.reserve(len(hashes), parent)
+    land(reservation, hashes)
     return store.commit(reservation, hashes)
 
 
@@ -121,8 +124,8 @@ def test_a_block_with_other_bytes_is_refused(store: Store) -> None:
     hashes = stream_hashes(1, 3)
     put(store, hashes[:2])
     reservation = store.reserve(2)
-    fill_full(LAYOUT, hashes[1:], reservation.view)
-    reservation.view[17] ^= 1
+    land(reservation, hashes[1:])
+    reservation.parts[0].view[17] ^= 1
     with pytest.raises(CorruptBlock, match="with other bytes"):
         store.commit(reservation, hashes[1:])
     assert store.lookup(hashes[2:]) == 0
@@ -134,7 +137,7 @@ def test_a_block_with_other_bytes_is_refused(store: Store) -> None:
 def test_room_is_used_to_the_last_block(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
 ) -> None:
-    with_room = Store(tmp_path_factory.mktemp("store"), LAYOUT, 20 * SIZE)
+    with_room = Store(tmp_path_factory.mktemp("store"), LAYOUT, 20 * SIZE, evict=False)
     try:
         stored = 0
         for stream, blocks in enumerate(sizes):
@@ -190,8 +193,171 @@ def test_a_truncated_file_is_found(store: Store, tmp_path: Path) -> None:
 def test_a_missing_block_is_named(store: Store) -> None:
     hashes = stream_hashes(1, 3)
     store.lay_down(hashes[:2])
-    with pytest.raises(MissingBlock, match=f"{int(hashes[2]):#018x}"):
+    with pytest.raises(MissingBlock, match=f"{int(hashes[2]):#018x}, number 2") as missing:
         store.ranges(hashes)
+    assert missing.value.position == 2
+
+
+def test_room_need_not_be_in_a_row(store: Store) -> None:
+    """a b a b …: every second run is evicted, and what comes lies in their holes."""
+    kept, old = stream_hashes(1, 50), stream_hashes(2, 50)
+    for at in range(0, 50, 5):
+        store.lay_down(old[at : at + 5], int(old[at - 1]) if at else None)
+        store.lay_down(kept[at : at + 5], int(kept[at - 1]) if at else None)
+    store.lookup(kept)
+    new = stream_hashes(3, 45)
+    reservation = store.reserve(45)
+    assert [part.blocks for part in reservation.parts] == [5] * 9
+    land(reservation, new)
+    assert store.commit(reservation, new) == 45
+    assert store.evicted_blocks == 45
+    assert [store.lookup(hashes) for hashes in (old, kept, new)] == [5, 50, 45]
+    for hashes in (kept, new):
+        assert check_full(LAYOUT, hashes, memoryview(read(store.ranges(hashes)))) is None
+
+
+def test_what_is_held_stays_where_it_is(store: Store) -> None:
+    hashes = stream_hashes(1, 60)
+    store.lay_down(hashes)
+    stored = store.ranges(hashes)
+    store.hold(stored)
+    put(store, stream_hashes(2, 40))
+    put(store, stream_hashes(3, 40))  # evicts stream 2, though stream 1 is older
+    with pytest.raises(StoreFull, match=r"0 of 100 are free, 60 are being read or written"):
+        store.reserve(41)
+    assert check_full(LAYOUT, hashes, memoryview(read(stored))) is None
+    assert store.lookup(stream_hashes(3, 40)) == 40  # nothing was evicted in vain
+    store.let_go(stored)
+    put(store, stream_hashes(4, 100))
+    assert store.lookup(hashes) == 0
+
+
+def test_the_block_before_a_put_waits_for_it(store: Store) -> None:
+    hashes = stream_hashes(1, 3)
+    store.lay_down(hashes[:2])
+    reservation = store.reserve(1, int(hashes[1]))
+    put(store, stream_hashes(2, 97))
+    with pytest.raises(StoreFull):
+        store.reserve(98)
+    put(store, stream_hashes(3, 97))  # in place of stream 2
+    land(reservation, hashes[2:])
+    store.commit(reservation, hashes[2:])
+    assert store.lookup(hashes) == 3
+
+
+def test_a_prefix_longer_than_the_store_is_refused(store: Store) -> None:
+    with pytest.raises(StoreFull, match="no room for 101 blocks"):
+        store.lay_down(stream_hashes(1, 101))
+
+
+class AgainstAModel(RuleBasedStateMachine):
+    """The store beside a list of prefixes: the same blocks, the same evictions, the right bytes."""
+
+    STREAMS, LONGEST, SLOTS = 3, 6, 9
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory()
+        self.store = Store(Path(self.directory.name), LAYOUT, self.SLOTS * SIZE)
+        self.hashes = [stream_hashes(number, self.LONGEST) for number in range(self.STREAMS)]
+        self.length = [0] * self.STREAMS  # stored blocks of each stream
+        self.used: list[int] = list(range(self.STREAMS))  # streams, least recently used first
+        self.held: list[tuple[int, int, StoredBlocks]] = []
+        self.coming: list[tuple[int, int, Reservation]] = []
+
+    def teardown(self) -> None:
+        self.store.close()
+        self.directory.cleanup()
+
+    def use(self, stream: int) -> None:
+        self.used.remove(stream)
+        self.used.append(stream)
+
+    def kept(self, stream: int) -> int:
+        """Blocks of a stream that may not go."""
+        reading = [length for held, length, _ in self.held if held == stream]
+        writing = [first for coming, first, _ in self.coming if coming == stream]
+        return max(reading + writing, default=0)
+
+    @property
+    def free(self) -> int:
+        coming = sum(reservation.blocks for _, _, reservation in self.coming)
+        return self.SLOTS - sum(self.length) - coming
+
+    @rule(stream=st.integers(0, STREAMS - 1))
+    def look_up(self, stream: int) -> None:
+        assert self.store.lookup(self.hashes[stream]) == self.length[stream]
+        if self.length[stream]:
+            self.use(stream)
+
+    @rule(stream=st.integers(0, STREAMS - 1), count=st.integers(1, LONGEST))
+    def begin_a_put(self, stream: int, count: int) -> None:
+        first = self.length[stream]
+        count = min(count, self.LONGEST - first)
+        if count == 0 or any(coming == stream for coming, _, _ in self.coming):
+            return
+        # Only the block before the put is held, but a whole prefix hangs from it.
+        mine = (stream, first, Reservation((), None, np.array([], np.int64)))
+        self.coming.append(mine)
+        expected = list(self.length)
+        room = self.free
+        for victim in self.used:
+            while room < count and expected[victim] > self.kept(victim):
+                expected[victim] -= 1
+                room += 1
+        self.coming.remove(mine)
+        parent = int(self.hashes[stream][first - 1]) if first else None
+        if room < count:
+            with pytest.raises(StoreFull):
+                self.store.reserve(count, parent)
+            # What was evicted before that was found stays evicted.
+            self.length = [self.store.lookup(hashes) for hashes in self.hashes]
+            self.used = list(range(self.STREAMS))
+            return
+        self.length = expected
+        self.coming.append((stream, first, self.store.reserve(count, parent)))
+
+    @precondition(lambda self: self.coming)
+    @rule(data=st.data())
+    def end_a_put(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(self.coming) - 1))
+        stream, first, reservation = self.coming.pop(place)
+        blocks = self.hashes[stream][first : first + reservation.blocks]
+        if data.draw(st.booleans()):
+            self.store.release(reservation)
+            return
+        land(reservation, blocks)
+        assert self.store.commit(reservation, blocks) == len(blocks)
+        self.length[stream] = first + len(blocks)
+        self.store.lookup(self.hashes[stream])
+        self.use(stream)
+
+    @rule(stream=st.integers(0, STREAMS - 1))
+    def begin_a_read(self, stream: int) -> None:
+        length = self.length[stream]
+        stored = self.store.ranges(self.hashes[stream][:length])
+        self.store.hold(stored)
+        self.held.append((stream, length, stored))
+        if length:
+            self.use(stream)
+
+    @precondition(lambda self: self.held)
+    @rule(data=st.data())
+    def end_a_read(self, data: st.DataObject) -> None:
+        place = data.draw(st.integers(0, len(self.held) - 1))
+        _, _, stored = self.held.pop(place)
+        self.store.let_go(stored)
+
+    @invariant()
+    def nothing_is_lost_and_every_byte_is_right(self) -> None:
+        assert len(self.store) == sum(self.length)
+        assert self.store.free_bytes == self.free * SIZE
+        for stream, length, stored in self.held:
+            blocks = self.hashes[stream][:length]
+            assert check_full(LAYOUT, blocks, memoryview(read(stored))) is None
+
+
+TestAgainstAModel = AgainstAModel.TestCase
 
 
 def test_hashes_and_blocks_must_be_as_many(store: Store) -> None:
