@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from agents.blocks.layout import KVLayout
+from agents.storage.placement import Placement
 from agents.traces.load import TraceSpec
 
 
@@ -79,6 +80,9 @@ class Cluster(msgspec.Struct, frozen=True):
         engine_requests: requests that one prefill engine works on at a time.
         read_window: storage reads in flight for one node.
         write_bytes: longest one-sided write; longer transfers are cut.
+        storage_bytes: capacity of each storage node.
+        storage_eviction: what happens when it is full: see `agents.storage.store`.
+        extent_blocks: blocks of a prefix that one storage node keeps.
         policy: name of a read-path policy, or FILE.py:CLASS.
         load: what the client offers.
         records: directory for record files.
@@ -103,6 +107,8 @@ class Cluster(msgspec.Struct, frozen=True):
     buffers: Buffers
     storage_directory: str
     storage_bytes: int
+    storage_eviction: Literal["lru", "none"]
+    extent_blocks: int
     policy: str
     load: Load
     seed: int
@@ -113,9 +119,9 @@ class Cluster(msgspec.Struct, frozen=True):
         """The sizes of KV blocks."""
         return KVLayout(self.layers, self.layer_block_bytes, self.block_tokens)
 
-    def storage_of(self, first_hash: int) -> str:
-        """The storage node of a prefix: all its blocks lie together, by the first block's hash."""
-        return self.storage[first_hash % len(self.storage)]
+    def placement(self) -> Placement:
+        """Which storage node keeps which blocks."""
+        return Placement(self.storage, self.extent_blocks)
 
     @property
     def slots(self) -> int:

@@ -102,7 +102,6 @@ class Assign(Message, frozen=True, tag="assign"):
     Args:
         segments: the hit blocks, back to back from block 0; those of the decode side come first.
         hashes: as in `Submit`.
-        storage: where new blocks are kept.
         target_key, target_offset: the DE buffer, once it is allocated.
     """
 
@@ -113,7 +112,6 @@ class Assign(Message, frozen=True, tag="assign"):
     hashes: bytes
     prefill: Engine
     decode: Engine
-    storage: str
     t_submit: float
     t_scheduled: float
     target_key: int = 0
@@ -261,10 +259,15 @@ class LayDown(Message, frozen=True, tag="lay-down"):
 
 
 class LaidDown(Message, frozen=True, tag="laid-down"):
-    """Storage to client: the blocks exist, or why not."""
+    """Storage to client: the blocks exist, or why not.
+
+    Args:
+        evicted: blocks that had to go for them.
+    """
 
     number: int
     blocks: int
+    evicted: int = 0
     error: str = ""
 
 

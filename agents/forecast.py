@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
 from agents.caps import Shape, TurnBytes, shape_of
 from agents.client.replay import Replay, make_replay
@@ -109,20 +111,25 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     hbm_layers = scenario.hbm_layers(layers)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers)
-    prefixes = replay_of(scenario, trace, agents).prefixes()
-    preload_bytes = sum(map(len, prefixes)) * layout.full_block_bytes
+    prefixes = list(replay_of(scenario, trace, agents).prefixes())
+    preload_blocks = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
+    preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
     written_bytes = fastest.turns_per_s * scenario.duration * (turn.miss + turn.generated)
-    # Twice what should be written: storage that is full would end the run.
-    storage_bytes = scenario.storage.capacity or math.ceil(
-        preload_bytes + 2 * written_bytes + agents * turn.prompt + longest_bytes
+    storage_bytes = _storage_bytes(
+        scenario,
+        # Twice what should be written: nothing is evicted unless it is asked for.
+        math.ceil(preload_bytes + 2 * written_bytes + agents * turn.prompt + longest_bytes),
+        longest_bytes,
     )
+    nodes = sum(domain.role == "storage" for domain in plan.domains.values())
+    stored_bytes = min(preload_bytes + written_bytes, nodes * storage_bytes)
     work = TurnWork(
         layer_groups=math.ceil(layout.layers / layers),
         stored_blocks=means.generate_tokens / layout.block_tokens,
     )
     cores = cores_needed(shape, turn, work, fastest.turns_per_s, fastest.share, costs or CpuCosts())
-    memory_bytes = _arena_bytes(shape, buffers, turn, agents) + preload_bytes + written_bytes
+    memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes
     return Forecast(
         shape=shape,
         scale=scale,
@@ -272,6 +279,20 @@ def _buffers(
                 hint="give it more, leave it out, or lower workload.max_context",
             )
     return Buffers(**sizes)
+
+
+def _storage_bytes(scenario: DualPathScenario, enough_bytes: int, longest_bytes: int) -> int:
+    """Capacity of a storage node: as given, else enough for everything."""
+    given_bytes = scenario.storage.capacity
+    if given_bytes is None:
+        return enough_bytes
+    if given_bytes < longest_bytes:
+        raise ScenarioError(
+            f"storage.capacity of {show_size(given_bytes)} does not hold the longest context, "
+            f"which has {show_size(longest_bytes)} of emulated KV",
+            hint="give it more, leave it out, or lower workload.max_context",
+        )
+    return given_bytes
 
 
 def _real(scale: Scale, emulated_bytes: float) -> str:

@@ -159,6 +159,12 @@ class Ports:
             if not future.done():
                 future.set_exception(error)
 
+    def fail_transfer(self, number: int, kind: Kind, index: int, error: Exception) -> None:
+        """Whoever waits for this transfer gets `error`; it is not going to come."""
+        future = self._arrivals.pop((number, kind, index), None)
+        if future is not None and not future.done():
+            future.set_exception(error)
+
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
         """Post a transfer; the future is done when its sources may be reused."""
         # A transfer may be empty (one token has no byte in a small layer) and still arrive.

@@ -113,8 +113,31 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     laid_down_bytes: int = 0
 
 
+class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
+    """The blocks of one storage node over a whole run, in bytes.
+
+    Args:
+        capacity_bytes: what it can hold.
+        stored_bytes: what it held at the end.
+        touched_bytes: of different blocks that requests looked for or wrote: the working set.
+        evicted_bytes: what was evicted, every time that it was.
+    """
+
+    process: str
+    capacity_bytes: int
+    stored_bytes: int
+    touched_bytes: int
+    evicted_bytes: int
+
+
 AnyRecord = (
-    TransferRecord | EventRecord | RequestRecord | SessionRecord | AccountRecord | ProcessRecord
+    TransferRecord
+    | EventRecord
+    | RequestRecord
+    | SessionRecord
+    | AccountRecord
+    | ProcessRecord
+    | StorageRecord
 )
 
 

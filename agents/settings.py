@@ -17,6 +17,7 @@ from agents.models import PRESETS, Attention, Model
 from agents.scheduler.policies import POLICIES, load_policy
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec
+from agents.traces.session import BLOCK_TOKENS
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section, SizeBytes
@@ -196,6 +197,12 @@ class Storage(Section):
 
     capacity: SizeBytes | None = None
     """Of each storage node, in emulated bytes; default what the run can write."""
+
+    eviction: Literal["lru", "none"] = "lru"
+    """When a node is full: the least recently used prefixes go, from their ends; or it refuses."""
+
+    extent_tokens: int = Field(default=4096, ge=BLOCK_TOKENS, multiple_of=BLOCK_TOKENS)
+    """Tokens of a prefix that lie together on one storage node, when there are several."""
 
 
 class Window(Section):

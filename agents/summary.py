@@ -24,6 +24,7 @@ from agents.records import (
     ProcessRecord,
     RequestRecord,
     SessionRecord,
+    StorageRecord,
     TransferRecord,
 )
 from agents.settings import DualPathScenario
@@ -188,6 +189,16 @@ def bound_by(run: Run) -> str:
     return "compute" if run.scenario.engines == "modelled" else "load"
 
 
+def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
+    """What all storage nodes held and evicted, in the whole run."""
+    return {
+        "capacity_bytes": sum(node.capacity_bytes for node in nodes),
+        "stored_bytes": sum(node.stored_bytes for node in nodes),
+        "working_set_bytes": sum(node.touched_bytes for node in nodes),
+        "evicted_bytes": sum(node.evicted_bytes for node in nodes),
+    }
+
+
 def summarise(run: Run) -> dict[str, Any]:
     """The figures of one policy; nulls where the run does not say."""
     requests = run.of(RequestRecord)
@@ -200,6 +211,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
         "bytes_gathered": sum(r.gathered_bytes for r in requests),
         "bytes_laid_down": sum(p.laid_down_bytes for p in run.of(ProcessRecord)),
+        "storage": storage_figures(run.of(StorageRecord)),
         "window_s": None if window is None else [window[0], window[1]],
     }
     if window is None:

@@ -22,6 +22,7 @@ from agents.records import (
     ProcessRecord,
     RequestRecord,
     SessionRecord,
+    StorageRecord,
     TransferRecord,
     read_records,
 )
@@ -40,6 +41,7 @@ _TABLES: dict[str, type] = {
     "events": EventRecord,
     "sessions": SessionRecord,
     "processes": ProcessRecord,
+    "storage": StorageRecord,
 }
 _WRITE_BYTES = 256 * 1024
 _UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
@@ -185,6 +187,8 @@ class DualPath:
             buffers=buffers,
             storage_directory=str(_storage_directory(scenario, directory)),
             storage_bytes=found.storage_bytes,
+            storage_eviction=scenario.storage.eviction,
+            extent_blocks=scenario.storage.extent_tokens // scenario.layout.block_tokens,
             policy=scenario.variants[variant],
             load=Load(
                 scenario.trace_spec,

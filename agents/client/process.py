@@ -24,7 +24,6 @@ from testbed.fidelity.window import opening_s
 SCHEDULER = "sched"
 _REPORT_PERIOD_S = 0.25
 _STALL_LIMIT_S = 60.0  # without the end of any request, beyond what decoding takes
-_LAY_DOWN_BLOCKS = 4096
 _MEAN_OF_TURNS = 256
 
 
@@ -127,20 +126,26 @@ class Client(Process):
 
     async def _lay_down(self) -> None:
         """Warm start: every agent's prefix becomes real, digested blocks; no link is crossed."""
-        number = 0
-        for prefix in self._prefixes:
-            if not len(prefix):
-                continue
-            storage = self.cluster.storage_of(int(prefix[0]))
-            for first in range(0, len(prefix), _LAY_DOWN_BLOCKS):
-                answer = self.replies.expect("laid-down", number)
-                part = prefix[first : first + _LAY_DOWN_BLOCKS].astype("<u8").tobytes()
-                self.mesh.send(storage, LayDown(number, part))
-                reply = await answer
-                assert isinstance(reply, LaidDown)
-                if reply.error:
-                    raise ProgramError(f"{storage} could not be warmed up: {reply.error}")
-                number += 1
+        placement = self.cluster.placement()
+        runs = [(prefix, run) for prefix in self._prefixes for run in placement.runs(prefix)]
+        evicted = 0
+        for number, (prefix, (storage, first, count)) in enumerate(runs):
+            answer = self.replies.expect("laid-down", number)
+            parent = int(prefix[first - 1]) if first else None
+            blocks = prefix[first : first + count].astype("<u8").tobytes()
+            self.mesh.send(storage, LayDown(number, blocks, parent))
+            reply = await answer
+            assert isinstance(reply, LaidDown)
+            if reply.error:
+                raise ProgramError(f"{storage} could not be warmed up: {reply.error}")
+            evicted += reply.evicted
+        if evicted:
+            self.event(
+                "warm-start-evicted",
+                0,
+                f"{evicted} blocks of the warm start had to go for later ones: "
+                "storage.capacity is less than the agents' prefixes take",
+            )
 
     async def _offer(self) -> None:
         """Submit what is due, until the window has closed or the trace has ended."""

@@ -76,7 +76,7 @@ class Replay(Protocol):
         """
 
     def prefixes(self) -> Iterator[Hashes]:
-        """Blocks that storage must hold before a warm start; each array shares a first block."""
+        """Prefixes that storage must hold before a warm start, each from its first block on."""
 
     @property
     def outstanding(self) -> int:

@@ -85,7 +85,7 @@ class DecodeNode(Node):
             case PutDone():
                 self.answer("put-done", message.put, message)
             case ReadFailed():
-                self.ports.fail(message.request, ReadError(message.reason))
+                self.read_failed(message)
             case RequestFailed():
                 error = PrefillFailed(f"{sender}: {message.reason}")
                 self.ports.fail(message.request, error)
@@ -193,9 +193,8 @@ class DecodeNode(Node):
         for group in geometry.groups():
             part = geometry.miss_in_buffer(group).of(buffer.view)
             scatter_group(self.layout, part, blocks, group.first, group.count, staged.view)
-        first, last = geometry.hit_blocks, geometry.prompt_full_blocks
         return await self._persister.put(
-            job.request, job.storage, job.hashes[8 * first : 8 * last], staged
+            job.request, self.hashes(job), geometry.hit_blocks, blocks, staged
         )
 
     # --- HBM ---------------------------------------------------------------------------
@@ -283,8 +282,7 @@ class DecodeNode(Node):
             ),
         )
         await arrived
-        hashes = job.hashes[8 * number : 8 * (number + 1)]
-        return await self._persister.put(job.request, job.storage, hashes, staged)
+        return await self._persister.put(job.request, self.hashes(job), number, 1, staged)
 
     def _keep_tail(self, geometry: Geometry, extent: Extent, block: memoryview) -> None:
         """The first generated block begins with the prompt's tail: keep the bytes that arrived."""

@@ -13,7 +13,7 @@ from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Read, ReadFinished, Side
+from agents.control import Assign, Read, ReadDone, ReadFailed, ReadFinished, Side
 from agents.engines.geometry import Geometry
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
@@ -24,7 +24,18 @@ SCHEDULER = "sched"
 
 
 class ReadError(Exception):
-    """Storage could not give the blocks that were asked for."""
+    """Storage could not give the blocks that were asked for.
+
+    Args:
+        reason: in words.
+        part: which of the segments that the node reads.
+        missing: the first block of it that is not stored (any more); None for another reason.
+    """
+
+    def __init__(self, reason: str, part: int = 0, missing: int | None = None) -> None:
+        super().__init__(reason)
+        self.part = part
+        self.missing = missing
 
 
 class ReadTimes(NamedTuple):
@@ -144,7 +155,13 @@ class Node(Process):
                     )
                     self.mesh.send(segment.node, read)
                     at += segment.count
-                await asyncio.gather(*arrivals)
+                # Even if one fails: where the others land is not free before they have.
+                ended = await asyncio.gather(*arrivals, return_exceptions=True)
+                failed = [error for error in ended if isinstance(error, BaseException)]
+                if failed:
+                    raise failed[0]
+                for part, segment in enumerate(job.on(side)):
+                    self.mesh.send(segment.node, ReadDone(job.request, part))
                 expected = np.frombuffer(table.view, dtype="<u8", count=count)
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
@@ -157,6 +174,12 @@ class Node(Process):
             self.event("wrong-bytes", job.request, detail)
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())
+
+    def read_failed(self, message: ReadFailed) -> None:
+        """Storage has refused one segment of a read."""
+        error = ReadError(message.reason, message.part, message.missing)
+        for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
+            self.ports.fail_transfer(message.request, kind, message.part, error)
 
     def finish(self) -> None:
         """Record the accounts of all queue pairs."""

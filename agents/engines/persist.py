@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
+from agents.blocks.hashing import Hashes
 from agents.control import PutBegin, PutDone, PutReply
 from agents.engines.node import Node
 from agents.ports import Transfer, pair_name
+from agents.storage.placement import Run
 from agents.wire.immediates import Kind
 
-_PUTS_PER_NODE = 1 << 24
+_PUTS_PER_NODE = 1 << 24  # and requests are fewer: no put has the number of one
 
 
 class Persister:
@@ -23,49 +27,71 @@ class Persister:
 
     def __init__(self, node: Node, index: int) -> None:
         self._node = node
-        self._numbers = itertools.count(index * _PUTS_PER_NODE)
+        self._numbers = itertools.count((index + 1) * _PUTS_PER_NODE)
+        self._placement = node.cluster.placement()
 
-    async def put(self, request: int, storage: str, hashes: bytes, staged: Extent) -> int:
-        """Store the blocks that `staged` holds, and free it.
+    async def put(
+        self, request: int, hashes: Hashes, first: int, count: int, staged: Extent
+    ) -> int:
+        """Store the blocks that `staged` holds, each on its storage node, and free it.
 
         Args:
             request: for the records.
-            storage: the storage node.
-            hashes: little-endian uint64, one for each block.
+            hashes: of the request, from its first block on.
+            first, count: which of them.
             staged: the Full Blocks, in the node's staging arena.
 
         Returns:
-            Bytes that crossed the SNIC; 0 if storage had no room, which is recorded as an event.
+            Bytes that crossed the SNIC; less than all if a storage node had no room, which is
+            recorded as an event.
         """
+        size = self._node.layout.full_block_bytes
+        writes = []
+        for run in self._placement.runs(hashes, first, count):
+            at = (run.first - first) * size
+            blocks = staged.view[at : at + run.blocks * size]
+            writes.append(self._write(request, hashes, run, blocks))
+        try:
+            stored = await asyncio.gather(*writes)
+        finally:
+            self._node.staging.free(staged)
+        return sum(await asyncio.gather(*(self._stored(request, put) for put in stored)))
+
+    async def _write(
+        self, request: int, hashes: Hashes, run: Run, blocks: memoryview
+    ) -> tuple[int, Awaitable[object] | None]:
+        """Write blocks of one storage node; the bytes that have left, and its last word."""
         node = self._node
         number = next(self._numbers)
-        size = len(hashes) // 8 * node.layout.full_block_bytes
-        try:
-            reply = node.replies.expect("put-reply", number)
-            node.mesh.send(storage, PutBegin(number, request, hashes))
-            where = await reply
-            assert isinstance(where, PutReply)
-            if where.error:
-                node.event("storage-refused", request, where.error)
-                return 0
-            done = node.replies.expect("put-done", number)
-            pair = pair_name(node.name, storage, "snic0", "caller")
-            await node.ports.post(
-                pair,
-                Transfer(
-                    Kind.STORAGE_WRITE,
-                    number,
-                    0,
-                    [staged.view[:size]],
-                    where.key,
-                    where.offset,
-                    digest=True,
-                ),
+        reply = node.replies.expect("put-reply", number)
+        parent = int(hashes[run.first - 1]) if run.first else None
+        names = hashes[run.first : run.first + run.blocks].astype("<u8").tobytes()
+        node.mesh.send(run.node, PutBegin(number, request, names, parent))
+        where = await reply
+        assert isinstance(where, PutReply)
+        if where.error:
+            node.event("storage-refused", request, where.error)
+            return 0, None
+        done = node.replies.expect("put-done", number)
+        pair = pair_name(node.name, run.node, "snic0", "caller")
+        at = 0
+        posted = []
+        for part, (offset, count) in enumerate(where.places):
+            size = count * node.layout.full_block_bytes
+            source = blocks[at : at + size]
+            transfer = Transfer(
+                Kind.STORAGE_WRITE, number, part, [source], where.key, offset, digest=True
             )
-        finally:
-            node.staging.free(staged)
-        stored = await done
-        assert isinstance(stored, PutDone)
-        if stored.error:
-            node.event("storage-refused", request, stored.error)
-        return size
+            posted.append(node.ports.post(pair, transfer))
+            at += size
+        await asyncio.gather(*posted)
+        return at, done
+
+    async def _stored(self, request: int, put: tuple[int, Awaitable[object] | None]) -> int:
+        written_bytes, last_word = put
+        if last_word is not None:
+            done = await last_word
+            assert isinstance(done, PutDone)
+            if done.error:
+                self._node.event("storage-refused", request, done.error)
+        return written_bytes

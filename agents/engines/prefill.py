@@ -80,7 +80,7 @@ class PrefillNode(Node):
             case Loaded():
                 self.answer("loaded", message.request, message)
             case ReadFailed():
-                self.ports.fail(message.request, ReadError(message.reason))
+                self.read_failed(message)
             case RequestFailed():
                 self.ports.fail(message.request, Abandoned(message.reason))
                 self.replies.fail(message.request, Abandoned(message.reason))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
+
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
     Done,
     Engine,
-    Lookup,
     LookupReply,
     Message,
     ReadFinished,
@@ -17,6 +18,7 @@ from agents.control import (
     Submit,
 )
 from agents.process import Process, main
+from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import LeastTokens
 from agents.scheduler.policies import NodeView, RequestView, load_policy
 
@@ -28,6 +30,7 @@ class Scheduler(Process):
 
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
+        self._lookup = StorageLookup(self, cluster.placement())
         self._policy = load_policy(cluster.policy, seed=cluster.seed)
         rails = range(cluster.rails)
         self._prefill = LeastTokens([(node, k) for node in cluster.prefill for k in rails])
@@ -43,7 +46,7 @@ class Scheduler(Process):
             case Submit():
                 self.spawn(self._schedule(message))
             case LookupReply():
-                self.answer("lookup", message.request, message)
+                self._lookup.answered(sender, message)
             case ReadFinished():
                 self._read_finished(message.request, message.node)
             case Done():
@@ -52,23 +55,20 @@ class Scheduler(Process):
                 raise TypeError(f"{self.name} cannot handle {message}")
 
     async def _schedule(self, submit: Submit) -> None:
-        storage = self.cluster.storage_of(int.from_bytes(submit.hashes[:8], "little"))
-        answer = self.replies.expect("lookup", submit.request)
         block = self.cluster.block_tokens
         # At least one token is computed, or prefill would have nothing to attend with.
         candidates = (submit.prompt_tokens - 1) // block
-        self.mesh.send(storage, Lookup(submit.request, submit.hashes[: 8 * candidates]))
-        reply = await answer
-        assert isinstance(reply, LookupReply)
+        hashes = np.frombuffer(submit.hashes, "<u8", count=candidates)
+        hits = await self._lookup.hits(submit.request, hashes)
         prefill = self._prefill.place(submit.request, submit.prompt_tokens)
         decode = self._decode.place(submit.request, submit.prompt_tokens + submit.generate_tokens)
         segments = []
-        if reply.blocks:
-            view = RequestView(submit.request, submit.prompt_tokens, reply.blocks * block)
+        if hits:
+            tokens = sum(run.blocks for run in hits) * block
+            view = RequestView(submit.request, submit.prompt_tokens, tokens)
             side = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
-            segments.append(Segment(side, storage, 0, reply.blocks))
-        for segment in segments:
-            node, tokens = prefill[0] if segment.side == "pe" else decode[0], segment.count * block
+            segments = [Segment(side, *run) for run in hits]
+            node = prefill[0] if side == "pe" else decode[0]
             self._read_queue_tokens[node] += tokens
             self._read_queue_requests[node] += 1
             self._reading[submit.request, node] = tokens
@@ -80,7 +80,6 @@ class Scheduler(Process):
             submit.hashes,
             Engine(*prefill),
             Engine(*decode),
-            storage,
             submit.t_submit,
             time.monotonic(),
         )

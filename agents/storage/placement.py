@@ -29,12 +29,12 @@ class Run(NamedTuple):
     Args:
         node: the storage node.
         first: of the blocks, counted from the prefix's first.
-        count: of blocks, at least 1.
+        blocks: how many, at least 1.
     """
 
     node: str
     first: int
-    count: int
+    blocks: int
 
 
 class Ring:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,29 +21,64 @@ from agents.control import (
     PutDone,
     PutReply,
     Read,
+    ReadDone,
     ReadFailed,
 )
 from agents.ports import Ports, Transfer, pair_name
 from agents.process import Process, main
-from agents.storage.errors import StoreError
-from agents.storage.store import Reservation, Store
+from agents.records import StorageRecord
+from agents.storage.errors import MissingBlock, StoreError
+from agents.storage.store import Reservation, Store, StoredBlocks
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 
 
+class Reading(NamedTuple):
+    """A read whose bytes are on their way; its blocks are held."""
+
+    request: int
+    part: int
+    stored: StoredBlocks
+
+
+@dataclass(slots=True)
+class Put:
+    """Blocks on their way here.
+
+    Args:
+        left: transfers that have not ended.
+    """
+
+    sender: str
+    hashes: bytes
+    reserved: Reservation
+    left: int
+
+
 class StorageNode(Process):
-    """One storage node."""
+    """One storage node.
+
+    A lookup promises nothing: it makes the blocks that it finds the most recently used, so that
+    they are the last to be evicted, and no more.  A lease would bound what can be evicted by how
+    many requests wait, which storage does not know, and its end would need a clock or a message of
+    every request that is given up.  Only what is being read is held.
+    """
 
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
         self.layout = cluster.layout
         self.store = Store(
-            Path(cluster.storage_directory) / name, cluster.layout, cluster.storage_bytes
+            Path(cluster.storage_directory) / name,
+            cluster.layout,
+            cluster.storage_bytes,
+            evict=cluster.storage_eviction == "lru",
         )
         self.ports = Ports(self, cluster.write_bytes)
         self.ports.handle(Kind.STORAGE_WRITE, self._arrived)
         self.key = self.ports.register(self.store.memory)
-        self._puts: dict[int, tuple[str, bytes, Reservation]] = {}
+        self._puts: dict[int, Put] = {}
+        self._reads: dict[str, deque[Reading]] = {}  # by node, in the order of posting
+        self._touched: set[int] = set()
         self._laid_down_bytes = 0
 
     def listen(self) -> None:
@@ -52,8 +90,18 @@ class StorageNode(Process):
         await self.ports.connected(len(self.cluster.prefill) + len(self.cluster.decode))
 
     def finish(self) -> None:
-        """Record the accounts of all queue pairs."""
+        """Record the accounts of all queue pairs, and what the blocks came to."""
         self.ports.account()
+        size = self.layout.full_block_bytes
+        self.records.append(
+            StorageRecord(
+                self.name,
+                self.store.capacity_bytes,
+                len(self.store) * size,
+                len(self._touched) * size,
+                self.store.evicted_blocks * size,
+            )
+        )
 
     def leave(self) -> None:
         """Close the queue pairs and the store."""
@@ -68,10 +116,13 @@ class StorageNode(Process):
         """A control message has arrived."""
         match message:
             case Lookup():
-                blocks = self.store.lookup(_hashes(message.hashes))
-                self.mesh.send(sender, LookupReply(message.request, blocks))
+                hashes = _hashes(message.hashes)
+                self._touched.update(hashes.tolist())
+                self.mesh.send(sender, LookupReply(message.request, self.store.lookup(hashes)))
             case Read():
                 self._read(sender, message)
+            case ReadDone():
+                self._read_done(sender, message)
             case PutBegin():
                 self._put(sender, message)
             case LayDown():
@@ -84,9 +135,13 @@ class StorageNode(Process):
         try:
             stored = self.store.ranges(hashes)
         except StoreError as error:
+            missing = error.position if isinstance(error, MissingBlock) else None
             self.event("read-failed", message.request, str(error))
-            self.mesh.send(sender, ReadFailed(message.request, str(error)))
+            self.mesh.send(sender, ReadFailed(message.request, str(error), message.part, missing))
             return
+        self.store.hold(stored)
+        reading = Reading(message.request, message.part, stored)
+        self._reads.setdefault(sender, deque()).append(reading)
         pair = pair_name(sender, self.name, "snic0", "called")
         table = memoryview(stored.digests.astype("<u8").tobytes())
         self.ports.post(
@@ -115,35 +170,56 @@ class StorageNode(Process):
             ),
         )
 
+    def _read_done(self, sender: str, done: ReadDone) -> None:
+        """Let go of a read's blocks, and of earlier ones: a queue pair delivers in order."""
+        reads = self._reads.get(sender, deque())
+        if not any((done.request, done.part) == reading[:2] for reading in reads):
+            self.event("unknown-read", done.request, f"part {done.part} of {sender}")
+            return
+        while True:
+            reading = reads.popleft()
+            self.store.let_go(reading.stored)
+            if (done.request, done.part) == reading[:2]:
+                return
+
     def _put(self, sender: str, message: PutBegin) -> None:
         try:
-            reserved = self.store.reserve(len(message.hashes) // 8)
+            reserved = self.store.reserve(len(message.hashes) // 8, message.parent)
         except StoreError as error:
             self.event("put-refused", message.request, str(error))
-            self.mesh.send(sender, PutReply(message.put, 0, 0, str(error)))
+            self.mesh.send(sender, PutReply(message.put, 0, [], str(error)))
             return
-        self._puts[message.put] = (sender, message.hashes, reserved)
-        self.mesh.send(sender, PutReply(message.put, self.key, reserved.offset))
+        self._puts[message.put] = Put(sender, message.hashes, reserved, len(reserved.parts))
+        places = [(part.offset, part.blocks) for part in reserved.parts]
+        self.mesh.send(sender, PutReply(message.put, self.key, places))
 
     def _arrived(self, what: Immediate, received: Received) -> None:
-        sender, hashes, reserved = self._puts.pop(what.number)
+        """A transfer of a put has ended; after the last one its blocks are stored."""
+        put = self._puts[what.number]
+        put.left -= 1
+        if put.left:
+            return
+        del self._puts[what.number]
+        hashes = _hashes(put.hashes)
+        self._touched.update(hashes.tolist())
         error = ""
         try:
-            self.store.commit(reserved, _hashes(hashes))
+            self.store.commit(put.reserved, hashes)
         except StoreError as refused:
             error = str(refused)
             self.event("put-refused", what.number, error)
-        self.mesh.send(sender, PutDone(what.number, error))
+        self.mesh.send(put.sender, PutDone(what.number, error))
 
     def _lay_down(self, sender: str, message: LayDown) -> None:
         hashes = _hashes(message.hashes)
-        error = ""
+        evicted, error = self.store.evicted_blocks, ""
         try:
-            made = self.store.lay_down(hashes)
+            made = self.store.lay_down(hashes, message.parent)
             self._laid_down_bytes += made * self.layout.full_block_bytes
         except StoreError as refused:
             error = str(refused)
-        self.mesh.send(sender, LaidDown(message.number, len(hashes), error))
+        evicted = self.store.evicted_blocks - evicted
+        self.mesh.send(sender, LaidDown(message.number, len(hashes), evicted, error))
 
 
 def _hashes(data: bytes) -> np.ndarray:

@@ -123,14 +123,14 @@ def hits(session: Session) -> list[int]:
 
 
 def stored_before(session: Session, turn: int) -> list[Hashes]:
-    """Blocks of the turns before `turn` that it or a later one reads, each once.
+    """Blocks of the turns before `turn` that it or a later one reads.
 
     With these in storage every turn from `turn` on has the hits that it would have had if the
     session had been played from its beginning.
 
     Returns:
-        One array for each first block that contexts begin with, in the order of use: what shares
-        its first block is stored together.
+        Prefixes, each from its first block on, in the order of use.  Where contexts branch, what
+        the branches share is in each of them; none is the beginning of another.
     """
     earlier, later = session.turns[:turn], session.turns[turn:]
     if not earlier or not later:
@@ -139,18 +139,22 @@ def stored_before(session: Session, turn: int) -> list[Hashes]:
         stored = earlier[-1].stored_hashes
         return [stored] if len(stored) else []
     wanted = np.unique(np.concatenate([t.hashes[: t.candidate_blocks] for t in later]))
-    by_first: dict[int, list[Hashes]] = {}
-    for t in earlier:
-        by_first.setdefault(int(t.hashes[0]), []).append(t.stored_hashes)
-    found = []
-    for parts in by_first.values():
-        stored = np.concatenate(parts)
-        _, first_use = np.unique(stored, return_index=True)
-        stored = stored[np.sort(first_use)]
-        kept = stored[np.isin(stored, wanted, assume_unique=True)]
-        if len(kept):
-            found.append(kept)
-    return found
+    kept = [_beginning_in(wanted, t.stored_hashes) for t in earlier]
+    needed: list[int] = []
+    covered: set[int] = set()
+    for number in sorted(range(len(kept)), key=lambda number: -len(kept[number])):
+        prefix = kept[number]
+        if len(prefix) and int(prefix[-1]) not in covered:
+            covered.update(prefix.tolist())
+            needed.append(number)
+    return [kept[number] for number in sorted(needed)]
+
+
+def _beginning_in(wanted: Hashes, hashes: Hashes) -> Hashes:
+    """The leading part of `hashes` that is in `wanted`, which is sorted."""
+    before, after = np.searchsorted(wanted, hashes), np.searchsorted(wanted, hashes, "right")
+    missing = np.flatnonzero(before == after)
+    return hashes[: missing[0]] if len(missing) else hashes
 
 
 def enter_at(session: Session, rng: np.random.Generator) -> Entry:

@@ -106,6 +106,17 @@ def test_a_buffer_may_be_given_at_full_scale() -> None:
         foresee(shipped("demo", **{"buffers.de": "1GiB"}))
 
 
+def test_storage_has_the_capacity_that_is_given_if_the_longest_context_fits() -> None:
+    found = foresee(shipped("demo"))
+    given = foresee(shipped("demo", **{"storage.capacity": "20MiB"}))
+    assert given.storage_bytes == 20 << 20 < found.preload_bytes
+    assert found.need.memory_bytes - given.need.memory_bytes > found.preload_bytes - (20 << 20)
+    with pytest.raises(
+        ScenarioError, match=r"storage\.capacity of 64KiB does not hold the longest"
+    ):
+        foresee(shipped("demo", **{"storage.capacity": "64KiB"}))
+
+
 def test_hbm_limits_modelled_engines_only() -> None:
     small = {"buffers.hbm": "6GB"}
     modelled = foresee(shipped("2p4d-modelled", **small))

@@ -66,12 +66,12 @@ def test_runs_are_every_block_at_the_node_of_its_extent(
     prefix = HASHES[:length]
     ring = Ring(names)
     runs = Placement(names, extent).runs(prefix, first, count)
-    found = [(run.node, run.first + n) for run in runs for n in range(run.count)]
+    found = [(run.node, run.first + n) for run in runs for n in range(run.blocks)]
     end = length if count is None else first + count
     firsts = [block // extent * extent for block in range(first, end)]
     owners = [ring.nodes[ring.owners(prefix[at : at + 1])[0]] for at in firsts]
     assert found == list(zip(owners, range(first, end), strict=True))
-    assert all(run.count > 0 for run in runs)
+    assert all(run.blocks > 0 for run in runs)
     assert all(a.node != b.node for a, b in pairwise(runs))
 
 

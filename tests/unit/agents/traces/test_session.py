@@ -103,9 +103,13 @@ def test_an_agent_that_enters_midway_has_the_hits_of_one_that_began(
 ) -> None:
     entry = enter_at(session, np.random.default_rng(seed))
     assert 0 <= entry.turn < len(session.turns)
-    laid_down = [name for part in entry.prefixes for name in part.tolist()]
-    assert len(laid_down) == len(set(laid_down))
-    stored = set(laid_down)
+    parts = [part.tolist() for part in entry.prefixes]
+    contexts = [turn.stored_hashes.tolist() for turn in session.turns]
+    # Each is the beginning of a context, and none of another.
+    assert all(any(context[: len(part)] == part for context in contexts) for part in parts)
+    assert all(a == b or a != b[: len(a)] for a in parts for b in parts)
+    assert len({tuple(part) for part in parts}) == len(parts)
+    stored = {name for part in parts for name in part}
     found = []
     for turn in session.turns[entry.turn :]:
         found.append(hit_blocks(turn, stored))
