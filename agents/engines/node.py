@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import time
 from typing import NamedTuple
@@ -18,6 +19,7 @@ from agents.engines.geometry import Geometry
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
 from agents.wire.immediates import Kind
+from agents.wire.transport import Received
 from testbed.sandbox.sockets import Broker
 
 SCHEDULER = "sched"
@@ -139,10 +141,10 @@ class Node(Process):
                 arrivals = []
                 at = 0
                 for part, segment in enumerate(job.on(side)):
-                    arrivals += [
-                        self.ports.expect(job.request, kind, part)
-                        for kind in (Kind.STORAGE_READ, Kind.DIGESTS)
-                    ]
+                    blocks = self.ports.expect(job.request, Kind.STORAGE_READ, part)
+                    done = ReadDone(job.request, part)
+                    blocks.add_done_callback(functools.partial(self._arrived, segment.node, done))
+                    arrivals += [blocks, self.ports.expect(job.request, Kind.DIGESTS, part)]
                     read = Read(
                         job.request,
                         part,
@@ -160,8 +162,6 @@ class Node(Process):
                 failed = [error for error in ended if isinstance(error, BaseException)]
                 if failed:
                     raise failed[0]
-                for part, segment in enumerate(job.on(side)):
-                    self.mesh.send(segment.node, ReadDone(job.request, part))
                 expected = np.frombuffer(table.view, dtype="<u8", count=count)
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
@@ -174,6 +174,10 @@ class Node(Process):
             self.event("wrong-bytes", job.request, detail)
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())
+
+    def _arrived(self, storage: str, done: ReadDone, blocks: asyncio.Future[Received]) -> None:
+        if not blocks.cancelled() and blocks.exception() is None:
+            self.mesh.send(storage, done)
 
     def read_failed(self, message: ReadFailed) -> None:
         """Storage has refused one segment of a read."""

@@ -135,9 +135,9 @@ class Trie:
             slot = self._slots.get(block)
             if slot is None or block in self._children:
                 continue  # it has gone, or will be back when its children have gone
-            if used != self._used[slot]:
+            if used != self._used.item(slot):
                 self._push(block)
-            elif self._pins[slot]:
+            elif self._pins.item(slot):
                 pinned.append((used, block))
             else:
                 self._remove(block)
@@ -152,7 +152,7 @@ class Trie:
         return slots
 
     def _push(self, block: int) -> None:
-        heapq.heappush(self._leaves, (int(self._used[self._slots[block]]), block))
+        heapq.heappush(self._leaves, (self._used.item(self._slots[block]), block))
 
     def _remove(self, block: int) -> None:
         del self._slots[block]

@@ -5,11 +5,13 @@ python -m tests.e2e.faults FAULT --name NAME --cluster FILE
 
 from __future__ import annotations
 
+import itertools
 import sys
 from pathlib import Path
 
 import msgspec
 
+from agents.blocks.hashing import Hashes
 from agents.cluster import Buffers, Cluster
 from agents.settings import DualPathScenario
 from agents.workload import DualPath
@@ -61,6 +63,26 @@ def _flip_byte() -> None:
     store.Store.lay_down = broken  # type: ignore[method-assign, assignment]
 
 
+def _forget_block() -> None:
+    """Storage: of every fourth hit, one block is gone by the time it is read."""
+    from agents.storage import store
+
+    lookup = store.Store.lookup
+    hits = itertools.count()
+
+    def broken(self: store.Store, hashes: Hashes) -> int:
+        found = lookup(self, hashes)
+        if found and next(hits) % 4 == 3 and not self._trie.pinned:
+            block = int(hashes[found // 2])
+            slot = self._trie.slot(block)
+            assert slot is not None
+            self._trie._remove(block)
+            self._free.give(slot, 1)
+        return found
+
+    store.Store.lookup = broken  # type: ignore[method-assign]
+
+
 def _swap_layers() -> None:
     """A node gathers the first two Layer Blocks of a group in the wrong order."""
     from agents.engines import paths
@@ -90,8 +112,9 @@ def _flip_returned_byte() -> None:
     prefill.PrefillNode._return = broken  # type: ignore[method-assign]
 
 
+_STORAGE_FAULTS = {"flip-byte": _flip_byte, "forget-block": _forget_block}
 _FAULTS = {
-    "flip-byte": _flip_byte,
+    **_STORAGE_FAULTS,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
 }
@@ -104,7 +127,7 @@ def main() -> None:
     from agents import node, process
     from agents.storage.server import StorageNode
 
-    process.main(StorageNode if fault == "flip-byte" else node.node)
+    process.main(StorageNode if fault in _STORAGE_FAULTS else node.node)
 
 
 if __name__ == "__main__":
