@@ -143,7 +143,7 @@ class Node(Process):
                 for part, segment in enumerate(job.on(side)):
                     blocks = self.ports.expect(job.request, Kind.STORAGE_READ, part)
                     done = ReadDone(job.request, part)
-                    blocks.add_done_callback(functools.partial(self._arrived, segment.node, done))
+                    blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
                     arrivals += [blocks, self.ports.expect(job.request, Kind.DIGESTS, part)]
                     read = Read(
                         job.request,
@@ -175,7 +175,7 @@ class Node(Process):
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())
 
-    def _arrived(self, storage: str, done: ReadDone, blocks: asyncio.Future[Received]) -> None:
+    def _read_done(self, storage: str, done: ReadDone, blocks: asyncio.Future[Received]) -> None:
         if not blocks.cancelled() and blocks.exception() is None:
             self.mesh.send(storage, done)
 

@@ -20,8 +20,8 @@ ReadPath = Literal["pe", "de", "peer"]
 class FileRange(NamedTuple):
     """A source that is not in memory: bytes of an open file, sent by sendfile(2).
 
-    The socket may hold on to the file's pages after the write has completed, so these bytes of
-    the file must never change.
+    The socket may hold on to the file's pages after the write has completed, and on one machine
+    so may the receiver's: these bytes of the file must not change before it has received them.
     """
 
     fd: int

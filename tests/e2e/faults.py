@@ -53,14 +53,14 @@ def _flip_byte() -> None:
 
     lay_down = store.Store.lay_down
 
-    def broken(self: store.Store, hashes: object) -> int:
+    def broken(self: store.Store, hashes: Hashes, parent: int | None = None) -> int:
         first = len(self) == 0
-        made = lay_down(self, hashes)  # type: ignore[arg-type]
+        made = lay_down(self, hashes, parent)
         if first:
             self.memory[1] ^= 0x40
         return made
 
-    store.Store.lay_down = broken  # type: ignore[method-assign, assignment]
+    store.Store.lay_down = broken  # type: ignore[method-assign]
 
 
 def _forget_block() -> None:
