@@ -32,7 +32,7 @@ window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
 policies: [{policies}]
 """
 # What the machine's other load decides, and what a window of three seconds cannot show.
-NOISY = {"machine CPU", "steady window", "loop lag"}
+NOISY = {"machine CPU", "steady window", "timer lag"}
 
 
 def run(directory: Path, workload: DualPath | None = None, **values: object) -> Ran:

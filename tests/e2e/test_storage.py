@@ -50,6 +50,12 @@ def events(ran: Ran) -> Counter[str]:
     return Counter(event.kind for event in ran.outcomes[POLICY].tables["events"])
 
 
+def hit_rate(ran: Ran) -> float:
+    """Of the whole run: on a busy machine the window may not open."""
+    requests = [r for r in ran.outcomes[POLICY].tables["requests"] if not r.error]
+    return sum(r.hit_tokens for r in requests) / sum(r.prompt_tokens for r in requests)
+
+
 def only_for_want_of_a_block(ran: Ran) -> bool:
     """Whether every request that failed did so because a block was gone when it was read."""
     errors = [r.error for r in ran.outcomes[POLICY].tables["requests"] if r.error]
@@ -70,7 +76,7 @@ def test_two_storage_nodes_share_the_reads_of_every_request(tmp_path: Path) -> N
     assert failed_checks(ran) == {}
     seen = summary(ran, POLICY)
     assert seen["requests_failed"] == seen["events"] == 0
-    assert seen["hit_rate"] > 0.9
+    assert hit_rate(ran) > 0.9
     assert seen["storage"]["evicted_bytes"] == 0
     shares = read_bytes(ran)
     assert set(shares) == {"st0", "st1"}
@@ -88,7 +94,7 @@ def test_a_full_storage_evicts_and_goes_on(tmp_path: Path) -> None:
     assert storage["stored_bytes"] <= storage["capacity_bytes"] <= 2 << 20
     assert storage["working_set_bytes"] > 2 * storage["capacity_bytes"]
     assert storage["evicted_bytes"] > storage["capacity_bytes"]
-    assert 0 < seen["hit_rate"] < 0.9
+    assert 0 < hit_rate(ran) < 0.9
     assert events(ran)["warm-start-evicted"] == 1
 
 
@@ -100,7 +106,7 @@ def test_a_full_storage_that_may_not_evict_refuses_and_goes_on(tmp_path: Path) -
     seen = summary(ran, POLICY)
     assert seen["requests_failed"] == 0
     assert seen["storage"]["evicted_bytes"] == 0
-    assert seen["hit_rate"] > 0
+    assert hit_rate(ran) > 0
     found = events(ran)
     assert found.keys() == {"put-refused", "storage-refused"}
     assert found["put-refused"] == found["storage-refused"] > 0
