@@ -1,7 +1,12 @@
-"""The `testbed` command: a table of verbs, each in a module of its own that is loaded when used."""
+"""The `testbed` command: a table of verbs, each in a module of its own that is loaded when used.
+
+Installed packages may add verbs (`testbed.cli.plugged`); they are looked for only when a verb is
+not in the table, and for the list of all.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import sys
@@ -42,22 +47,33 @@ testbed --help lists all commands."""
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports one only when it is used."""
 
+    @functools.cached_property
+    def _plugged(self) -> dict[str, tuple[str, str]]:
+        from testbed.cli.plugged import plugged_verbs
+
+        return plugged_verbs(VERBS)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The verbs, in the order of the table."""
-        return list(VERBS)
+        """The verbs, in the order of the table, then those of installed packages."""
+        return [*VERBS, *self._plugged]
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """Import a verb's module."""
-        if name not in VERBS:
+        if name in VERBS:
+            module = f"testbed.cli.{VERBS[name][0]}"
+        elif name in self._plugged:
+            module = self._plugged[name][0]
+        else:
             return None
-        command = importlib.import_module(f"testbed.cli.{VERBS[name][0]}").command
+        command = importlib.import_module(module).command
         assert isinstance(command, click.Command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table, without importing anything."""
+        """The table, without importing any verb."""
         with formatter.section("Commands"):
-            formatter.write_dl([(verb, help_text) for verb, (_, help_text) in VERBS.items()])
+            every = {**VERBS, **self._plugged}
+            formatter.write_dl([(verb, help_text) for verb, (_, help_text) in every.items()])
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table of exit statuses."""
@@ -69,7 +85,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the verb; an unknown one gets a suggestion."""
         if args[0] not in VERBS and not args[0].startswith("-"):
-            ctx.fail(f"there is no command {args[0]!r}: {suggestion(args[0], VERBS)}")
+            known = self.list_commands(ctx)
+            if args[0] not in known:
+                ctx.fail(f"there is no command {args[0]!r}: {suggestion(args[0], known)}")
         return super().resolve_command(ctx, args)
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from testbed.errors import ConflictError, NotFoundError, ScenarioError
 from testbed.experiment.document import Document, Source, parse, read_source
+from testbed.plugins import declared
 
 GROUP = "testbed.workloads"
 
@@ -43,16 +44,7 @@ def plugins() -> dict[str, EntryPoint]:
     Raises:
         ConflictError: two distributions declare different workloads of one name.
     """
-    found: dict[str, EntryPoint] = {}
-    for entry in entry_points(group=GROUP):
-        # A checkout that is installed too declares the same one twice: no conflict.
-        if found.setdefault(entry.name, entry).value != entry.value:
-            raise ConflictError(
-                f"two packages provide a workload {entry.name!r}: "
-                f"{found[entry.name].value} and {entry.value}",
-                hint="uninstall one of them",
-            )
-    return found
+    return declared(GROUP, "a workload")
 
 
 def load_plugin(name: str) -> object:

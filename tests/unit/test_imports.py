@@ -50,7 +50,10 @@ def test_a_command_with_little_to_do_imports_click_and_the_standard_library(
     )
     seen = json.loads(ended.stdout.splitlines()[-1])
     packages = {name.partition(".")[0] for name in seen["loaded"]}
-    assert packages - sys.stdlib_module_names == {"click", "testbed"}
+    # Of a package with verbs of its own, the table of them and nothing else.
+    tables = {name for name in seen["loaded"] if name.partition(".")[0] == "agents"}
+    assert tables <= {"agents", "agents.cli", "agents.cli.verbs"}
+    assert packages - sys.stdlib_module_names - {"agents"} == {"click", "testbed"}
     assert (seen["status"] in (0, None)) == succeeds, ended.stdout + ended.stderr
 
 
