@@ -22,13 +22,21 @@ class Compute(msgspec.Struct, frozen=True):
         seconds_per_flop: of one prefill engine.
         active_parameters: N of the compute model.
         attention_flops: (context length, FLOPs per appended token) points, linear in between.
-        tpot_s: time per output token of a decode engine.
+        tpot_s: time per output token of a decode engine at a typical batch.
+        decode_weights_s, decode_kv_s_per_token, decode_s_per_flop, decode_overhead_s: of a decode
+            step, see `agents.compute.tpot`.
+        batch_gain: (requests, relative rate) points, see `agents.compute.batch_gain`.
     """
 
     seconds_per_flop: float
     active_parameters: float
     attention_flops: list[tuple[float, float]]
     tpot_s: float
+    decode_weights_s: float = 0.0
+    decode_kv_s_per_token: float = 0.0
+    decode_s_per_flop: float = 0.0
+    decode_overhead_s: float = 0.0
+    batch_gain: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
 
 
 class Buffers(msgspec.Struct, frozen=True):

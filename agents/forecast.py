@@ -217,8 +217,10 @@ def _compute(
         return Compute(0.0, 0.0, [(0.0, 0.0)], 0.0), TurnTimes(think_s=means.think_s)
     model, given = scenario.resolved_model, scenario.compute
     tflops = given.prefill_tflops
+    stated_flops_per_s = tflops and tflops * 1e12
+    trend = scenario.hardware.flops
     flops_per_s, tpot_s = engine_speeds(
-        model, prefill_flops_per_s=tflops and tflops * 1e12, tpot_s=given.tpot
+        model, prefill_flops_per_s=stated_flops_per_s, tpot_s=given.tpot, flops_trend=trend
     )
     prefill_s = prefill_flops(model, means.hit_tokens, means.miss_tokens) / flops_per_s
     times = TurnTimes(
@@ -226,7 +228,14 @@ def _compute(
         decode_s=scale.emulated_s(means.generate_tokens * tpot_s),
         think_s=means.think_s,
     )
-    compute = emulated_compute(model, scale.stretch, prefill_flops_per_s=flops_per_s, tpot_s=tpot_s)
+    compute = emulated_compute(
+        model,
+        scale.stretch,
+        prefill_flops_per_s=stated_flops_per_s,
+        tpot_s=given.tpot,
+        curve=given.curve,
+        flops_trend=trend,
+    )
     return compute, times
 
 

@@ -13,7 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from agents.blocks.layout import KVLayout, from_model
-from agents.models import PRESETS, Attention, Model
+from agents.model_settings import Compute, Hardware, ModelSection
+from agents.models import Model
 from agents.scheduler.policies import POLICIES, load_policy
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec
@@ -34,64 +35,6 @@ class Cluster(Section):
 
     cnic: Annotated[RateBps, Field(gt=0)] = 400_000_000_000
     """Rate B of a compute NIC; a storage NIC has s·B, and s is the topology's."""
-
-
-class AttentionSection(Section):
-    """One kind of attention of a model, all its layers together."""
-
-    flops_per_context_token: float = Field(gt=0)
-    """FLOPs of one appended token for each token that it attends to."""
-
-    window: int | None = Field(default=None, ge=1)
-    """Tokens that it attends to at most."""
-
-
-class ModelSection(Section):
-    """The model: a preset, any part of which can be replaced, or one's own."""
-
-    preset: str | None = "ds-660b"
-    """Name of a preset; null for a model that is described here in full."""
-
-    layers: int | None = Field(default=None, ge=1)
-    """Layers that have KV."""
-
-    kv_bytes_per_token: int | None = Field(default=None, ge=1)
-    """KV of a token, all layers."""
-
-    active_parameters: float | None = Field(default=None, gt=0)
-    """Parameters that take part in one token."""
-
-    attention: list[AttentionSection] | None = Field(default=None, min_length=1)
-    """The kinds of attention; their FLOPs add up."""
-
-    max_context: int | None = Field(default=None, ge=64)
-    """Longest context, in tokens."""
-
-    @field_validator("preset")
-    @classmethod
-    def _known(cls, preset: str | None) -> str | None:
-        if preset is not None and preset not in PRESETS:
-            raise ValueError(f"there is no model {preset!r}; there are {', '.join(PRESETS)}")
-        return preset
-
-    @model_validator(mode="after")
-    def _complete(self) -> ModelSection:
-        if self.preset is None:
-            parts = self.model_dump(exclude={"preset"})
-            missing = [name for name, value in parts.items() if value is None]
-            if missing:
-                raise ValueError(f"a model without a preset needs {', '.join(missing)}")
-        return self
-
-
-class Compute(Section):
-    """How fast engines compute, in real time; what is left out the model's preset knows."""
-
-    prefill_tflops: float | None = Field(default=None, gt=0)
-    """Effective TFLOP/s of one prefill engine."""
-
-    tpot: Annotated[DurationS, Field(gt=0)] | None = None
-    """Time per output token."""
 
 
 class Prefill(Section):
@@ -233,6 +176,9 @@ class DualPathScenario(Scenario):
     compute: Compute = Compute()
     """How fast engines compute, when they are modelled."""
 
+    hardware: Hardware = Hardware()
+    """Faster GPUs against faster NICs."""
+
     prefill: Prefill = Prefill()
     """Layerwise prefill."""
 
@@ -290,40 +236,13 @@ class DualPathScenario(Scenario):
     @property
     def topology_settings(self) -> dict[str, str]:
         """The topology's parameters, with the emulated rate of a CNIC in Mbit."""
-        mbit = self.scale.emulated_rate_bps(self.cluster.cnic) / 1e6
+        mbit = self.scale.emulated_rate_bps(self.cluster.cnic * self.hardware.nic) / 1e6
         return {**self.topology.settings, _CNIC_PARAMETER: f"{mbit:g}"}
 
     @property
     def resolved_model(self) -> Model:
         """The preset with its replacements."""
-        section = self.model
-        preset = PRESETS[section.preset] if section.preset is not None else None
-        attention = None
-        if section.attention is not None:
-            attention = tuple(
-                Attention(kind.flops_per_context_token, kind.window) for kind in section.attention
-            )
-        if preset is None:
-            assert section.layers and section.kv_bytes_per_token and section.active_parameters
-            assert attention and section.max_context  # the section's validator saw to it
-            return Model(
-                self.name,
-                section.layers,
-                section.kv_bytes_per_token,
-                section.active_parameters,
-                attention,
-                section.max_context,
-            )
-        return Model(
-            preset.name,
-            section.layers or preset.layers,
-            section.kv_bytes_per_token or preset.kv_bytes_per_token,
-            section.active_parameters or preset.active_parameters,
-            attention or preset.attention,
-            section.max_context or preset.max_context_tokens,
-            preset.prefill_flops_per_s,
-            preset.tpot_s,
-        )
+        return self.model.resolved(self.name)
 
     @property
     def layout(self) -> KVLayout:

@@ -82,7 +82,7 @@ def _listed(rows: list[dict[str, Any]]) -> list[str]:
                 row["name"],
                 str(row["layers"]),
                 str(row["kv_bytes_per_token"]),
-                f"{row['active_parameters'] / 1e9:g}e9",
+                f"{row['active_parameters'] / 1e9:.3g}e9",
                 f"{row['gb_per_pflop']:.1f}",
             )
             for row in rows
@@ -92,6 +92,7 @@ def _listed(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def _described(model: Model, context: int, append: int, snic: str) -> dict[str, Any]:
+    from agents.models import TABLE_1
     from testbed.units import parse_rate_bps
 
     snic_bps = parse_rate_bps(snic)
@@ -112,6 +113,12 @@ def _described(model: Model, context: int, append: int, snic: str) -> dict[str, 
         "prefill_flops_per_s": rate,
         "prefill_s": None if rate is None else flops / rate,
         "tpot_s": model.tpot_s,
+        "table_1_gb_per_pflop": TABLE_1.get(model.name),
+        "hidden_size": model.hidden_size,
+        "routed_experts": model.routed_experts,
+        "active_experts": model.active_experts,
+        "fitted": list(model.fitted),
+        "derived": list(model.derived),
     }
 
 
@@ -120,23 +127,42 @@ def _lines(shown: dict[str, Any]) -> list[str]:
     from testbed.units import show_duration, show_rate
 
     low, high = shown["gb_per_pflop_16k_64k"]
+    published = shown["table_1_gb_per_pflop"]
+    beside = f" (Table 1: {published[0]:g} to {published[1]:g})" if published else ""
     rows = [
         ("layers", f"{shown['layers']}"),
         ("KV cache", f"{shown['kv_bytes_per_token']} B/token"),
-        ("active parameters", f"{shown['active_parameters'] / 1e9:g}e9"),
+        ("active parameters", f"{shown['active_parameters'] / 1e9:.3g}e9"),
+        ("hidden size", _known(shown["hidden_size"])),
+        ("experts", _experts(shown)),
         ("turn", f"{shown['context_tokens']} tokens read, {shown['append_tokens']} appended"),
         ("read", f"{shown['read_bytes'] / 1e9:.3g} GB"),
         ("computed", f"{shown['prefill_flops'] / 1e12:.3g} TFLOP"),
         ("cache/compute", f"{shown['gb_per_pflop']:.1f} GB/PFLOP"),
-        ("  16K to 64K read", f"{low:.1f} to {high:.1f} GB/PFLOP"),
+        ("  16K to 64K read", f"{low:.1f} to {high:.1f} GB/PFLOP{beside}"),
         (
             "read time",
             f"{show_duration(shown['read_s'])} on one idle SNIC of {show_rate(shown['snic_bps'])}",
         ),
     ]
     if shown["prefill_s"] is None:
-        rows.append(("prefill time", "not known: the preset has no rate"))
+        rows.append(("speed", "not known: state compute.prefill_tflops and compute.tpot"))
     else:
         rate = shown["prefill_flops_per_s"] / 1e12
         rows.append(("prefill time", f"{show_duration(shown['prefill_s'])} at {rate:.3g} TFLOP/s"))
+        rows.append(("output token", f"{show_duration(shown['tpot_s'])} at a typical batch"))
+    for kind in ("fitted", "derived"):
+        if shown[kind]:
+            rows.append((kind, ", ".join(shown[kind])))
     return [f"{shown['name']}", *columns(rows)]
+
+
+def _known(number: int | None) -> str:
+    return "not known" if number is None else str(number)
+
+
+def _experts(shown: dict[str, Any]) -> str:
+    routed = shown["routed_experts"]
+    if routed == 0:
+        return "none: a dense model"
+    return f"{_known(routed)} routed, {_known(shown['active_experts'])} of them active"

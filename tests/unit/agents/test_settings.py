@@ -190,3 +190,31 @@ def test_every_field_of_the_schema_is_described() -> None:
         and "description" not in schema["$defs"].get(about.get("$ref", "").rpartition("/")[2], {})
     ]
     assert bare == []
+
+
+def test_what_a_model_needs_for_model_execution_may_be_stated() -> None:
+    model = load(
+        "model: {hidden_size: 512, routed_experts: 16, active_experts: 2}\n"
+    ).resolved_model
+    assert (model.hidden_size, model.routed_experts, model.active_experts) == (512, 16, 2)
+    assert model.layers == 61
+
+
+def test_a_curve_of_larger_batches() -> None:
+    assert load().compute.curve == ((1, 1), (5, 2.55), (10, 2.95))
+    assert load("compute: {batch_gain: none}\n").compute.curve == ((1, 1),)
+    assert load("compute: {batch_gain: [[1, 1], [4, 2]]}\n").compute.curve == ((1, 1), (4, 2))
+    for wrong in ("[]", "[[0, 1]]", "[[2, 1], [1, 2]]"):
+        with pytest.raises(ScenarioError, match="batch sizes rise"):
+            load(f"compute: {{batch_gain: {wrong}}}\n")
+    with pytest.raises(ScenarioError, match="above 0"):
+        load("compute: {batch_gain: [[1, 0]]}\n")
+
+
+def test_a_hardware_trend_scales_nics() -> None:
+    scenario = load("scale: {rate: 4000, bytes: 1000}\nhardware: {nic: 2.0, flops: 28.8}\n")
+    assert scenario.topology_settings == {"cnic_mbit": "200"}
+    assert (
+        scenario.realised_scale.stretch
+        == load("scale: {rate: 4000, bytes: 1000}\n").realised_scale.stretch
+    )

@@ -41,7 +41,19 @@ def test_a_turn_of_a_model_in_bytes_flops_and_their_ratio() -> None:
         shown["read_bytes"] / 1e9 / (shown["prefill_flops"] / 1e15)
     )
     assert shown["read_s"] == pytest.approx(shown["read_bytes"] * 8 / 400e9)
-    assert "117.1 GB/PFLOP" in run(*arguments).output
+    text = run(*arguments).output
+    assert "117.1 GB/PFLOP" in text
+    assert "117.1 to 267.2 GB/PFLOP (Table 1: 117 to 267)" in text
+    assert "none: a dense model" in text
+
+
+def test_what_is_not_published_is_marked() -> None:
+    shown = json.loads(run("model", "ds-27b", "--json").output)
+    assert "active_parameters" in shown["derived"]
+    text = run("model", "ds-27b").output
+    assert "72 routed, 6 of them active" in text
+    assert "derived" in text
+    assert "not known: state compute.prefill_tflops" in run("model", "ds-v3").output
 
 
 @pytest.mark.parametrize(
