@@ -60,14 +60,14 @@ class Prefill(Section):
 class Workload(Section):
     """What the agents do."""
 
-    kind: Literal["agentic", "sessions", "mooncake"] = "agentic"
-    """Generated agents; recorded sessions in the compact form; requests in Mooncake's form."""
+    kind: Literal["agentic", "sessions", "weka", "mooncake"] = "agentic"
+    """Generated agents; recorded sessions, compact or in WEKA's files; requests as Mooncake's."""
 
     trace: str = "64k"
     """Of generated agents: 32k, 48k or 64k."""
 
     file: str | None = None
-    """The recorded trace, plain or gzip; `$TESTBED_TRACES` and other variables are expanded."""
+    """The recorded trace, plain or gzip (of weka also a directory); `$VARIABLES` are expanded."""
 
     agents: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Agents of a closed loop; auto is enough for every policy to have requests waiting."""

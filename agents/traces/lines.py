@@ -52,4 +52,4 @@ def read_lines(path: Path, kind: type[Record]) -> Iterator[tuple[str, Record]]:
         raise ScenarioError(f"the trace {path} is empty", hint=_FORMATS)
 
 
-_FORMATS = "one JSON object a line: see agents.traces.mooncake and agents.traces.sessions_compact"
+_FORMATS = "one JSON object a line: see mooncake, sessions_compact and weka in agents.traces"

@@ -19,8 +19,10 @@ import numpy as np
 from agents.blocks.hashing import Hashes
 from agents.traces.agentic import TRACES, agentic_trace
 from agents.traces.mooncake import read_requests
+from agents.traces.recorded import RecordedSessions
 from agents.traces.session import BLOCK_TOKENS, Session, hit_blocks, hits, stored_before
-from agents.traces.sessions_compact import RecordedSessions
+from agents.traces.sessions_compact import read_compact
+from agents.traces.weka import read_weka
 from testbed.errors import ScenarioError
 
 # Of a closed trace; the mean turn of so many sessions is known to about 1 %.
@@ -31,9 +33,9 @@ class TraceSpec(msgspec.Struct, frozen=True):
     """Which trace, and how it is read: plain data, for a process to be told.
 
     Args:
-        kind: "agentic" is generated, "mooncake" and "sessions" are read from `file`.
+        kind: "agentic" is generated, the others are read from `file`.
         trace: of the generator: "32k", "48k" or "64k".
-        file: of a recorded trace.
+        file: of a recorded trace; of "weka" also a directory.
         seed: of everything random.
         max_context_tokens: sessions end before a turn that passes it; None for no end.
         append_scale, generation_scale: of the generator.
@@ -44,7 +46,7 @@ class TraceSpec(msgspec.Struct, frozen=True):
         think_limit_s: longest think time, in emulated seconds; None for no limit.
     """
 
-    kind: Literal["agentic", "mooncake", "sessions"]
+    kind: Literal["agentic", "mooncake", "sessions", "weka"]
     seed: int
     trace: str = "64k"
     file: str = ""
@@ -139,10 +141,12 @@ def load_trace(spec: TraceSpec) -> ClosedTrace | OpenTrace:
             ),
             spec,
         )
+    read = read_weka if spec.kind == "weka" else read_compact
     return ClosedTrace(
         RecordedSessions(
-            path,
+            read(path),
             spec.seed,
+            source=spec.file,
             max_context_tokens=spec.max_context_tokens,
             think_factor=spec.think_factor,
             think_limit_s=spec.think_limit_s,

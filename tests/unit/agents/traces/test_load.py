@@ -18,8 +18,8 @@ from agents.traces.load import (
     load_trace,
     open_means,
 )
+from agents.traces.recorded import RecordedSessions
 from agents.traces.session import BLOCK_TOKENS, hit_blocks
-from agents.traces.sessions_compact import RecordedSessions
 from testbed.errors import ScenarioError
 
 

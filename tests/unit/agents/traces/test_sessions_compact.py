@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from agents.traces.recorded import RecordedSessions
 from agents.traces.session import BLOCK_TOKENS, hits
-from agents.traces.sessions_compact import RecordedSessions
+from agents.traces.sessions_compact import read_compact
 from testbed.errors import ScenarioError
 
 
@@ -45,8 +46,12 @@ def write(path: Path, *lines: Any) -> Path:
     return path
 
 
+def supply(path: Path, seed: int, **more: Any) -> RecordedSessions:
+    return RecordedSessions(read_compact(path), seed, source=str(path), **more)
+
+
 def test_prefix_matching_gives_the_recorded_hits(tmp_path: Path) -> None:
-    trace = RecordedSessions(write(tmp_path / "t.jsonl", GROWS, SHORT), seed=1)
+    trace = supply(write(tmp_path / "t.jsonl", GROWS, SHORT), seed=1)
     assert len(trace) == 2
     for number in range(2):
         found = [blocks * BLOCK_TOKENS for blocks in hits(trace.session(number))]
@@ -54,13 +59,13 @@ def test_prefix_matching_gives_the_recorded_hits(tmp_path: Path) -> None:
 
 
 def test_equal_ids_of_two_sessions_are_two_blocks(tmp_path: Path) -> None:
-    trace = RecordedSessions(write(tmp_path / "t.jsonl", GROWS, SHORT), seed=1)
+    trace = supply(write(tmp_path / "t.jsonl", GROWS, SHORT), seed=1)
     one, two = (set(trace.session(n).turns[0].hashes.tolist()) for n in range(2))
     assert not one & two
 
 
 def test_a_session_that_comes_again_shares_nothing(tmp_path: Path) -> None:
-    trace = RecordedSessions(write(tmp_path / "t.jsonl", SHORT), seed=1)
+    trace = supply(write(tmp_path / "t.jsonl", SHORT), seed=1)
     first, second = trace.session(0), trace.session(1)
     assert (first.id, second.id) == ("short-0", "short-1")
     assert not set(first.turns[0].hashes.tolist()) & set(second.turns[0].hashes.tolist())
@@ -70,7 +75,7 @@ def test_each_pass_plays_every_session_in_a_seeded_order(tmp_path: Path) -> None
     lines = [{**SHORT, "id": str(number)} for number in range(9)]
     path = write(tmp_path / "t.jsonl", *lines)
     orders = [
-        [RecordedSessions(path, seed).session(lap * 9 + n).id.split("-")[0] for n in range(9)]
+        [supply(path, seed).session(lap * 9 + n).id.split("-")[0] for n in range(9)]
         for seed, lap in ((1, 0), (1, 0), (1, 1), (2, 0))
     ]
     assert all(sorted(order) == sorted(line["id"] for line in lines) for order in orders)
@@ -83,7 +88,7 @@ def test_think_times(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", GROWS)
 
     def thinks(**more: Any) -> list[float]:
-        return [turn.think_s for turn in RecordedSessions(path, 1, **more).session(0).turns]
+        return [turn.think_s for turn in supply(path, 1, **more).session(0).turns]
 
     assert thinks() == [0, 0, 0, 0]
     # The third is not recorded: what the starts leave after the answer, 20 - 9 - 1.
@@ -92,19 +97,19 @@ def test_think_times(tmp_path: Path) -> None:
 
 
 def test_a_turn_generates_at_least_one_token(tmp_path: Path) -> None:
-    played = RecordedSessions(write(tmp_path / "t.jsonl", GROWS), 1).session(0)
+    played = supply(write(tmp_path / "t.jsonl", GROWS), 1).session(0)
     assert played.turns[1].generate_tokens == 1
 
 
 def test_sessions_end_before_the_turn_that_is_too_long(tmp_path: Path) -> None:
     path = write(tmp_path / "t.jsonl", GROWS, SHORT)
-    trace = RecordedSessions(path, 1, max_context_tokens=331)
+    trace = supply(path, 1, max_context_tokens=331)
     kept = {trace.session(n).id: len(trace.session(n).turns) for n in range(len(trace))}
     assert kept == {"grows-0": 2, "short-0": 1}
     assert trace.turns_cut == 2
-    assert len(RecordedSessions(path, 1, max_context_tokens=107)) == 1
+    assert len(supply(path, 1, max_context_tokens=107)) == 1
     with pytest.raises(ScenarioError, match="more than 64 tokens"):
-        RecordedSessions(path, 1, max_context_tokens=64)
+        supply(path, 1, max_context_tokens=64)
 
 
 @pytest.mark.parametrize(
@@ -121,11 +126,11 @@ def test_sessions_end_before_the_turn_that_is_too_long(tmp_path: Path) -> None:
 def test_a_wrong_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
     path = write(tmp_path / "t.jsonl", GROWS, line)
     with pytest.raises(ScenarioError, match=r"t\.jsonl:2: .*" + message):
-        RecordedSessions(path, 1)
+        supply(path, 1)
 
 
 def test_every_recorded_hit_is_reproduced(recorded_traces: Path) -> None:
-    trace = RecordedSessions(recorded_traces / "agentic_sessions.jsonl.gz", seed=1)
+    trace = supply(recorded_traces / "agentic_sessions.jsonl.gz", seed=1)
     turns = 0
     for number in range(60):
         found = [blocks * BLOCK_TOKENS for blocks in hits(trace.session(number))]
