@@ -55,16 +55,29 @@ class Buffers(msgspec.Struct, frozen=True):
     hbm: int
 
 
+class Arrivals(msgspec.Struct, frozen=True):
+    """Sessions that arrive by a Poisson process; emulated.
+
+    Args:
+        per_s: mean arrivals per second.
+        turn_s: expected time of a turn, pauses apart.
+    """
+
+    per_s: float
+    turn_s: float
+
+
 class Load(msgspec.Struct, frozen=True):
     """What the client offers, and for how long; all durations are emulated.
 
     Args:
         trace: where sessions come from.
-        agents: in a closed loop.
+        agents: in a closed loop, or in flight when arrivals begin.
         start: "warm" enters sessions midway, "cold" at their first turn.
         least_warmup_s, warmup_turns: the window opens after the longer of this time and so many
             mean turn times.
         window_s: from the window's opening to the end of submissions.
+        arrivals: of sessions; None for a closed loop, or a trace released by the clock.
     """
 
     trace: TraceSpec
@@ -73,6 +86,7 @@ class Load(msgspec.Struct, frozen=True):
     least_warmup_s: float
     warmup_turns: float
     window_s: float
+    arrivals: Arrivals | None = None
 
 
 class Cluster(msgspec.Struct, frozen=True):

@@ -14,7 +14,7 @@ import numpy as np
 from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
 from agents.caps import Shape, TurnBytes, shape_of
 from agents.client.replay import Replay, make_replay
-from agents.cluster import Buffers, Compute
+from agents.cluster import Arrivals, Buffers, Compute
 from agents.compute import emulated_compute, engine_speeds, prefill_flops
 from agents.prediction import Prediction, TurnTimes, predict
 from agents.settings import DualPathScenario
@@ -46,7 +46,9 @@ class Forecast:
         means: of the trace's turns.
         turn, times: the mean turn, in bytes and in seconds.
         prediction: caps and rates.
-        agents: of a closed loop; for requests that the clock releases, what is under way at once.
+        agents: of a closed loop, or in flight when arrivals begin; for requests that the clock
+            releases, what is under way at once.
+        arrivals: of sessions; None where there are none.
         compute: for the engines; all zero when they are network-only.
         layers_per_transfer, hbm_layers: of prefill.
         buffers: capacities, emulated bytes.
@@ -64,6 +66,7 @@ class Forecast:
     times: TurnTimes
     prediction: Prediction
     agents: int
+    arrivals: Arrivals | None
     compute: Compute
     layers_per_transfer: int
     hbm_layers: int
@@ -105,13 +108,13 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         hbm_bytes=_hbm_bytes(scenario, scale),
         arrivals_per_s=offered_per_s,
     )
-    wanted = scenario.workload.agents
-    agents = prediction.agents if wanted == "auto" else wanted
+    arrivals = _arrivals(scenario, scale, prediction)
+    agents = _agents(scenario, prediction, means, arrivals)
     layers = scenario.layers_per_transfer(means.prompt_tokens)
     hbm_layers = scenario.hbm_layers(layers)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers)
-    prefixes = list(replay_of(scenario, trace, agents).prefixes())
+    prefixes = list(_replay(scenario, trace, agents, arrivals).prefixes())
     preload_blocks = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
     preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
@@ -139,6 +142,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         times=times,
         prediction=prediction,
         agents=agents,
+        arrivals=arrivals,
         compute=compute,
         layers_per_transfer=layers,
         hbm_layers=hbm_layers,
@@ -150,9 +154,19 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     )
 
 
-def replay_of(scenario: DualPathScenario, trace: ClosedTrace | OpenTrace, agents: int) -> Replay:
+def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
     """A fresh replay; every policy gets one like it."""
-    return make_replay(trace, agents=agents, seed=scenario.seed, start=scenario.workload.start)
+    return _replay(scenario, found.trace, found.agents, found.arrivals)
+
+
+def _replay(
+    scenario: DualPathScenario,
+    trace: ClosedTrace | OpenTrace,
+    agents: int,
+    arrivals: Arrivals | None,
+) -> Replay:
+    start = scenario.workload.start
+    return make_replay(trace, agents=agents, seed=scenario.seed, start=start, arrivals=arrivals)
 
 
 def check(
@@ -203,11 +217,39 @@ def check(
 def _offered(
     scenario: DualPathScenario, trace: ClosedTrace | OpenTrace
 ) -> tuple[TurnMeans, float | None]:
-    """The mean turn, and how many the clock releases per second; None in a closed loop."""
+    """The mean turn, and how many are offered per second; None in a closed loop."""
     if isinstance(trace, ClosedTrace):
-        return closed_means(trace.source), None
+        arrivals = scenario.workload.arrivals
+        if arrivals is None:
+            return closed_means(trace.source), None
+        means = closed_means(trace.source, whole_sessions=True)
+        sessions_per_s = scenario.realised_scale.emulated_per_s(arrivals.rate)
+        return means, sessions_per_s * means.session_turns
     means = open_means(trace, warm=scenario.workload.start == "warm")
     return means, arrivals_per_s(trace)
+
+
+def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) -> Arrivals | None:
+    wanted = scenario.workload.arrivals
+    if wanted is None:
+        return None
+    return Arrivals(scale.emulated_per_s(wanted.rate), prediction.service_s)
+
+
+def _agents(
+    scenario: DualPathScenario,
+    prediction: Prediction,
+    means: TurnMeans,
+    arrivals: Arrivals | None,
+) -> int:
+    """Agents of a closed loop, or in flight: arrivals times the expected time of a session."""
+    wanted = scenario.workload.agents
+    if wanted != "auto":
+        return wanted
+    if arrivals is None:
+        return prediction.agents
+    session_s = means.session_turns * (prediction.service_s + means.think_s)
+    return max(1, round(arrivals.per_s * session_s))
 
 
 def _compute(

@@ -21,7 +21,7 @@ from agents.traces.load import TraceSpec
 from agents.traces.session import BLOCK_TOKENS
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
-from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section, SizeBytes
+from testbed.experiment.scenario import DurationS, PerSecond, RateBps, Scenario, Section, SizeBytes
 
 _AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
 _CNIC_PARAMETER = "cnic_mbit"
@@ -57,6 +57,13 @@ class Prefill(Section):
         return self
 
 
+class Arrivals(Section):
+    """Sessions that arrive in the open, by a seeded Poisson process, instead of a closed loop."""
+
+    rate: Annotated[PerSecond, Field(gt=0)]
+    """Sessions per second of the real cluster (APS), e.g. "0.5/s"."""
+
+
 class Workload(Section):
     """What the agents do."""
 
@@ -70,10 +77,15 @@ class Workload(Section):
     """The recorded trace, plain or gzip (of weka also a directory); `$VARIABLES` are expanded."""
 
     agents: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Agents of a closed loop; auto is enough for every policy to have requests waiting."""
+    """Agents of a closed loop; auto is enough for every policy to have requests waiting.  With
+    arrivals, those in flight at the start; auto is the rate times a session's expected time."""
+
+    arrivals: Arrivals | None = None
+    """Sessions arrive and leave; default a closed loop."""
 
     start: Literal["warm", "cold"] = "warm"
-    """Warm: agents enter midway, with their prefix in storage.  Cold: at their first turn."""
+    """Warm: agents enter midway, with their prefix in storage.  Cold: at their first turn (with
+    arrivals: nobody is there yet)."""
 
     think: Literal["none", "trace"] = "none"
     """Pauses between turns: none, or those of the trace."""
@@ -113,6 +125,8 @@ class Workload(Section):
         clock = {"time_compression", "skip"} & self.model_fields_set
         if clock and self.kind != "mooncake":
             raise ValueError(f"{', '.join(sorted(clock))}: only mooncake releases by the clock")
+        if self.arrivals is not None and self.kind == "mooncake":
+            raise ValueError("arrivals: requests of a mooncake trace are released by the clock")
         return self
 
 

@@ -197,6 +197,7 @@ class DualPath:
                 scenario.window.warm_up,
                 scenario.window.warm_up_turns,
                 scenario.duration,
+                found.arrivals,
             ),
             seed=scenario.seed,
             records=str(directory.resolve()),

@@ -27,6 +27,7 @@ SIZES = {
     "TiB": 2**40,
 }
 DURATIONS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0}
+FREQUENCIES = {"/s": 1.0, "/min": 1 / 60, "/h": 1 / 3600}
 
 
 def _parse(text: str, units: dict[str, float] | dict[str, int], kind: str, example: str) -> float:
@@ -61,6 +62,11 @@ def parse_size_bytes(text: str) -> int:
 def parse_duration_s(text: str) -> float:
     """Seconds of a duration such as "300ms"; `UsageError` if it has no unit."""
     return _parse(text, DURATIONS, "duration", '"300ms"')
+
+
+def parse_frequency_per_s(text: str) -> float:
+    """Times per second of a frequency such as "0.5/s"; `UsageError` if it has no unit."""
+    return _parse(text, FREQUENCIES, "frequency", '"0.5/s"')
 
 
 def _show(value: float, units: list[tuple[str, float]]) -> str:

@@ -12,7 +12,8 @@ from collections import deque
 
 import numpy as np
 
-from agents.client.replay import Submission, make_replay
+from agents.client.playing import Submission
+from agents.client.replay import make_replay
 from agents.cluster import Cluster
 from agents.control import Done, LaidDown, LayDown, Message, Submit
 from agents.process import Process, main, say
@@ -34,7 +35,11 @@ class Client(Process):
         super().__init__(name, cluster)
         load = cluster.load
         self._replay = make_replay(
-            load_trace(load.trace), agents=load.agents, seed=cluster.seed, start=load.start
+            load_trace(load.trace),
+            agents=load.agents,
+            seed=cluster.seed,
+            start=load.start,
+            arrivals=load.arrivals,
         )
         self._prefixes = list(self._replay.prefixes())
         self._submitted: dict[int, tuple[Submission, float]] = {}

@@ -9,51 +9,16 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from agents.blocks.hashing import Hashes
+from agents.client.arrivals import PoissonArrivals
+from agents.client.playing import PlayingAgent, PlayingAgents, Start, Submission, Trajectory
+from agents.cluster import Arrivals
 from agents.traces.load import ClosedTrace, OpenTrace
-from agents.traces.session import Session, Turn, enter_at
-
-Start = Literal["warm", "cold"]
-
-
-class Submission(NamedTuple):
-    """A turn to submit now.
-
-    Args:
-        request: its number, unique in a run and the same under every policy.
-        agent, session, turn_index: whose turn it is.
-        due_s: when it should be submitted; it is late by what the driver's clock is past it.
-    """
-
-    request: int
-    agent: int
-    session: str
-    turn_index: int
-    turn: Turn
-    due_s: float
-
-
-class Trajectory(NamedTuple):
-    """A session that has been played to its end.
-
-    Args:
-        start_s: when its first played turn was due.
-        end_s: completion of its last turn.
-        turns: played.
-        from_first_turn: it was not entered midway: its job completion time is a whole one.
-    """
-
-    agent: int
-    session: str
-    start_s: float
-    end_s: float
-    turns: int
-    from_first_turn: bool
+from agents.traces.session import enter_at
 
 
 class Replay(Protocol):
@@ -83,19 +48,7 @@ class Replay(Protocol):
         """Requests submitted and not completed."""
 
 
-@dataclass(slots=True)
-class _Agent:
-    """Where an agent is."""
-
-    session: Session
-    entered: int
-    next_turn: int
-    start_s: float = 0.0
-    sessions_played: int = 0
-    requests: int = 0
-
-
-class ClosedLoop:
+class ClosedLoop(PlayingAgents):
     """A constant number of agents, each submitting its next turn when the one before is complete.
 
     In a warm start each agent enters its first session at a uniformly drawn turn, whose prefix
@@ -114,14 +67,12 @@ class ClosedLoop:
     """
 
     def __init__(self, trace: ClosedTrace, agents: int, seed: int, start: Start = "warm") -> None:
+        super().__init__()
         if agents < 1:
             raise ValueError(f"a closed loop of {agents} agents")
         self._source = trace.source
         self._count = agents
-        self._agents: list[_Agent] = []
-        self._prefixes: list[Hashes] = []
-        self._ready: list[tuple[float, int]] = []  # (due, agent)
-        self._under_way: dict[int, int] = {}
+        self._sessions_begun = [1] * agents
         for number in range(agents):
             session = self._source.session(number)
             entered = 0
@@ -130,70 +81,22 @@ class ClosedLoop:
                 entry = enter_at(session, np.random.default_rng((seed, 2, number)))
                 entered = entry.turn
                 self._prefixes.extend(entry.prefixes)
-            self._agents.append(_Agent(session, entered, entered))
+            self._agents[number] = PlayingAgent(session, entered, entered, number, agents)
 
     def start(self, now_s: float) -> None:
         """All agents submit at once."""
-        for number, agent in enumerate(self._agents):
+        for number, agent in self._agents.items():
             agent.start_s = now_s
             heapq.heappush(self._ready, (now_s, number))
 
-    def due(self, now_s: float) -> list[Submission]:
-        """Turns whose agents have thought enough."""
-        submissions = []
-        while self._ready and self._ready[0][0] <= now_s:
-            due_s, number = heapq.heappop(self._ready)
-            agent = self._agents[number]
-            request = number + agent.requests * self._count
-            agent.requests += 1
-            self._under_way[request] = number
-            submissions.append(
-                Submission(
-                    request,
-                    number,
-                    agent.session.id,
-                    agent.next_turn,
-                    agent.session.turns[agent.next_turn],
-                    due_s,
-                )
-            )
-        return submissions
-
-    def next_due_s(self) -> float | None:
-        """When the first agent will have thought enough."""
-        return self._ready[0][0] if self._ready else None
-
-    def completed(self, request: int, now_s: float) -> Trajectory | None:
-        """The agent goes on to its next turn, or a new agent takes its place."""
-        number = self._under_way.pop(request)
+    def _ended(self, number: int, now_s: float) -> None:
+        """A new agent takes its place."""
         agent = self._agents[number]
-        agent.next_turn += 1
-        ended = None
-        if agent.next_turn == len(agent.session.turns):
-            ended = Trajectory(
-                number,
-                agent.session.id,
-                agent.start_s,
-                now_s,
-                agent.next_turn - agent.entered,
-                agent.entered == 0,
-            )
-            agent.sessions_played += 1
-            agent.session = self._source.session(number + agent.sessions_played * self._count)
-            agent.entered = agent.next_turn = 0
-            agent.start_s = now_s
-        think_s = agent.session.turns[agent.next_turn].think_s
-        heapq.heappush(self._ready, (now_s + think_s, number))
-        return ended
-
-    def prefixes(self) -> Iterator[Hashes]:
-        """What the agents' earlier turns have left; nothing in a cold start."""
-        return iter(self._prefixes)
-
-    @property
-    def outstanding(self) -> int:
-        """Requests submitted and not completed."""
-        return len(self._under_way)
+        agent.session = self._source.session(number + self._sessions_begun[number] * self._count)
+        self._sessions_begun[number] += 1
+        agent.entered = agent.next_turn = 0
+        agent.start_s = now_s
+        self._think(number, now_s)
 
 
 class ClockReleased:
@@ -249,9 +152,22 @@ class ClockReleased:
 
 
 def make_replay(
-    trace: ClosedTrace | OpenTrace, *, agents: int, seed: int, start: Start = "warm"
+    trace: ClosedTrace | OpenTrace,
+    *,
+    agents: int,
+    seed: int,
+    start: Start = "warm",
+    arrivals: Arrivals | None = None,
 ) -> Replay:
-    """The replay of a trace; `agents` and `seed` matter to a closed one only."""
+    """The replay of a trace.
+
+    Args:
+        agents: of a closed loop, or in flight when arrivals begin.
+        seed: of everything random; a trace released by the clock has nothing of it.
+        arrivals: of sessions; None for a closed loop.
+    """
     if isinstance(trace, OpenTrace):
         return ClockReleased(trace, start)
+    if arrivals is not None:
+        return PoissonArrivals(trace, arrivals.per_s, agents, arrivals.turn_s, seed, start)
     return ClosedLoop(trace, agents, seed, start)

@@ -96,6 +96,7 @@ class TurnMeans(NamedTuple):
         generate_tokens: generated.
         think_s: pause before the turn, emulated.
         longest_tokens: the longest context, not a mean.
+        session_turns: turns of a session.
     """
 
     hit_tokens: float
@@ -103,6 +104,7 @@ class TurnMeans(NamedTuple):
     generate_tokens: float
     think_s: float
     longest_tokens: int
+    session_turns: float = 1.0
 
     @property
     def miss_tokens(self) -> float:
@@ -183,17 +185,24 @@ def arrivals_per_s(trace: OpenTrace) -> float:
     return (len(trace.sessions) - 1) / span_s if span_s > 0 else math.inf
 
 
-def closed_means(source: SessionSource, sessions: int = _SAMPLED_SESSIONS) -> TurnMeans:
-    """The mean turn of the agents of a warm start.
+def closed_means(
+    source: SessionSource, sessions: int = _SAMPLED_SESSIONS, *, whole_sessions: bool = False
+) -> TurnMeans:
+    """The mean turn of agents.
 
-    Each draws a session and then one of its turns, so a session counts once, however many turns
-    it has.
+    Those of a closed loop's warm start each draw a session and then one of its turns, so a session
+    counts once, however many turns it has.
+
+    Args:
+        sessions: looked at.
+        whole_sessions: agents that arrive play every turn of a session: every turn counts once.
     """
-    rows = []
+    rows, counts = [], []
     longest = 0
     for number in range(sessions):
         session = source.session(number)
         turns = session.turns
+        counts.append(len(turns))
         rows.append(
             (
                 np.mean(hits(session)) * BLOCK_TOKENS,
@@ -203,8 +212,9 @@ def closed_means(source: SessionSource, sessions: int = _SAMPLED_SESSIONS) -> Tu
             )
         )
         longest = max(longest, *(turn.context_tokens for turn in turns))
-    hit, prompt, generate, think_s = np.mean(rows, axis=0).tolist()
-    return TurnMeans(hit, prompt, generate, think_s, longest)
+    weights = counts if whole_sessions else None
+    hit, prompt, generate, think_s = np.average(rows, axis=0, weights=weights).tolist()
+    return TurnMeans(hit, prompt, generate, think_s, longest, float(np.mean(counts)))
 
 
 def open_means(trace: OpenTrace, *, warm: bool) -> TurnMeans:

@@ -13,9 +13,11 @@ from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonS
 from testbed.errors import UsageError
 from testbed.units import (
     DURATIONS,
+    FREQUENCIES,
     RATES,
     SIZES,
     parse_duration_s,
+    parse_frequency_per_s,
     parse_rate_bps,
     parse_size_bytes,
 )
@@ -80,6 +82,10 @@ def _write_duration(duration_s: float) -> str:
     return f"{duration_s!r}s"
 
 
+def _write_frequency(per_s: float) -> str:
+    return f"{per_s!r}/s"
+
+
 RateBps: TypeAlias = Annotated[
     int,
     BeforeValidator(_reader(parse_rate_bps, "rate", "100Mbit")),
@@ -103,3 +109,11 @@ DurationS: TypeAlias = Annotated[
     _schema("duration", DURATIONS, "300ms"),
 ]
 """Seconds, written like "300ms"."""
+
+PerSecond: TypeAlias = Annotated[
+    float,
+    BeforeValidator(_reader(parse_frequency_per_s, "frequency", "0.5/s")),
+    PlainSerializer(_write_frequency, return_type=str),
+    _schema("frequency", FREQUENCIES, "0.5/s"),
+]
+"""Times per second, written like "0.5/s"."""

@@ -16,12 +16,13 @@ from pydantic.functional_validators import ModelWrapValidatorHandler
 from testbed.errors import ScenarioError, UsageError
 from testbed.experiment.document import Document, Source, parse, read_source, with_overrides
 from testbed.experiment.problems import describe
-from testbed.experiment.quantities import FROM_FILE, DurationS, RateBps, SizeBytes
+from testbed.experiment.quantities import FROM_FILE, DurationS, PerSecond, RateBps, SizeBytes
 from testbed.experiment.scale import Scale
 
 __all__ = [
     "DurationS",
     "Network",
+    "PerSecond",
     "RateBps",
     "Scale",
     "Scenario",

@@ -14,6 +14,7 @@ from testbed.units import (
     RATES,
     SIZES,
     parse_duration_s,
+    parse_frequency_per_s,
     parse_rate_bps,
     parse_size_bytes,
     show_duration,
@@ -21,7 +22,12 @@ from testbed.units import (
     show_size,
 )
 
-PARSERS: list[Callable[[str], float]] = [parse_rate_bps, parse_size_bytes, parse_duration_s]
+PARSERS: list[Callable[[str], float]] = [
+    parse_rate_bps,
+    parse_size_bytes,
+    parse_duration_s,
+    parse_frequency_per_s,
+]
 
 
 @pytest.mark.parametrize(
@@ -51,6 +57,11 @@ def test_sizes_are_bytes_binary_or_decimal(text: str, size: int) -> None:
 )
 def test_durations_are_seconds(text: str, seconds: float) -> None:
     assert parse_duration_s(text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(("text", "per_s"), [("0.5/s", 0.5), ("30/min", 0.5), ("7200 /h", 2.0)])
+def test_frequencies_are_per_second(text: str, per_s: float) -> None:
+    assert parse_frequency_per_s(text) == pytest.approx(per_s)
 
 
 @pytest.mark.parametrize("parse", PARSERS)

@@ -77,7 +77,7 @@ def test_modelled_engines_stretch_with_the_run() -> None:
 def test_storage_is_filled_with_what_the_agents_will_read() -> None:
     scenario = shipped("demo")
     found = foresee(scenario)
-    replay = replay_of(scenario, found.trace, found.agents)
+    replay = replay_of(scenario, found)
     replay.start(0.0)
     first = replay.due(0.0)
     assert len(first) == found.agents
@@ -143,3 +143,34 @@ def test_costs_of_another_machine() -> None:
     plan = compile_plan(DualPathTopo(gpus=4, cnic_mbit=200.0))
     free = CpuCosts({1e8: 0.0}, payload_s_per_gib=0, check_s_per_gib=0, operation_s=0)
     assert forecast(scenario, plan, free).need.cores == 0
+
+
+def test_arrivals_begin_with_their_rate_times_the_time_of_a_session() -> None:
+    scenario = shipped("1p1d", **{"workload.arrivals.rate": "0.05/s"})
+    found = foresee(scenario)
+    assert found.arrivals is not None
+    assert found.arrivals.per_s == pytest.approx(found.scale.emulated_per_s(0.05))
+    session_s = found.means.session_turns * found.prediction.service_s
+    assert found.agents == round(found.arrivals.per_s * session_s)
+    policy = found.prediction.policies["shorter-queue"]
+    assert policy.bound_by == "arrivals"
+    assert policy.turns_per_s == pytest.approx(found.arrivals.per_s * found.means.session_turns)
+    # The rate is the real cluster's: where time stretches, as many turns take longer.
+    slower = foresee(shipped("1p1d", **{"workload.arrivals.rate": "0.05/s", "scale.rate": "4000"}))
+    assert slower.arrivals is not None
+    assert slower.arrivals.per_s == pytest.approx(found.arrivals.per_s / 2)
+
+
+def test_agents_in_flight_may_be_stated() -> None:
+    options = {"workload.arrivals.rate": "1/s", "workload.agents": "7"}
+    assert foresee(shipped("1p1d", **options)).agents == 7
+
+
+def test_faster_gpus_are_kept_waiting_by_the_same_nics() -> None:
+    plain, faster = (
+        foresee(shipped("2p4d-modelled", **{"hardware.flops": flops, "buffers.hbm": "1TiB"}))
+        for flops in ("1", "28.8")
+    )
+    assert faster.compute.seconds_per_flop == pytest.approx(plain.compute.seconds_per_flop / 28.8)
+    assert plain.prediction.policies["shorter-queue"].bound_by == "prefill-compute"
+    assert "snic" in faster.prediction.policies["shorter-queue"].bound_by

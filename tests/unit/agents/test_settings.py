@@ -218,3 +218,24 @@ def test_a_hardware_trend_scales_nics() -> None:
         scenario.realised_scale.stretch
         == load("scale: {rate: 4000, bytes: 1000}\n").realised_scale.stretch
     )
+
+
+def test_arrivals_are_sessions_per_second_of_the_real_cluster() -> None:
+    arrivals = load("workload: {arrivals: {rate: 30/min}}\n").workload.arrivals
+    assert arrivals is not None and arrivals.rate == pytest.approx(0.5)
+    assert load().workload.arrivals is None
+    for wrong, message in (
+        ("{rate: 0.5}", "write it like"),
+        ("{rate: 0/s}", "greater than 0"),
+        ("{}", "rate"),
+    ):
+        with pytest.raises(ScenarioError, match=message):
+            load(f"workload: {{arrivals: {wrong}}}\n")
+    with pytest.raises(ScenarioError, match="released by the clock"):
+        load("workload: {kind: mooncake, file: x, arrivals: {rate: 1/s}}\n")
+
+
+def test_a_weka_trace_needs_a_path() -> None:
+    assert load("workload: {kind: weka, file: traces}\n").trace_spec.kind == "weka"
+    with pytest.raises(ScenarioError, match="needs the path of a trace"):
+        load("workload: {kind: weka}\n")

@@ -9,22 +9,31 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from testbed.experiment.quantities import FROM_FILE, DurationS, RateBps, SizeBytes, write_exactly
+from testbed.experiment.quantities import (
+    FROM_FILE,
+    DurationS,
+    PerSecond,
+    RateBps,
+    SizeBytes,
+    write_exactly,
+)
 from testbed.units import SIZES
 
 rate = TypeAdapter[int](RateBps)
 size = TypeAdapter[int](SizeBytes)
 duration = TypeAdapter[float](DurationS)
+frequency = TypeAdapter[float](PerSecond)
 
 
 def test_text_becomes_numbers() -> None:
     assert rate.validate_python("100Mbit") == 100_000_000
     assert size.validate_python("64MiB") == 64 << 20
     assert duration.validate_python("300ms") == pytest.approx(0.3)
+    assert frequency.validate_python("30/min") == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("value", [100, 0.3, True, None, ["1s"], "100", "1 fortnight"])
-@pytest.mark.parametrize("adapter", [rate, size, duration])
+@pytest.mark.parametrize("adapter", [rate, size, duration, frequency])
 def test_what_has_no_unit_is_refused_in_a_file_with_an_example(
     adapter: TypeAdapter[float], value: object
 ) -> None:
@@ -38,7 +47,7 @@ def test_a_program_may_give_the_number_itself() -> None:
 
 
 @pytest.mark.parametrize("value", [-1, True, float("inf"), float("nan"), None])
-@pytest.mark.parametrize("adapter", [rate, size, duration])
+@pytest.mark.parametrize("adapter", [rate, size, duration, frequency])
 def test_not_every_number_is_a_quantity(adapter: TypeAdapter[float], value: object) -> None:
     with pytest.raises(ValidationError, match="write it like"):
         adapter.validate_python(value)
@@ -51,8 +60,9 @@ def test_what_is_stored_reads_back_exactly(value: int) -> None:
 
 
 @given(st.floats(0, 1e9))
-def test_a_stored_duration_reads_back_exactly(value: float) -> None:
-    assert duration.validate_python(duration.dump_python(value)) == value
+def test_a_stored_duration_or_frequency_reads_back_exactly(value: float) -> None:
+    for adapter in (duration, frequency):
+        assert adapter.validate_python(adapter.dump_python(value)) == value
 
 
 def test_the_largest_unit_that_divides_is_written() -> None:
