@@ -15,7 +15,7 @@ from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, core
 from agents.caps import Shape, TurnBytes, shape_of
 from agents.client.replay import Replay, make_replay
 from agents.cluster import Arrivals, Buffers, Compute
-from agents.compute import emulated_compute, engine_speeds, prefill_flops
+from agents.compute import emulated_compute, prefill_flops
 from agents.prediction import Prediction, TurnTimes, predict
 from agents.settings import DualPathScenario
 from agents.traces.load import (
@@ -258,12 +258,7 @@ def _compute(
     if scenario.engines == "network-only":
         return Compute(0.0, 0.0, [(0.0, 0.0)], 0.0), TurnTimes(think_s=means.think_s)
     model, given = scenario.resolved_model, scenario.compute
-    tflops = given.prefill_tflops
-    stated_flops_per_s = tflops and tflops * 1e12
-    trend = scenario.hardware.flops
-    flops_per_s, tpot_s = engine_speeds(
-        model, prefill_flops_per_s=stated_flops_per_s, tpot_s=given.tpot, flops_trend=trend
-    )
+    flops_per_s, tpot_s = scenario.engine_speeds
     prefill_s = prefill_flops(model, means.hit_tokens, means.miss_tokens) / flops_per_s
     times = TurnTimes(
         prefill_s=scale.emulated_s(prefill_s),
@@ -273,10 +268,10 @@ def _compute(
     compute = emulated_compute(
         model,
         scale.stretch,
-        prefill_flops_per_s=stated_flops_per_s,
+        prefill_flops_per_s=given.prefill_flops_per_s,
         tpot_s=given.tpot,
         curve=given.curve,
-        flops_trend=trend,
+        flops_trend=scenario.hardware.flops,
     )
     return compute, times
 

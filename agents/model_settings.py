@@ -112,6 +112,11 @@ class Compute(Section):
         return curve
 
     @property
+    def prefill_flops_per_s(self) -> float | None:
+        """Effective FLOP/s of one prefill engine; None for the model's."""
+        return None if self.prefill_tflops is None else self.prefill_tflops * 1e12
+
+    @property
     def curve(self) -> BatchCurve:
         """The gain of larger batches as points."""
         if self.batch_gain == "none":

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from agents.blocks.layout import KVLayout, from_model
+from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import Model
 from agents.scheduler.policies import POLICIES, load_policy
@@ -257,6 +258,20 @@ class DualPathScenario(Scenario):
     def resolved_model(self) -> Model:
         """The preset with its replacements."""
         return self.model.resolved(self.name)
+
+    @property
+    def engine_speeds(self) -> tuple[float, float]:
+        """Real FLOP/s of a prefill engine and typical seconds per output token.
+
+        Raises:
+            ScenarioError: how fast engines compute this model is not known.
+        """
+        return engine_speeds(
+            self.resolved_model,
+            prefill_flops_per_s=self.compute.prefill_flops_per_s,
+            tpot_s=self.compute.tpot,
+            flops_trend=self.hardware.flops,
+        )
 
     @property
     def layout(self) -> KVLayout:

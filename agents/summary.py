@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.accounts import carried_bytes
+from agents.assumptions import assumptions
+from agents.bounds import best_split
+from agents.caps import TurnBytes, shape_of
 from agents.nics import Load, NicSeries, Shares, load_table
 from agents.records import (
     AccountRecord,
@@ -28,6 +31,7 @@ from agents.records import (
     TransferRecord,
 )
 from agents.settings import DualPathScenario
+from agents.waiting import wait_share
 from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import Window, in_window, steady_window
 from testbed.plan.model import Plan
@@ -224,6 +228,11 @@ def summarise(run: Run) -> dict[str, Any]:
     measured = shares(run)
     steadiness = run.steadiness
     loads = nic_loads(run)
+    best_bps = None
+    if measured is not None:
+        turn = TurnBytes(1.0, measured.miss, measured.generated)
+        best_bps = best_split(shape_of(run.plan), turn).kv_load_bps
+    rests_on = assumptions(run.scenario)
     imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))
     return summary | {
         "kv_load_bps": load_bps,
@@ -234,6 +243,8 @@ def summarise(run: Run) -> dict[str, Any]:
         if measured is None
         else {"pe": measured.prefill, "de": 1 - measured.prefill},
         "bound_by": bound_by(run),
+        "best_split_bps": best_bps,
+        "gap": None if best_bps is None else 1 - load_bps / best_bps,
         "steady": steadiness.steady if steadiness is not None else False,
         "thirds_bps": list(steadiness.thirds_bps) if steadiness is not None else None,
         "ttft_s": distribution(
@@ -251,7 +262,9 @@ def summarise(run: Run) -> dict[str, Any]:
             ]
         ),
         "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
+        "gpu_wait_share": wait_share(run.scenario, requests, window),
         "snic_max_avg": imbalance,
+        **arrivals(run, requests, window),
         "hit_rate": _ratio(sum(r.hit_tokens for r in done), sum(r.prompt_tokens for r in done)),
         "miss_share": None if measured is None else measured.miss,
         "generated_share": None if measured is None else measured.generated,
@@ -267,6 +280,21 @@ def summarise(run: Run) -> dict[str, Any]:
         "loop_lag_p99_s": max((p.loop_lag_p99_s for p in run.of(ProcessRecord)), default=None),
         "cpu_s": sum(p.cpu_s for p in run.of(ProcessRecord)),
         "events": len(run.of(EventRecord)),
+        "fitted": rests_on.fitted,
+        "derived": rests_on.derived,
+    }
+
+
+def arrivals(
+    run: Run, requests: Sequence[RequestRecord], window: tuple[float, float]
+) -> dict[str, Any]:
+    """Sessions offered per second of the real cluster, and what came and went in the window."""
+    opened, closed = window
+    offered = run.scenario.workload.arrivals
+    return {
+        "aps_offered": None if offered is None else offered.rate,
+        "sessions_arrived": sum(r.turn == 0 and opened <= r.t_submit < closed for r in requests),
+        "sessions_completed": sum(opened <= s.t_end < closed for s in run.of(SessionRecord)),
     }
 
 
