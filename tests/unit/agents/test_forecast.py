@@ -174,3 +174,12 @@ def test_faster_gpus_are_kept_waiting_by_the_same_nics() -> None:
     assert faster.compute.seconds_per_flop == pytest.approx(plain.compute.seconds_per_flop / 28.8)
     assert plain.prediction.policies["shorter-queue"].bound_by == "prefill-compute"
     assert "snic" in faster.prediction.policies["shorter-queue"].bound_by
+
+
+@pytest.mark.parametrize("name", ["ds-27b", "qwen2.5-32b"])
+def test_models_with_derived_speeds_can_be_run_with_compute(name: str) -> None:
+    found = foresee(shipped("2p4d-modelled", **{"model.preset": name, "scale.rate": "40000"}))
+    for policy in found.prediction.policies.values():
+        assert 0 < policy.turns_per_s < float("inf")
+    assert found.times.prefill_s > 0 and found.times.decode_s > 0
+    assert found.compute.decode_weights_s > 0
