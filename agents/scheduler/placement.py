@@ -1,63 +1,134 @@
-"""Which engine serves a request: the one with the least unfinished tokens.
+"""Where requests are served: the interface of a placement, and the two that place at once.
 
-Decisions only; the scheduler's process asks for them and says when a request has ended.
+Decisions only; the scheduler's process says what has arrived, what is read and what has ended.
+`agents.scheduler.pull` is the paper's, which waits for engines to fetch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from agents.scheduler.state import Ask, GroupReport
 
 
-class LeastTokens:
-    """Places requests on the engines of one role, evenly over nodes and then over engines.
+class Placed(NamedTuple):
+    """The two engines, (node, rail), that serve a request."""
 
-    Load is counted in tokens of unfinished requests, hit tokens included, as the paper's scheduler
-    counts it (DualPath, section 6).  A node's engines share its storage NIC, so the node is
-    chosen first, by its tokens, and then the engine; equals are taken in order of index.
+    request: int
+    prefill: tuple[str, int]
+    decode: tuple[str, int]
 
-    Args:
-        engines: (node, rail) of each engine; every node has the same number of them.
 
-    Raises:
-        ValueError: there is no engine, one is named twice, or nodes differ in size.
-    """
+class Placement(Protocol):
+    """Finds engines for requests, and knows the read queues of nodes."""
 
-    def __init__(self, engines: Sequence[tuple[str, int]]) -> None:
-        self._tokens: dict[str, dict[int, int]] = {}
-        for node, rail in engines:
-            rails = self._tokens.setdefault(node, {})
-            if rail in rails:
-                raise ValueError(f"engine {rail} of {node} is named twice")
-            rails[rail] = 0
-        if len({len(rails) for rails in self._tokens.values()}) != 1:
-            raise ValueError(f"nodes must have engines, all of them as many: {list(engines)}")
+    def submit(self, ask: Ask) -> list[Placed]:
+        """A request has arrived; what can be placed now."""
+
+    def fetch(self, report: GroupReport) -> list[Placed]:
+        """A group fetches; what can be placed now."""
+
+    def reading(self, request: int, node: str, tokens: int) -> None:
+        """A node will read a request's hit tokens from storage."""
+
+    def read_finished(self, request: int, node: str) -> None:
+        """A node has read them."""
+
+    def read_queue(self, node: str) -> tuple[int, int]:
+        """Tokens and requests of the reads that are assigned to a node and not finished."""
+
+    def ended(self, request: int) -> None:
+        """A request has ended, well or not; KeyError if it is not placed."""
+
+
+class _Role:
+    """The engines of one role, and how many unfinished tokens the scheduler has given each."""
+
+    def __init__(self, nodes: Sequence[str], rails: int) -> None:
+        self._nodes, self._rails = nodes, rails
+        self._tokens = {node: [0] * rails for node in nodes}
         self._placed: dict[int, tuple[str, int, int]] = {}
+        self._turns = 0
 
-    def place(self, request: int, tokens: int) -> tuple[str, int]:
-        """The (node, rail) that serves a request; its tokens count until `finish`.
+    def least(self) -> tuple[str, int]:
+        """The node with the fewest tokens, and of it the engine; the first of equals.
 
-        Raises:
-            ValueError: the request is placed already.
+        A node's engines share its storage NIC, so the node comes first.
         """
+        node = min(self._nodes, key=lambda name: sum(self._tokens[name]))
+        rails = self._tokens[node]
+        return node, rails.index(min(rails))
+
+    def next(self) -> tuple[str, int]:
+        """All nodes in turn, and on each its engines in turn."""
+        rail, node = divmod(self._turns, len(self._nodes))
+        self._turns += 1
+        return self._nodes[node], rail % self._rails
+
+    def place(self, request: int, engine: tuple[str, int], tokens: int) -> tuple[str, int]:
+        """Count a request's tokens until `end`; ValueError if they are counted already."""
         if request in self._placed:
             raise ValueError(f"request {request} is placed already")
-        # min() keeps the first of equals, and dicts keep the order of `engines`.
-        node = min(self._tokens, key=lambda name: sum(self._tokens[name].values()))
-        rails = self._tokens[node]
-        rail = min(rails, key=rails.__getitem__)
-        rails[rail] += tokens
+        node, rail = engine
+        self._tokens[node][rail] += tokens
         self._placed[request] = (node, rail, tokens)
-        return node, rail
+        return engine
 
-    def finish(self, request: int) -> None:
-        """A request has ended, well or not.
-
-        Raises:
-            KeyError: it was never placed, or has ended before.
-        """
+    def end(self, request: int) -> None:
+        """It counts no longer."""
         node, rail, tokens = self._placed.pop(request)
         self._tokens[node][rail] -= tokens
 
-    def tokens(self, node: str) -> int:
-        """Unfinished tokens on a node."""
-        return sum(self._tokens[node].values())
+
+class AtOnce:
+    """Places each request when it arrives, and needs no reports.
+
+    Load is counted in tokens of unfinished requests, hit tokens included, as the paper's scheduler
+    counts it.  Read queues are those that the scheduler itself has filled.
+
+    Args:
+        prefill, decode: node names.
+        rails: engines of each.
+        by_tokens: to the engine with the least tokens; else to each in turn.
+    """
+
+    def __init__(
+        self, prefill: Sequence[str], decode: Sequence[str], rails: int, *, by_tokens: bool
+    ) -> None:
+        self._roles = (_Role(prefill, rails), _Role(decode, rails))
+        self._by_tokens = by_tokens
+        self._queued: dict[str, dict[int, int]] = {node: {} for node in [*prefill, *decode]}
+
+    def submit(self, ask: Ask) -> list[Placed]:
+        """The request, placed."""
+        engines = [role.least() if self._by_tokens else role.next() for role in self._roles]
+        for role, engine, tokens in zip(
+            self._roles, engines, (ask.prompt_tokens, ask.tokens), strict=True
+        ):
+            role.place(ask.request, engine, tokens)
+        return [Placed(ask.request, engines[0], engines[1])]
+
+    def fetch(self, report: GroupReport) -> list[Placed]:
+        """Nothing waits."""
+        return []
+
+    def reading(self, request: int, node: str, tokens: int) -> None:
+        """The read joins its node's queue."""
+        self._queued[node][request] = tokens
+
+    def read_finished(self, request: int, node: str) -> None:
+        """The read leaves it."""
+        self._queued[node].pop(request, None)
+
+    def read_queue(self, node: str) -> tuple[int, int]:
+        """Tokens and requests."""
+        queued = self._queued[node]
+        return sum(queued.values()), len(queued)
+
+    def ended(self, request: int) -> None:
+        """A request that failed may never have read."""
+        for role in self._roles:
+            role.end(request)
+        for queued in self._queued.values():
+            queued.pop(request, None)
