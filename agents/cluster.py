@@ -67,6 +67,25 @@ class Arrivals(msgspec.Struct, frozen=True):
     turn_s: float
 
 
+class Scheduling(msgspec.Struct, frozen=True):
+    """How requests find engines; see `agents.scheduler.settings` for the choices.
+
+    Args:
+        fetch_period_s: between two fetches of a group, emulated.
+        alpha_tokens, beta_tokens: limits of read_q and tok_e.
+    """
+
+    placement: Literal["adaptive", "least-tokens", "round-robin"]
+    fetch_period_s: float
+    alpha_tokens: int
+    beta_tokens: int
+    unreported: Literal["counted", "ignored"]
+    read_queue_falls: Literal["completion", "bytes"]
+    free_hbm: Literal["net", "gross"]
+    ties: Literal["seeded", "first"]
+    prefill_scope: Literal["cluster", "group"]
+
+
 class Load(msgspec.Struct, frozen=True):
     """What the client offers, and for how long; all durations are emulated.
 
@@ -105,6 +124,7 @@ class Cluster(msgspec.Struct, frozen=True):
         storage_bytes: capacity of each storage node.
         storage_eviction: what happens when it is full: see `agents.storage.store`.
         extent_blocks: blocks of a prefix that one storage node keeps.
+        scheduling: how requests find engines.
         policy: name of a read-path policy, or FILE.py:CLASS.
         load: what the client offers.
         records: directory for record files.
@@ -131,6 +151,7 @@ class Cluster(msgspec.Struct, frozen=True):
     storage_bytes: int
     storage_eviction: Literal["lru", "none"]
     extent_blocks: int
+    scheduling: Scheduling
     policy: str
     load: Load
     seed: int

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from agents.scheduler.state import GroupReport
 from testbed.errors import ProgramError
 
 CONTROL_PORT = 7000
@@ -183,6 +184,12 @@ class ReadFinished(Message, frozen=True, tag="read-finished"):
     tokens: int
 
 
+class Fetch(Message, frozen=True, tag="fetch"):
+    """Leader of a node's engines to scheduler: how they are; give them work."""
+
+    report: GroupReport
+
+
 class Loaded(Message, frozen=True, tag="loaded"):
     """Decode node to prefill node: the hit blocks are in the DE buffer, ask for them."""
 
@@ -314,6 +321,7 @@ AnyMessage = (
     | ReadFailed
     | ReadDone
     | ReadFinished
+    | Fetch
     | Loaded
     | Credit
     | PrefillDone

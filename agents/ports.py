@@ -113,6 +113,7 @@ class Ports:
         self._regions: dict[int, memoryview] = {}
         self._arrivals: dict[tuple[int, Kind, int], asyncio.Future[Received]] = {}
         self._handlers: dict[Kind, Arrival] = {}
+        self._watchers: dict[Kind, Arrival] = {}
         self._posted: dict[int, asyncio.Future[Sent]] = {}
         self._changed = asyncio.Event()
 
@@ -146,6 +147,10 @@ class Ports:
     def handle(self, kind: Kind, handler: Arrival) -> None:
         """Call `handler` at the end of every transfer of a kind that nobody expects."""
         self._handlers[kind] = handler
+
+    def watch(self, kind: Kind, watcher: Arrival) -> None:
+        """Call `watcher` at every write of a kind, whoever expects the transfer."""
+        self._watchers[kind] = watcher
 
     def forget(self, number: int) -> None:
         """Nobody waits for transfers of this request any more."""
@@ -230,6 +235,8 @@ class Ports:
                 t_last_byte=received.last_byte_s,
             )
         )
+        if what.kind in self._watchers:
+            self._watchers[what.kind](what, received)
         wrong = self._wrong(received)
         future = self._arrivals.get((what.number, what.kind, what.part))
         if future is not None and wrong and not future.done():

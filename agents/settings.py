@@ -17,6 +17,7 @@ from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import Model
 from agents.scheduler.policies import POLICIES, load_policy
+from agents.scheduler.settings import SchedulerSection
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec
 from agents.traces.session import BLOCK_TOKENS
@@ -202,6 +203,9 @@ class DualPathScenario(Scenario):
 
     workload: Workload = Workload()
     """What the agents do."""
+
+    scheduler: SchedulerSection = SchedulerSection()
+    """Which engines serve a request, and when that is decided."""
 
     policies: list[str] = Field(default=["pe-only", "shorter-queue"], min_length=1)
     """Read-path policies to compare, the first is the baseline; your own: mine.py:Policy."""

@@ -14,8 +14,9 @@ from mininet.topo import Topo
 
 from agents import cluster as cluster_file
 from agents.checks import own_checks
-from agents.cluster import Cluster, Load
+from agents.cluster import Cluster, Load, Scheduling
 from agents.forecast import Forecast, check, forecast
+from agents.limits import Limits, formula_limits
 from agents.records import (
     AnyRecord,
     EventRecord,
@@ -100,6 +101,7 @@ class DualPath:
                 "generated_bytes": found.turn.generated,
             },
             "layers_per_transfer": found.layers_per_transfer,
+            "scheduler": _limits(scenario, found)._asdict(),
             "cores": found.need.cores,
             "cores_available": cores,
             "memory_bytes": found.need.memory_bytes,
@@ -189,6 +191,7 @@ class DualPath:
             storage_bytes=found.storage_bytes,
             storage_eviction=scenario.storage.eviction,
             extent_blocks=scenario.storage.extent_tokens // scenario.layout.block_tokens,
+            scheduling=_scheduling(scenario, found),
             policy=scenario.variants[variant],
             load=Load(
                 scenario.trace_spec,
@@ -242,6 +245,37 @@ class DualPath:
     ) -> dict[str, Any]:
         """Scale, speed-ups, bytes verified: figures over all policies."""
         return comparison(scenario, prediction, outcomes)
+
+
+def _limits(scenario: DualPathScenario, found: Forecast) -> Limits:
+    """alpha and beta, as given or by their formulae."""
+    layout, given = scenario.layout, scenario.scheduler
+    formula = formula_limits(
+        found.shape,
+        found.times,
+        stretch=scenario.realised_scale.stretch,
+        token_bytes=layout.full_block_bytes / layout.block_tokens,
+        prompt_tokens=found.means.prompt_tokens,
+    )
+    return Limits(
+        formula.alpha_tokens if given.alpha == "auto" else given.alpha,
+        formula.beta_tokens if given.beta == "auto" else given.beta,
+    )
+
+
+def _scheduling(scenario: DualPathScenario, found: Forecast) -> Scheduling:
+    given, limits = scenario.scheduler, _limits(scenario, found)
+    return Scheduling(
+        placement=given.placement,
+        fetch_period_s=scenario.realised_scale.emulated_s(given.fetch_period),
+        alpha_tokens=limits.alpha_tokens,
+        beta_tokens=limits.beta_tokens,
+        unreported=given.unreported,
+        read_queue_falls=given.read_queue_falls,
+        free_hbm=given.free_hbm,
+        ties=given.ties,
+        prefill_scope=given.prefill_scope,
+    )
 
 
 def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:

@@ -71,6 +71,11 @@ class Arena:
         self._live: dict[int, Extent] = {}
         self._waiting: deque[tuple[int, asyncio.Future[Extent]]] = deque()
 
+    @property
+    def free_bytes(self) -> int:
+        """What is not handed out; it may be in pieces."""
+        return self.capacity_bytes - self.used_bytes
+
     def _units(self, size_bytes: int) -> int:
         return max(1, -(-size_bytes // ALIGNMENT_BYTES))
 

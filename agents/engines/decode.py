@@ -75,6 +75,7 @@ class DecodeNode(Node):
         """A control message has arrived."""
         match message:
             case Assign():
+                self.taken(message, "de")
                 self.spawn(self._serve(message))
             case Credit():
                 self.spawn(self._send_layers(message))
@@ -107,6 +108,7 @@ class DecodeNode(Node):
         finally:
             self._held.pop(job.request, None)
             self.ports.forget(job.request)
+            self.account.end(job.request)
         self.mesh.send(SCHEDULER, done)
 
     async def _decode_request(self, job: Assign) -> Done:
@@ -134,6 +136,7 @@ class DecodeNode(Node):
             kept = asyncio.ensure_future(self._persist_miss(job, geometry, buffer))
             hbm = self.hbm[job.decode.rail]
             extent = await hbm.allocate(geometry.hbm_bytes)
+            self.account.in_hbm(job.request)
             try:
                 await self._to_hbm(job, geometry, buffer, extent)
                 written = await kept

@@ -14,11 +14,13 @@ from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Read, ReadDone, ReadFailed, ReadFinished, Side
+from agents.control import Assign, Fetch, Read, ReadDone, ReadFailed, ReadFinished, Side
+from agents.engines.account import Account
 from agents.engines.geometry import Geometry
+from agents.engines.leader import Leader
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
-from agents.wire.immediates import Kind
+from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 from testbed.sandbox.sockets import Broker
 
@@ -64,6 +66,15 @@ class Node(Process):
         self.hbm = [Arena(cluster.buffers.hbm, f"{name}g{k} HBM") for k in range(cluster.rails)]
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
         self._read_window = asyncio.Semaphore(cluster.read_window)
+        scheduling = cluster.scheduling
+        self._pulls = scheduling.placement == "adaptive"
+        self.account = Account(
+            name,
+            cluster.rails,
+            by_bytes=scheduling.read_queue_falls == "bytes",
+            reports=self._pulls,
+        )
+        self.ports.watch(Kind.STORAGE_READ, self._read_arrived)
 
     # --- connections -------------------------------------------------------------------
 
@@ -88,6 +99,8 @@ class Node(Process):
                 device = f"cnic{port}"
                 call(self.ports, local, own[node][device], domain, node, device)
         await self.ports.connected(self.pair_count())
+        if self._pulls:
+            self.spawn(self._lead())
 
     def callees(self, rail: int) -> list[tuple[str, int]]:
         """(node, CNIC) pairs that engine `rail` calls; always its own CNIC's loopback."""
@@ -96,6 +109,48 @@ class Node(Process):
     def pair_count(self) -> int:
         """Queue pairs of this process when all are up (a loopback has two ends here)."""
         return len(self.cluster.storage) + 2 * self.cluster.rails
+
+    # --- the scheduler -------------------------------------------------------------------
+
+    async def _lead(self) -> None:
+        """Fetch work for this node's engines, from the start of the run on."""
+        groups = [*self.cluster.prefill, *self.cluster.decode]
+        await self.started.wait()
+        await Leader(
+            lambda: self.account.report([hbm.free_bytes for hbm in self.hbm]),
+            self._fetch,
+            period_s=self.cluster.scheduling.fetch_period_s,
+            phase=groups.index(self.name) / len(groups),
+        ).lead()
+
+    def _fetch(self, fetch: Fetch) -> None:
+        if not self.mesh.closing:
+            self.mesh.send(SCHEDULER, fetch)
+
+    def taken(self, job: Assign, side: Side) -> None:
+        """This node's engine of a request has it: in the account until it ends.
+
+        Args:
+            side: this node's.
+        """
+        geometry = self.geometry(job)
+        if side == "pe":
+            self.account.take(job.request, job.prefill.rail, job.prompt_tokens)
+        else:
+            tokens = job.prompt_tokens + job.generate_tokens
+            self.account.take(job.request, job.decode.rail, tokens, geometry.hbm_bytes)
+        if blocks := job.blocks(side):
+            tokens = blocks * self.layout.block_tokens
+            self.account.queue_read(job.request, tokens, blocks * self.layout.full_block_bytes)
+
+    def _read_arrived(self, what: Immediate, received: Received) -> None:
+        self.account.read_arrived(what.number, received.length)
+
+    def _read_ended(self, job: Assign, side: Side) -> None:
+        self.account.end_read(job.request)
+        if not self._pulls:  # who pulls reports the whole queue
+            tokens = job.blocks(side) * self.layout.block_tokens
+            self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
 
     # --- memory ------------------------------------------------------------------------
 
@@ -166,8 +221,7 @@ class Node(Process):
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
                 self.staging.free(table)
-                tokens = count * self.layout.block_tokens
-                self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
+                self._read_ended(job, side)
         if wrong is not None:
             sources = ", ".join(sorted({segment.node for segment in job.on(side)}))
             detail = f"block {wrong} of {count} from {sources} fails its digest"

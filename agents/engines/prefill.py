@@ -71,6 +71,7 @@ class PrefillNode(Node):
         """A control message has arrived."""
         match message:
             case Assign():
+                self.taken(message, "pe")
                 # Expected from now on, not from when the task begins: the answer may be right
                 # behind the question.
                 loaded = None
@@ -99,6 +100,7 @@ class PrefillNode(Node):
             self.mesh.send(job.decode.node, RequestFailed(job.request, str(error)))
         finally:
             self.ports.forget(job.request)
+            self.account.end(job.request)
 
     async def _prefill(self, job: Assign, loading: Awaitable[object] | None) -> None:
         geometry = self.geometry(job)

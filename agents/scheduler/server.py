@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import NamedTuple
 
 import numpy as np
 
@@ -11,18 +12,31 @@ from agents.control import (
     Assign,
     Done,
     Engine,
+    Fetch,
     LookupReply,
     Message,
     ReadFinished,
     Segment,
     Submit,
 )
+from agents.engines.geometry import Geometry
 from agents.process import Process, main
 from agents.scheduler.lookup import StorageLookup
-from agents.scheduler.placement import LeastTokens
+from agents.scheduler.placement import AtOnce, Placed, Placement
 from agents.scheduler.policies import NodeView, RequestView, load_policy
+from agents.scheduler.pull import PullScheduler
+from agents.scheduler.state import Ask
+from agents.storage.placement import Run
+from testbed.units import show_size
 
 CLIENT = "client"
+
+
+class Waiting(NamedTuple):
+    """A request that has no engines yet, and what storage has of it."""
+
+    submit: Submit
+    hits: list[Run]
 
 
 class Scheduler(Process):
@@ -32,76 +46,110 @@ class Scheduler(Process):
         super().__init__(name, cluster)
         self._lookup = StorageLookup(self, cluster.placement())
         self._policy = load_policy(cluster.policy, seed=cluster.seed)
-        rails = range(cluster.rails)
-        self._prefill = LeastTokens([(node, k) for node in cluster.prefill for k in rails])
-        self._decode = LeastTokens([(node, k) for node in cluster.decode for k in rails])
-        self._read_queue_tokens = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
-        self._read_queue_requests = dict.fromkeys([*cluster.prefill, *cluster.decode], 0)
+        self._placement = placement_of(cluster)
+        self._waiting: dict[int, Waiting] = {}
         self._assigned: dict[int, Assign] = {}
-        self._reading: dict[tuple[int, str], int] = {}  # tokens of a request on a node
 
     def handle(self, sender: str, message: Message) -> None:
         """A control message has arrived."""
         match message:
             case Submit():
-                self.spawn(self._schedule(message))
+                self.spawn(self._admit(message))
             case LookupReply():
                 self._lookup.answered(sender, message)
+            case Fetch():
+                self._assign(self._placement.fetch(message.report))
             case ReadFinished():
-                self._read_finished(message.request, message.node)
+                self._placement.read_finished(message.request, message.node)
             case Done():
                 self._finished(message)
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 
-    async def _schedule(self, submit: Submit) -> None:
-        block = self.cluster.block_tokens
+    async def _admit(self, submit: Submit) -> None:
+        """Ask storage what it has of a request, and let it wait for its engines."""
         # At least one token is computed, or prefill would have nothing to attend with.
-        candidates = (submit.prompt_tokens - 1) // block
+        candidates = (submit.prompt_tokens - 1) // self.cluster.block_tokens
         hashes = np.frombuffer(submit.hashes, "<u8", count=candidates)
         hits = await self._lookup.hits(submit.request, hashes)
-        prefill = self._prefill.place(submit.request, submit.prompt_tokens)
-        decode = self._decode.place(submit.request, submit.prompt_tokens + submit.generate_tokens)
-        segments = []
-        if hits:
-            tokens = sum(run.blocks for run in hits) * block
-            view = RequestView(submit.request, submit.prompt_tokens, tokens)
-            side = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
-            segments = [Segment(side, *run) for run in hits]
-            node = prefill[0] if side == "pe" else decode[0]
-            self._read_queue_tokens[node] += tokens
-            self._read_queue_requests[node] += 1
-            self._reading[submit.request, node] = tokens
-        job = Assign(
-            submit.request,
-            segments,
+        ask = self._ask(submit)
+        if ask.hbm_bytes > self.cluster.buffers.hbm:  # it would wait for ever, and all behind it
+            reason = (
+                f"{show_size(ask.hbm_bytes)} of KV, more than the "
+                f"{show_size(self.cluster.buffers.hbm)} of HBM that a decode engine has"
+            )
+            self.event("request-rejected", submit.request, reason)
+            self.mesh.send(CLIENT, Done(submit.request, error=f"rejected: {reason}"))
+            return
+        self._waiting[submit.request] = Waiting(submit, hits)
+        self._assign(self._placement.submit(ask))
+
+    def _ask(self, submit: Submit) -> Ask:
+        geometry = Geometry(
+            self.cluster.layout,
+            self.cluster.layers_per_transfer,
             submit.prompt_tokens,
             submit.generate_tokens,
-            submit.hashes,
-            Engine(*prefill),
-            Engine(*decode),
-            submit.t_submit,
-            time.monotonic(),
+            0,
+            0,
         )
-        self._assigned[submit.request] = job
-        self.mesh.send(decode[0], job)
+        tokens = submit.prompt_tokens + submit.generate_tokens
+        return Ask(submit.request, submit.prompt_tokens, tokens, geometry.hbm_bytes)
+
+    def _assign(self, placed: list[Placed]) -> None:
+        """Requests have both engines: choose where they are read, and send them off."""
+        for request, prefill, decode in placed:
+            submit, hits = self._waiting.pop(request)
+            segments = []
+            if hits:
+                tokens = sum(run.blocks for run in hits) * self.cluster.block_tokens
+                view = RequestView(request, submit.prompt_tokens, tokens)
+                side = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
+                segments = [Segment(side, *run) for run in hits]
+            job = Assign(
+                request,
+                segments,
+                submit.prompt_tokens,
+                submit.generate_tokens,
+                submit.hashes,
+                Engine(*prefill),
+                Engine(*decode),
+                submit.t_submit,
+                time.monotonic(),
+            )
+            for side, node in (("pe", prefill[0]), ("de", decode[0])):
+                if blocks := job.blocks(side):
+                    self._placement.reading(request, node, blocks * self.cluster.block_tokens)
+            self._assigned[request] = job
+            self.mesh.send(decode[0], job)
 
     def _view(self, node: str) -> NodeView:
-        return NodeView(node, self._read_queue_tokens[node], self._read_queue_requests[node])
-
-    def _read_finished(self, request: int, node: str) -> None:
-        tokens = self._reading.pop((request, node), None)
-        if tokens is not None:
-            self._read_queue_tokens[node] -= tokens
-            self._read_queue_requests[node] -= 1
+        return NodeView(node, *self._placement.read_queue(node))
 
     def _finished(self, done: Done) -> None:
-        job = self._assigned.pop(done.request)
-        for node in (job.prefill.node, job.decode.node):
-            self._read_finished(done.request, node)  # it may have failed before it could read
-        self._prefill.finish(done.request)
-        self._decode.finish(done.request)
+        del self._assigned[done.request]
+        self._placement.ended(done.request)
         self.mesh.send(CLIENT, done)
+
+
+def placement_of(cluster: Cluster) -> Placement:
+    """The placement that a run asks for."""
+    told = cluster.scheduling
+    if told.placement != "adaptive":
+        by_tokens = told.placement == "least-tokens"
+        return AtOnce(cluster.prefill, cluster.decode, cluster.rails, by_tokens=by_tokens)
+    return PullScheduler(
+        cluster.prefill,
+        cluster.decode,
+        cluster.rails,
+        alpha_tokens=told.alpha_tokens,
+        beta_tokens=told.beta_tokens,
+        unreported=told.unreported,
+        free_hbm=told.free_hbm,
+        ties=told.ties,
+        seed=cluster.seed,
+        scope=told.prefill_scope,
+    )
 
 
 if __name__ == "__main__":
