@@ -17,6 +17,7 @@ from agents.checks import own_checks
 from agents.cluster import Cluster, Load, Scheduling
 from agents.forecast import Forecast, check, forecast
 from agents.limits import Limits, formula_limits
+from agents.profile import profile_of, profile_runs
 from agents.records import (
     AnyRecord,
     EventRecord,
@@ -30,8 +31,9 @@ from agents.records import (
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
 from testbed.errors import ScenarioError
+from testbed.experiment.profile import Profile
 from testbed.experiment.workload import Outcome, Placed, Series
-from testbed.plan.compile import PlanSettings
+from testbed.plan.compile import PlanSettings, compile_plan
 from testbed.plan.model import Plan
 from testbed.plan.source import build_topology
 from testbed.sandbox.program import Program
@@ -246,17 +248,30 @@ class DualPath:
         """Scale, speed-ups, bytes verified: figures over all policies."""
         return comparison(scenario, prediction, outcomes)
 
+    def profile_runs(self, scenario: DualPathScenario) -> Mapping[str, DualPathScenario]:
+        """Short runs that alpha and beta of the scheduler follow from."""
+        return profile_runs(scenario)
 
-def _limits(scenario: DualPathScenario, found: Forecast) -> Limits:
-    """alpha and beta, as given or by their formulae."""
-    layout, given = scenario.layout, scenario.scheduler
-    formula = formula_limits(
+    def profile(self, scenario: DualPathScenario, outcomes: Mapping[str, Outcome]) -> Profile:
+        """alpha and beta, measured."""
+        plan = compile_plan(self.topology(scenario), self.plan_settings(scenario))
+        return profile_of(scenario, _formula(scenario, self._forecast(scenario, plan)), outcomes)
+
+
+def _formula(scenario: DualPathScenario, found: Forecast) -> Limits:
+    layout = scenario.layout
+    return formula_limits(
         found.shape,
         found.times,
         stretch=scenario.realised_scale.stretch,
         token_bytes=layout.full_block_bytes / layout.block_tokens,
         prompt_tokens=found.means.prompt_tokens,
     )
+
+
+def _limits(scenario: DualPathScenario, found: Forecast) -> Limits:
+    """alpha and beta, as given or by their formulae."""
+    given, formula = scenario.scheduler, _formula(scenario, found)
     return Limits(
         formula.alpha_tokens if given.alpha == "auto" else given.alpha,
         formula.beta_tokens if given.beta == "auto" else given.beta,

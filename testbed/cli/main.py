@@ -30,6 +30,7 @@ VERBS = {
     "topologies": ("topologies", "List the topologies and their parameters."),
     "scenarios": ("scenarios", "List the scenarios that come along."),
     "run": ("run", "Run a scenario: measure, judge, report."),
+    "profile": ("profile", "Measure a scenario's parameters on its cluster."),
     "report": ("report", "Write the report of a run again, or show it."),
     "doctor": ("doctor", "Check the kernel and the machine."),
 }

@@ -61,7 +61,7 @@ def command(
             found = record.predict(asked)
             output.result(found.as_json(), found.lines(), as_json=as_json)
             return
-        with _progress() as report:
+        with progress() as report:
             finished = record.execute(asked, out, sys.argv, report)
         output.result(finished.as_json(), finished.lines(), as_json=as_json)
     with output.failures(False):  # the one object of --json is out, and holds the verdict
@@ -69,7 +69,7 @@ def command(
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Callable[[Progress], None]]:
+def progress() -> Iterator[Callable[[Progress], None]]:
     """A line that is rewritten on a terminal; elsewhere a line for each phase."""
     if sys.stderr.isatty():
         from rich.console import Console

@@ -1,0 +1,52 @@
+"""`testbed profile`: measure a scenario's parameters on its own cluster."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from testbed.cli import output
+from testbed.cli.arguments import pairs
+from testbed.cli.run import progress
+
+_EPILOG = """\b
+Examples:
+  testbed profile demo
+  testbed profile 2p4d-modelled --json
+"""
+
+
+@click.command("profile", epilog=_EPILOG)
+@click.argument("scenario")
+@click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that the run directories are made in.",
+)
+@click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    scenario: str, overrides: tuple[str, ...], out: Path, accept_unfaithful: bool, as_json: bool
+) -> None:
+    """Measure on SCENARIO's cluster, by short runs, what its scheduler wants to know."""
+    with output.failures(as_json):
+        from testbed.experiment import record
+        from testbed.experiment.profile import profile
+
+        asked = record.load(scenario, pairs(overrides))
+        with progress() as report:
+            found = profile(asked, out, sys.argv, report)
+        output.result(found.as_json(), found.lines(), as_json=as_json)
+    with output.failures(False):  # the one object of --json is out, and holds the verdicts
+        found.judge(accept_unfaithful=accept_unfaithful)
