@@ -26,11 +26,20 @@ from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import in_window
 
 _LEAST_WINDOW_S = 5.0
+_AGENTS_PER_ENGINE = 12  # enough for some prefills a second, few enough not to wait for HBM
 _WARM_UP = Window(warm_up=2.0, warm_up_turns=1.0, tolerance=0.2)
 
 
-def profile_runs(scenario: DualPathScenario) -> dict[str, DualPathScenario]:
-    """The two runs; where engines do not compute anyway, one."""
+def profile_runs(
+    scenario: DualPathScenario, engines: int, agents: int
+) -> dict[str, DualPathScenario]:
+    """The two runs; where engines do not compute anyway, one.
+
+    Args:
+        scenario: whose cluster is profiled.
+        engines: prefill engines of the cluster.
+        agents: of the scenario's closed loop: never more, and fewer where a turn takes long.
+    """
     stretch = scenario.realised_scale.stretch
 
     def short(name: str, real_s: float, **update: Any) -> DualPathScenario:
@@ -47,9 +56,11 @@ def profile_runs(scenario: DualPathScenario) -> dict[str, DualPathScenario]:
 
     if scenario.engines == "network-only":
         return {"profile": short("profile", BETA_S, policies=["pe-only"])}
+    few = min(agents, _AGENTS_PER_ENGINE * engines)
+    load = scenario.workload.model_copy(update={"agents": few})
     return {
         "alpha": short("alpha", ALPHA_S, policies=["pe-only"], engines="network-only"),
-        "beta": short("beta", BETA_S, policies=["shorter-queue"]),
+        "beta": short("beta", BETA_S, policies=["shorter-queue"], workload=load),
     }
 
 

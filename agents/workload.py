@@ -56,7 +56,7 @@ class DualPath:
     scenario_type = DualPathScenario
 
     def __init__(self) -> None:
-        self._forecasts: dict[int, Forecast] = {}
+        self._latest: tuple[DualPathScenario, Plan, Forecast] | None = None
 
     def topology(self, scenario: DualPathScenario) -> Topo:
         """The cluster, at emulated rates."""
@@ -77,9 +77,10 @@ class DualPath:
         return PlanSettings(arbitration=scenario.arbitration, **chosen)
 
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
-        if id(plan) not in self._forecasts:
-            self._forecasts[id(plan)] = forecast(scenario, plan)
-        return self._forecasts[id(plan)]
+        latest = self._latest
+        if latest is None or latest[0] is not scenario or latest[1] is not plan:
+            latest = self._latest = (scenario, plan, forecast(scenario, plan))
+        return latest[2]
 
     def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
         """Caps, rates of each policy, what the machine needs; CapacityError if it cannot."""
@@ -250,12 +251,16 @@ class DualPath:
 
     def profile_runs(self, scenario: DualPathScenario) -> Mapping[str, DualPathScenario]:
         """Short runs that alpha and beta of the scheduler follow from."""
-        return profile_runs(scenario)
+        found = self._forecast(scenario, self._plan(scenario))
+        return profile_runs(scenario, found.shape.prefill * found.shape.engines, found.agents)
 
     def profile(self, scenario: DualPathScenario, outcomes: Mapping[str, Outcome]) -> Profile:
         """alpha and beta, measured."""
-        plan = compile_plan(self.topology(scenario), self.plan_settings(scenario))
-        return profile_of(scenario, _formula(scenario, self._forecast(scenario, plan)), outcomes)
+        found = self._forecast(scenario, self._plan(scenario))
+        return profile_of(scenario, _formula(scenario, found), outcomes)
+
+    def _plan(self, scenario: DualPathScenario) -> Plan:
+        return compile_plan(self.topology(scenario), self.plan_settings(scenario))
 
 
 def _formula(scenario: DualPathScenario, found: Forecast) -> Limits:
