@@ -18,7 +18,7 @@ class SchedulerSection(Section):
     """adaptive: the paper's pull model, requests wait until engines fetch them.  The others place
     a request when it arrives: where the fewest unfinished tokens are, or everywhere in turn."""
 
-    fetch_period: Annotated[DurationS, Field(gt=0)] = 0.05
+    fetch_period: Annotated[DurationS, Field(gt=0)] = 0.02
     """Real time between two fetches of a group (adaptive only; the paper leaves it open)."""
 
     alpha: Literal["auto"] | Tokens = "auto"

@@ -2,10 +2,10 @@
 
     python -m scripts.bench.scheduler_choices [--rounds 3] [--only fetch-period] [--json]
 
-A small 2P4D cluster, one choice changed at a time from the defaults: storage-bound and without
-compute, or (hbm) with modelled engines whose decode HBM binds.  Each row is the median over rounds of
-one short run each; a round goes through all choices, so that a busy minute of the machine does
-not fall on one of them.
+A small 2P4D cluster, one choice changed at a time from the defaults.  Without compute, under a load
+that leaves the storage NICs some air, so that balance matters, and (full) under one that does not;
+with modelled engines whose decode HBM binds (hbm).  A row is the median over rounds of one short
+run each; a round goes through all choices, so that a busy minute does not fall on one of them.
 """
 
 from __future__ import annotations
@@ -19,18 +19,20 @@ import tempfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
-NETWORK = """
+_NETWORK = """
 name: choices
 topology: {name: 2p4d, set: {gpus: 4, s: 0.5}}
-# Layer Blocks of 48 bytes exactly; SNICs of 25 Mbit.
-scale: {rate: 8000, bytes: 1712}
+# Layer Blocks of 24 bytes exactly; SNICs of 12.5 Mbit: cheap, so that a busy machine does not show.
+scale: {rate: 16000, bytes: 3424}
 duration: 15s
 network: {gso_max: 64KiB}
 engines: network-only
-workload: {kind: agentic, trace: 64k, agents: 60}
-window: {warm_up: 3s, tolerance: 0.2}
+workload: {kind: agentic, trace: 64k, agents: AGENTS}
+window: {warm_up: 3s, tolerance: 0.3}
 policies: [shorter-queue]
 """
+AIR = _NETWORK.replace("AGENTS", "16")
+FULL = _NETWORK.replace("AGENTS", "60")
 HBM = """
 name: choices
 topology: {name: 2p4d, set: {gpus: 2, s: 0.5}}
@@ -55,16 +57,21 @@ class Choice(NamedTuple):
 
 
 CHOICES = {
-    "defaults": Choice("defaults", NETWORK, {}),
-    "fetch_period 10ms": Choice("fetch-period", NETWORK, {"fetch_period": "10ms"}),
-    "fetch_period 200ms": Choice("fetch-period", NETWORK, {"fetch_period": "200ms"}),
-    "fetch_period 1s": Choice("fetch-period", NETWORK, {"fetch_period": "1s"}),
-    "unreported ignored": Choice("unreported", NETWORK, {"unreported": "ignored"}),
-    "read_queue_falls bytes": Choice("read-queue", NETWORK, {"read_queue_falls": "bytes"}),
-    "ties first": Choice("ties", NETWORK, {"ties": "first"}),
-    "prefill_scope group": Choice("scope", NETWORK, {"prefill_scope": "group"}),
-    "placement least-tokens": Choice("placement", NETWORK, {"placement": "least-tokens"}),
-    "placement round-robin": Choice("placement", NETWORK, {"placement": "round-robin"}),
+    "defaults": Choice("defaults", AIR, {}),
+    "fetch_period 5ms": Choice("fetch-period", AIR, {"fetch_period": "5ms"}),
+    "fetch_period 50ms": Choice("fetch-period", AIR, {"fetch_period": "50ms"}),
+    "fetch_period 200ms": Choice("fetch-period", AIR, {"fetch_period": "200ms"}),
+    "fetch_period 1s": Choice("fetch-period", AIR, {"fetch_period": "1s"}),
+    "unreported ignored": Choice("unreported", AIR, {"unreported": "ignored"}),
+    "read_queue_falls bytes": Choice("read-queue", AIR, {"read_queue_falls": "bytes"}),
+    "ties first": Choice("ties", AIR, {"ties": "first"}),
+    "prefill_scope group": Choice("scope", AIR, {"prefill_scope": "group"}),
+    "placement least-tokens": Choice("placement", AIR, {"placement": "least-tokens"}),
+    "placement round-robin": Choice("placement", AIR, {"placement": "round-robin"}),
+    "full: defaults": Choice("full", FULL, {}),
+    "full: fetch_period 1s": Choice("full", FULL, {"fetch_period": "1s"}),
+    "full: placement least-tokens": Choice("full", FULL, {"placement": "least-tokens"}),
+    "full: placement round-robin": Choice("full", FULL, {"placement": "round-robin"}),
     "hbm: defaults": Choice("free-hbm", HBM, {}),
     "hbm: free_hbm gross": Choice("free-hbm", HBM, {"free_hbm": "gross"}),
     "hbm: placement least-tokens": Choice("free-hbm", HBM, {"placement": "least-tokens"}),
@@ -130,12 +137,12 @@ def main() -> None:
     if told.json:
         print(json.dumps({"rounds": told.rounds, "choices": rows}, indent=2))
         return
-    print(f"| {'choice':<27} | Max/Avg (range) | KV, Mbit/s | TTFT p50 / p99, s | turns/s |")
+    print(f"| {'choice':<28} | Max/Avg (range) | KV, Mbit/s | TTFT p50 / p99, s | turns/s |")
     print("|---|---|---|---|---|")
     for name, row in rows.items():
         least, most = row["widest_max_avg"]
         print(
-            f"| {name:<27} | {row['snic_max_avg']:.3f} ({least:.3f}–{most:.3f}) | "
+            f"| {name:<28} | {row['snic_max_avg']:.3f} ({least:.3f}–{most:.3f}) | "
             f"{row['kv_load_mbps']:.1f} | {row['ttft_p50_s']:.2f} / {row['ttft_p99_s']:.2f} | "
             f"{row['turns_per_s']:.2f} |"
         )

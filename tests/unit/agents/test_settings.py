@@ -239,3 +239,28 @@ def test_a_weka_trace_needs_a_path() -> None:
     assert load("workload: {kind: weka, file: traces}\n").trace_spec.kind == "weka"
     with pytest.raises(ScenarioError, match="needs the path of a trace"):
         load("workload: {kind: weka}\n")
+
+
+def test_the_scheduler_is_the_papers_unless_asked_otherwise() -> None:
+    scheduler = load().scheduler
+    assert scheduler.placement == "adaptive"
+    assert (scheduler.alpha, scheduler.beta) == ("auto", "auto")
+    given = load("scheduler: {placement: round-robin, alpha: 900000, fetch_period: 20ms}\n")
+    assert given.scheduler.alpha == 900_000
+    assert given.scheduler.fetch_period == pytest.approx(0.02)
+
+
+@pytest.mark.parametrize(
+    "section",
+    ["{placement: best}", "{alpha: 0}", "{beta: fast}", "{fetch_period: 0s}", "{ties: random}"],
+)
+def test_a_scheduler_that_makes_no_sense_is_refused(section: str) -> None:
+    with pytest.raises(ScenarioError, match="scheduler"):
+        load(f"scheduler: {section}\n")
+
+
+def test_every_choice_of_the_scheduler_is_described_in_the_schema() -> None:
+    schema = json_schema(DualPathScenario)
+    fields = schema["$defs"]["SchedulerSection"]["properties"]
+    assert {"unreported", "read_queue_falls", "free_hbm", "ties", "prefill_scope"} <= set(fields)
+    assert all(field["description"] for field in fields.values())
