@@ -10,8 +10,8 @@ A policy of your own is a class with one method, in a file of its own:
             return "pe" if fewer else "de"
 
 Give it in a scenario as `policies: [pe-only, mine.py:Policy]`.  If its `__init__` has an argument
-`seed`, it is given the run's.  It is asked once for each request that has something stored, in
-the order of arrival, after prefill and decode engine are chosen.
+`seed`, it is given the run's.  It is asked once for each request that has something stored, when
+its prefill and decode engine are chosen, in the order in which they are.
 """
 
 from __future__ import annotations

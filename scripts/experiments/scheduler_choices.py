@@ -1,6 +1,6 @@
 """The effect of each choice that the paper's scheduler leaves open, and of placement itself.
 
-    python -m scripts.bench.scheduler_choices [--rounds 3] [--only fetch-period] [--json]
+    python -m scripts.experiments.scheduler_choices [--rounds 3] [--only fetch-period] [--json]
 
 A small 2P4D cluster, one choice changed at a time from the defaults.  Without compute, under a load
 that leaves the storage NICs some air, so that balance matters, and (full) under one that does not;
@@ -115,7 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     groups = sorted({choice.group for choice in CHOICES.values()})
     parser.add_argument("--only", choices=groups, action="append")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--json", action="store_true")
     told = parser.parse_args()
     chosen = {n: c for n, c in CHOICES.items() if not told.only or c.group in told.only}
