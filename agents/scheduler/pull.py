@@ -45,7 +45,7 @@ class PullScheduler:
         alpha_tokens: int,
         beta_tokens: int,
         unreported: Unreported = "counted",
-        free_hbm: FreeHBM = "net",
+        free_hbm: FreeHBM = "gross",
         ties: Ties = "seeded",
         seed: int = 0,
         scope: Scope = "cluster",

@@ -37,9 +37,9 @@ class SchedulerSection(Section):
     """When a node's read queue gets shorter (left open): when a read is complete, or as its bytes
     arrive, in steps of one write of 256 KiB."""
 
-    free_hbm: Literal["net", "gross"] = "net"
-    """Free HBM of a decode engine (left open): less what its requests will need that have none
-    yet, or as it is."""
+    free_hbm: Literal["net", "gross"] = "gross"
+    """Free HBM of a decode engine (left open): as it is, or (net) less what its requests will need
+    that have none yet; then it is empty while their KV is read and computed."""
 
     ties: Literal["seeded", "first"] = "seeded"
     """Which of equal engines or groups (left open): by a hash of seed and request, or the first."""

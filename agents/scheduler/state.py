@@ -95,7 +95,8 @@ class EngineTable:
         unreported: "counted": what was assigned and is in no report yet is added to the report
             (the default: a request may be long on its way to its prefill engine).  "ignored": a
             report replaces all that was assigned before it, and reads count when reported.
-        free_hbm: "net" of what requests without HBM will need; "gross": what is free right now.
+        free_hbm: "gross": what is free right now (the default: HBM that a request will need only
+            after its prefill is of use until then); "net" of what requests without HBM will need.
 
     `tokens`, `requests` and `free_bytes` are arrays [group, rail]; `read_tokens` and `known` (the
     group has reported) are [group].
@@ -107,7 +108,7 @@ class EngineTable:
         rails: int,
         *,
         unreported: Unreported = "counted",
-        free_hbm: FreeHBM = "net",
+        free_hbm: FreeHBM = "gross",
     ) -> None:
         self.nodes = tuple(nodes)
         self.rails = rails

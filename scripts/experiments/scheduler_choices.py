@@ -73,7 +73,7 @@ CHOICES = {
     "full: placement least-tokens": Choice("full", FULL, {"placement": "least-tokens"}),
     "full: placement round-robin": Choice("full", FULL, {"placement": "round-robin"}),
     "hbm: defaults": Choice("free-hbm", HBM, {}),
-    "hbm: free_hbm gross": Choice("free-hbm", HBM, {"free_hbm": "gross"}),
+    "hbm: free_hbm net": Choice("free-hbm", HBM, {"free_hbm": "net"}),
     "hbm: placement least-tokens": Choice("free-hbm", HBM, {"placement": "least-tokens"}),
 }
 FIGURES = ("snic_max_avg", "kv_load_mbps", "ttft_p50_s", "ttft_p99_s", "turns_per_s")

@@ -73,7 +73,7 @@ def test_nothing_is_kept_for_a_report_that_nobody_asks_for() -> None:
 def test_the_scheduler_believes_the_sum_of_account_and_what_is_on_its_way(
     data: st.DataObject,
 ) -> None:
-    account, table = Account("n", 2, by_bytes=False), EngineTable(["n"], 2)
+    account, table = Account("n", 2, by_bytes=False), EngineTable(["n"], 2, free_hbm="net")
     on_the_way: dict[int, int] = {}
     there: dict[int, int] = {}
     for request in range(data.draw(st.integers(1, 25))):

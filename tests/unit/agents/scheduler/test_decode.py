@@ -9,7 +9,10 @@ from agents.scheduler.decode import DecodeQueues
 from agents.scheduler.state import Ask, EngineReport, EngineTable, GroupReport, TieBreak, Ties
 from tests.unit.agents.scheduler.naive import Engine, NaiveDecode
 
-asks = st.lists(st.tuples(st.integers(1, 100), st.integers(1, 60)), max_size=20)
+# Coarse sizes of HBM, so that requests often fit exactly.
+asks = st.lists(
+    st.tuples(st.integers(1, 100), st.integers(1, 3).map(lambda n: 20 * n)), max_size=12
+)
 
 
 @st.composite
@@ -21,7 +24,9 @@ def clusters(draw: st.DrawFn) -> list[GroupReport]:
             f"de{node}",
             [
                 EngineReport(
-                    draw(st.integers(0, 3)), draw(st.integers(0, 150)), draw(st.integers(0, 200))
+                    draw(st.integers(0, 3)),
+                    draw(st.integers(0, 150)),
+                    20 * draw(st.integers(0, 8)),
                 )
                 for _ in range(rails)
             ],

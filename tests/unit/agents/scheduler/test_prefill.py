@@ -24,7 +24,7 @@ def clusters(draw: st.DrawFn) -> list[GroupReport]:
                 EngineReport(draw(st.integers(0, 3)), draw(st.integers(0, 150)))
                 for _ in range(rails)
             ],
-            read_queue_tokens=draw(st.integers(0, 100)),
+            read_queue_tokens=draw(st.sampled_from([0, ALPHA, ALPHA + 1, 100])),
         )
         for node in range(draw(st.integers(1, 4)))
     ]

@@ -15,8 +15,8 @@ def table_of(**choices: str) -> EngineTable:
 
 
 def test_free_hbm_is_net_of_reservations_or_not() -> None:
-    assert table_of().free_bytes[0].tolist() == [70, 100]
-    assert table_of(free_hbm="gross").free_bytes[0].tolist() == [100, 100]
+    assert table_of().free_bytes[0].tolist() == [100, 100]
+    assert table_of(free_hbm="net").free_bytes[0].tolist() == [70, 100]
 
 
 def test_what_is_in_no_report_yet_counts() -> None:
