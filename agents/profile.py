@@ -4,8 +4,9 @@ alpha: tokens that a node's storage NIC reads in 3 s.  Measured without compute 
 on the prefill side, whose storage NICs are then full.
 
 beta: tokens of whole prompts that a prefill engine processes in 5 s.  Measured over the time in
-which an engine has a request, with the scenario's own engines: what it waits for KV before it
-begins is not in it, what it waits for layers is.
+which an engine has a request, with the scenario's own prefill engines: what it waits for KV before
+it begins is not in it, what it waits for layers is.  Decoding, which beta does not depend on, is
+made short.
 
 Both windows last as long as what they measure, stretched (DualPath, section 6.1).
 """
@@ -26,7 +27,8 @@ from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import in_window
 
 _LEAST_WINDOW_S = 5.0
-_AGENTS_PER_ENGINE = 12  # enough for some prefills a second, few enough not to wait for HBM
+_AGENTS_PER_ENGINE = 6  # enough for an engine to have work, few enough for a short warm-up
+_TPOT_S = 1e-3
 _WARM_UP = Window(warm_up=2.0, warm_up_turns=1.0, tolerance=0.2)
 
 
@@ -58,9 +60,10 @@ def profile_runs(
         return {"profile": short("profile", BETA_S, policies=["pe-only"])}
     few = min(agents, _AGENTS_PER_ENGINE * engines)
     load = scenario.workload.model_copy(update={"agents": few})
+    compute = scenario.compute.model_copy(update={"tpot": _TPOT_S})
     return {
         "alpha": short("alpha", ALPHA_S, policies=["pe-only"], engines="network-only"),
-        "beta": short("beta", BETA_S, policies=["shorter-queue"], workload=load),
+        "beta": short("beta", BETA_S, policies=["shorter-queue"], workload=load, compute=compute),
     }
 
 

@@ -60,7 +60,7 @@ def test_modelled_engines_take_two_runs_and_others_one() -> None:
     runs = profile_runs(scenario(), engines=8, agents=200)
     assert list(runs) == ["alpha", "beta"]
     assert (runs["alpha"].engines, runs["beta"].engines) == ("network-only", "modelled")
-    assert runs["beta"].workload.agents == 96
+    assert runs["beta"].workload.agents == 48
     stretch = scenario().realised_scale.stretch
     assert runs["beta"].duration == pytest.approx(5 * stretch)
     assert all(len(run.policies) == 1 for run in runs.values())
