@@ -7,13 +7,27 @@ from agents.summary import Run, bound_by
 from testbed.fidelity.checks import Check
 from testbed.units import show_rate, show_size
 
-_WRONG = ("wrong-bytes", "late-arrival", "stale-credit")
-_ACCOUNT_SHARE, _ACCOUNT_BYTES = 0.02, 64 * 1024
+_WRONG = frozenset({"wrong-bytes", "late-arrival", "stale-credit"})
+_REFUSED = frozenset({"storage-refused", "put-refused"})
+# Their request carries the error, if it did not end well after all: `_requests` sees it.
+_OF_REQUESTS = frozenset({"read-failed", "request-failed"})
 
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
-    return [_bytes(run), _requests(run), _steady(run), _storage_rate(run)]
+    return [
+        _bytes(run),
+        _persisted(run),
+        _requests(run),
+        _foreseen(run),
+        _steady(run),
+        _storage_rate(run),
+    ]
+
+
+def _told(event: EventRecord) -> str:
+    detail = "; ".join(event.detail.splitlines())
+    return f"{event.process}, request {event.request}: {event.kind}, {detail}"
 
 
 def _bytes(run: Run) -> Check:
@@ -23,13 +37,37 @@ def _bytes(run: Run) -> Check:
     ok = not wrong and size > 0
     reason = ""
     if wrong:
-        first = wrong[0]
-        reason = f"{first.process}, request {first.request}: {first.kind}, {first.detail}"
+        reason = _told(wrong[0])
     elif not ok:
         reason = "no byte was verified"
     return Check(
         "every byte verified", run.variant, ok, f"{show_size(size)} right, {len(wrong)} wrong",
         "0 wrong", reason,
+    )  # fmt: skip
+
+
+def _persisted(run: Run) -> Check:
+    """Storage took every block that it was given: else later turns read less than they should."""
+    refused = [e for e in run.of(EventRecord) if e.kind in _REFUSED]
+    reason = ""
+    if refused:
+        reason = _told(refused[0])
+    return Check(
+        "every block persisted", run.variant, not refused, f"{len(refused)} refused", "0 refused",
+        reason,
+    )  # fmt: skip
+
+
+def _foreseen(run: Run) -> Check:
+    """Nothing happened that no other check looks at: a new kind of event must not pass unseen."""
+    known = _WRONG | _REFUSED | _OF_REQUESTS
+    strange = [e for e in run.of(EventRecord) if e.kind not in known]
+    reason = ""
+    if strange:
+        reason = _told(strange[0])
+    return Check(
+        "nothing unforeseen", run.variant, not strange, f"{len(strange)} events", "0 events",
+        reason,
     )  # fmt: skip
 
 
@@ -52,7 +90,7 @@ def _steady(run: Run) -> Check:
         )  # fmt: skip
     thirds = ", ".join(show_rate(rate) + "/s" for rate in window.thirds_bps)
     return Check(
-        "steady window", run.variant, window.steady, f"thirds {thirds}".replace("bit/s", "bit/s"),
+        "steady window", run.variant, window.steady, f"thirds {thirds}",
         f"first and last within {run.scenario.window.tolerance:.0%}",
         "" if window.steady else "the load still changed inside the window: lengthen duration",
     )  # fmt: skip

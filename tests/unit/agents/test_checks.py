@@ -1,0 +1,77 @@
+"""The workload's checks over records that say what went wrong: each is noticed, and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from agents.checks import own_checks
+from agents.records import EventRecord
+from agents.settings import DualPathScenario
+from agents.summary import Run
+from testbed.experiment.scenario import load_scenario
+from testbed.fidelity.checks import Check
+from testbed.plan.model import Plan
+
+SCENARIO = """
+name: checked
+topology: {name: 1p1d, set: {gpus: 1}}
+scale: {rate: 4000, bytes: 4000}
+duration: 3s
+engines: network-only
+workload: {kind: agentic, trace: 32k, agents: 1}
+policies: [pe-only]
+"""
+Checked = Callable[..., dict[str, Check]]
+
+
+@pytest.fixture(scope="module")
+def scenario() -> DualPathScenario:
+    return load_scenario(SCENARIO, DualPathScenario)
+
+
+@pytest.fixture
+def checked(scenario: DualPathScenario) -> Checked:
+    """The checks of a run in which these events were recorded, by name."""
+
+    def check(*events: EventRecord) -> dict[str, Check]:
+        run = Run(
+            scenario, Plan(frozenset(), "1p1d"), "pe-only", {EventRecord: list(events)}, [], {}
+        )
+        return {check.name: check for check in own_checks(run)}
+
+    return check
+
+
+def event(kind: str, detail: str = "why", process: str = "de0") -> EventRecord:
+    return EventRecord(process, 1.0, kind, 7, detail)
+
+
+def test_without_events_nothing_was_refused_and_nothing_unforeseen(checked: Checked) -> None:
+    found = checked()
+    assert found["every block persisted"].ok
+    assert found["nothing unforeseen"].ok
+
+
+@pytest.mark.parametrize("kind", ["storage-refused", "put-refused"])
+def test_a_block_that_storage_refused_fails_the_run(kind: str, checked: Checked) -> None:
+    found = checked(event(kind, "no room\ngive more", "st0"), event(kind, "later"))
+    check = found["every block persisted"]
+    assert check.ok is False
+    assert check.measured == "2 refused"
+    assert check.reason == f"st0, request 7: {kind}, no room; give more"
+    assert found["nothing unforeseen"].ok
+
+
+@pytest.mark.parametrize("kind", ["wrong-bytes", "late-arrival", "stale-credit"])
+def test_wrong_bytes_fail_the_run(kind: str, checked: Checked) -> None:
+    check = checked(event(kind))["every byte verified"]
+    assert check.ok is False
+    assert kind in check.reason
+
+
+def test_an_event_that_no_check_knows_fails_the_run(checked: Checked) -> None:
+    check = checked(event("late-answer", "put-reply"))["nothing unforeseen"]
+    assert check.ok is False
+    assert check.reason == "de0, request 7: late-answer, put-reply"
