@@ -112,10 +112,12 @@ class Zygote:
         argv = list(program.argv)
         if program.module is not None:
             if program.fork:
-                return run_module(program.module, program.argv)
-            argv = [sys.executable, "-m", program.module, *argv]
-            if self._module_path:
-                os.environ["PYTHONPATH"] = self._module_path
+                return run_module(program.module, program.argv, program.module_path)
+            # -P: what lies in the working directory must not shadow what the module imports.
+            argv = [sys.executable, "-P", "-m", program.module, *argv]
+            path = os.pathsep.join([*program.module_path, *filter(None, [self._module_path])])
+            if path:
+                os.environ["PYTHONPATH"] = path
         try:
             os.execvp(argv[0], argv)
         except FileNotFoundError:
