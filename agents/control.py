@@ -332,6 +332,10 @@ Handler = Callable[[str, Message], None]
 T = TypeVar("T")
 
 
+class PeerLost(ProgramError):
+    """Another process has gone.  It is the one that knows why: this is never the cause."""
+
+
 class Channel(asyncio.Protocol):
     """One connection of the mesh."""
 
@@ -447,7 +451,7 @@ class Mesh:
         """A channel has closed."""
         if not self.closing:
             why = f": {error}" if error else ""
-            self._failed(ProgramError(f"{self._name}: lost the connection to {channel.peer}{why}"))
+            self._failed(PeerLost(f"lost the connection to {channel.peer}{why}"))
 
     def send(self, peer: str, message: Message) -> None:
         """Send a message to a process; to itself it is handled in the next turn of the loop."""
