@@ -84,10 +84,7 @@ def _requests(run: Run) -> Check:
 def _steady(run: Run) -> Check:
     window = run.steadiness
     if window is None:
-        return Check(
-            "steady window", run.variant, None, "no window", "",
-            "the run ended before the window opened: give it a longer duration",
-        )  # fmt: skip
+        return Check("steady window", run.variant, None, "no window", "", _no_window(run))
     thirds = ", ".join(show_rate(rate) + "/s" for rate in window.thirds_bps)
     return Check(
         "steady window", run.variant, window.steady, f"thirds {thirds}",
@@ -96,10 +93,24 @@ def _steady(run: Run) -> Check:
     )  # fmt: skip
 
 
+def _no_window(run: Run) -> str:
+    """Why there is nothing to judge."""
+    if run.window is not None:
+        return "no KV arrived from storage in it"
+    if run.interrupted_s is not None:
+        return "the run was interrupted before its window had opened"
+    return (
+        "the trace came to its end before the window opened: shorten window.warm_up or "
+        "window.warm_up_turns, or take a longer part of the trace"
+    )
+
+
 def _storage_rate(run: Run) -> Check:
     """No load above what its SNICs can carry."""
     if run.window is None or not run.reads:
-        return Check("load within line rate", run.variant, None, "no window", "", "no window")
+        return Check(
+            "load within line rate", run.variant, None, "no window", "", _no_window(run)
+        )  # fmt: skip
     opened, closed = run.window
     load = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
     line = sum(

@@ -223,7 +223,7 @@ class DualPath:
             records=records,
             samples=series.samples,
             fields=series.finished,
-            interrupted=series.interrupted,
+            interrupted_s=series.interrupted_s,
         )
         account = seen.account()
         return Outcome(

@@ -161,7 +161,7 @@ def run(
             )
         )
         checks.extend(outcomes[variant].checks)
-        if seen.interrupted:
+        if seen.interrupted_s is not None:
             interrupted = True
             break
     comparison = workload.compare(scenario, prediction, outcomes)
@@ -197,17 +197,16 @@ def _measure(
     sampler = Sampler(lab)
     try:
         running.tell("start")
-        fields: dict[str, Any] = {}
         while True:
             said = running.next(SAMPLE_PERIOD_S * 5)
             if said is not None and said.name == running.leader:
+                seen.finished = said.fields
                 if said.event == "finished":
-                    seen.finished = said.fields
                     break
-                fields = said.fields
-            report(Progress(variant, str(fields.get("phase", "warm-up")), fields, _rates(sampler)))
+            phase = str(seen.finished.get("phase", "warm-up"))
+            report(Progress(variant, phase, seen.finished, _rates(sampler)))
     except KeyboardInterrupt:
-        seen.interrupted = True
+        seen.interrupted_s = time.monotonic()
     running.tell("stop")
     running.await_all("stopped", STOP_TIMEOUT_S)
     seen.samples = sampler.stop()

@@ -35,10 +35,11 @@ def scenario() -> DualPathScenario:
 def checked(scenario: DualPathScenario) -> Checked:
     """The checks of a run in which these events were recorded, by name."""
 
-    def check(*events: EventRecord) -> dict[str, Check]:
-        run = Run(
-            scenario, Plan(frozenset(), "1p1d"), "pe-only", {EventRecord: list(events)}, [], {}
-        )
+    def check(*events: EventRecord, **fields: float) -> dict[str, Check]:
+        interrupted_s = fields.pop("interrupted_s", None)
+        records = {EventRecord: list(events)}
+        plan = Plan(frozenset(), "1p1d")
+        run = Run(scenario, plan, "pe-only", records, [], fields, interrupted_s)
         return {check.name: check for check in own_checks(run)}
 
     return check
@@ -75,3 +76,12 @@ def test_an_event_that_no_check_knows_fails_the_run(checked: Checked) -> None:
     check = checked(event("late-answer", "put-reply"))["nothing unforeseen"]
     assert check.ok is False
     assert check.reason == "de0, request 7: late-answer, put-reply"
+
+
+def test_without_a_window_the_reason_is_the_true_one(checked: Checked) -> None:
+    trace_ended = checked(close_s=9.0)["steady window"]
+    assert trace_ended.ok is None
+    assert "the trace came to its end" in trace_ended.reason
+    interrupted = checked(interrupted_s=9.0)["steady window"]
+    assert interrupted.ok is None
+    assert "interrupted before its window" in interrupted.reason

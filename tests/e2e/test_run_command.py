@@ -1,0 +1,109 @@
+"""`testbed run` as a user types it: what is printed, what is written, how it ends.
+
+storage ══ pe0 (1 engine) ══ de0 (1 engine) ══ storage
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "topology.set.gpus": "1",
+    "scale.rate": "4000",
+    "scale.bytes": "4000",
+    "workload.trace": "32k",
+    "workload.agents": "4",
+    "duration": "3s",
+    "window.warm_up": "1s",
+    "window.warm_up_turns": "0",
+    "window.tolerance": "0.9",
+    "policies": "[pe-only, shorter-queue]",
+}
+
+
+@pytest.fixture(scope="module")
+def environment() -> Iterator[dict[str, str]]:
+    """What the command runs with: a runtime directory of its own, empty in the end."""
+    runtime = tempfile.mkdtemp(prefix="tb-")  # short: it is part of a socket's path
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    yield {**os.environ, "XDG_RUNTIME_DIR": runtime, "PYTHONPATH": path}
+    left = list((Path(runtime) / "testbed").iterdir())
+    shutil.rmtree(runtime)
+    assert left == []
+
+
+def command(*arguments: str, **changes: str) -> list[str]:
+    """`testbed run demo` made small; `changes` are of `SMALL`, their dots written as two lines."""
+    settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    return [sys.executable, "-P", "-m", "testbed.cli.main", "run", "demo", *sets, *arguments]
+
+
+def started(
+    arguments: list[str], directory: Path, environment: dict[str, str]
+) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments, cwd=directory, env=environment, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def await_line(process: subprocess.Popen[str], end: str) -> None:
+    """Read its progress up to a line."""
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if line.rstrip().endswith(end):
+            return
+    raise AssertionError("".join(seen))
+
+
+def only_run(directory: Path) -> Path:
+    (run,) = (path for path in (directory / "runs").iterdir() if not path.is_symlink())
+    return run
+
+
+def test_ctrl_c_in_the_window_keeps_what_was_measured(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with started(command("--json", duration="100s"), tmp_path, environment) as process:
+        await_line(process, "pe-only: measure")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Warning" not in err
+    found: dict[str, Any] = json.loads(out)
+    assert found["verdict"] == "FAIL"
+    assert "interrupted" in found["reasons"][0]
+    assert not any("no window" in reason for reason in found["reasons"])
+    assert list(found["policies"]) == ["pe-only"]
+    opened, closed = found["policies"]["pe-only"]["window_s"]
+    assert opened < closed
+    assert found["policies"]["pe-only"]["kv_load_bps"] is not None
+    assert (only_run(tmp_path) / "report.html").is_file()
+
+
+def test_ctrl_c_before_the_window_says_so(tmp_path: Path, environment: dict[str, str]) -> None:
+    slow = command("--json", window__warm_up="100s")
+    with started(slow, tmp_path, environment) as process:
+        await_line(process, "pe-only: warm-up")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "Warning" not in err
+    found: dict[str, Any] = json.loads(out)
+    assert found["policies"]["pe-only"]["kv_load_bps"] is None
+    assert any("interrupted before its window" in reason for reason in found["reasons"])
