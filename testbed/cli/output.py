@@ -53,6 +53,8 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]:
     """What a verb does when it fails: one message, the error's own exit status, no traceback.
 
+    Notes of the exception (PEP 678) are told behind the hint.
+
     Args:
         as_json: the failure is a JSON object on standard output:
             {"error": {"kind", "message", "hint", "exit_status"}}.
@@ -63,16 +65,20 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
         yield
     except TestbedError as error:
         status = error.exit_status if exit_status is None else exit_status
-        _tell(error.kind, error.message, error.hint, status, as_json)
+        _tell(error.kind, error.message, _and_notes(error.hint, error), status, as_json)
         sys.exit(status)
-    except KeyboardInterrupt:
-        _tell("interrupted", "interrupted", "", INTERRUPTED, as_json)
+    except KeyboardInterrupt as error:
+        _tell("interrupted", "interrupted", _and_notes("", error), INTERRUPTED, as_json)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone (`testbed ls | head`): say nothing, as other tools do.
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE
+
+
+def _and_notes(hint: str, error: BaseException) -> str:
+    return "\n".join(filter(None, [hint, *getattr(error, "__notes__", ())]))
 
 
 def _tell(kind: str, message: str, hint: str, exit_status: int, as_json: bool) -> None:

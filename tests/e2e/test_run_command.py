@@ -107,3 +107,33 @@ def test_ctrl_c_before_the_window_says_so(tmp_path: Path, environment: dict[str,
     found: dict[str, Any] = json.loads(out)
     assert found["policies"]["pe-only"]["kv_load_bps"] is None
     assert any("interrupted before its window" in reason for reason in found["reasons"])
+
+
+def test_ctrl_c_twice_says_where_the_part_of_a_run_is(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with started(command(duration="100s"), tmp_path, environment) as process:
+        await_line(process, "pe-only: measure")
+        process.send_signal(signal.SIGINT)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.2)  # it stops its programs, and collects what they leave
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    left = only_run(tmp_path).relative_to(tmp_path)
+    assert f"interrupted\nwhat there is of the run by now is in {left}\n" in err
+
+
+def test_a_testbed_that_is_ended_in_the_middle_says_where_the_part_of_a_run_is(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with started(command(duration="100s"), tmp_path, environment) as process:
+        await_line(process, "pe-only: measure")
+        down = [sys.executable, "-P", "-m", "testbed.cli.main", "down", "--all"]
+        subprocess.run(down, env=environment, check=True, capture_output=True)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 11, err
+    assert "Traceback" not in err
+    assert str(only_run(tmp_path).relative_to(tmp_path)) in err

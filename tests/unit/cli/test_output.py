@@ -33,6 +33,19 @@ def test_as_json_it_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+@pytest.mark.parametrize("error", [NotFoundError("gone", hint="look"), KeyboardInterrupt()])
+def test_notes_are_told_behind_the_hint(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error.add_note("the rest is in runs/x")
+    for as_json in (False, True):
+        with pytest.raises(SystemExit), output.failures(as_json):
+            raise error
+    out, err = capsys.readouterr()
+    assert err.endswith("\nthe rest is in runs/x\n")
+    assert json.loads(out)["error"]["hint"].endswith("the rest is in runs/x")
+
+
 def test_a_verb_can_have_one_status_for_all_failures(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, output.failures(False, exit_status=EXEC_FAILED):
         raise NotFoundError("there is no x")
