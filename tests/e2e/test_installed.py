@@ -7,19 +7,19 @@ import subprocess
 import sys
 import sysconfig
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin directory of an environment that has the wheel, and our dependencies by path."""
-    place = tmp_path_factory.mktemp("installed") / "venv"
+def environment(place: Path, *wheels: Path) -> Path:
+    """The bin directory of an environment that has wheels, and our dependencies by path."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
     python = str(place / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    for wheel in wheels:
+        subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True,
@@ -30,6 +30,29 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     dependencies = Path(site.stdout.strip()) / "dependencies.pth"
     dependencies.write_text(sysconfig.get_path("purelib") + "\n")
     return place / "bin"
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin directory of an environment that has the wheel."""
+    return environment(tmp_path_factory.mktemp("installed") / "venv", wheel)
+
+
+def other_wheel(directory: Path, files: dict[str, str]) -> Path:
+    """The wheel of another distribution, with these files."""
+    info = "otherkit-1.0.dist-info"
+    contents = {
+        **files,
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: otherkit\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    names = [*contents, f"{info}/RECORD"]
+    contents[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in names)
+    path = directory / "otherkit-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in contents.items():
+            archive.writestr(name, text)
+    return path
 
 
 def run(command: list[str | Path], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -57,3 +80,22 @@ def test_the_shipped_scenarios_come_with_it(installed: Path, tmp_path: Path) -> 
     ended = run([installed / "testbed", "scenarios"], tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "demo" in ended.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"agents/__init__.py": "from agents import nowhere"}, "has put its own 'agents'"),
+        ({"agents/models/__init__.py": ""}, "cannot be imported"),  # before our models.py
+    ],
+    ids=["package", "module"],
+)
+def test_a_distribution_that_writes_into_our_package_is_told(
+    files: dict[str, str], told: str, wheel: Path, tmp_path: Path
+) -> None:
+    place = environment(tmp_path / "venv", wheel, other_wheel(tmp_path, files))
+    ended = run([place / "testbed", "run", "demo", "--predict"], tmp_path)
+    assert ended.returncode == 6, ended.stderr
+    assert told in ended.stderr
+    assert "an environment of its own" in ended.stderr
+    assert "Traceback" not in ended.stderr
