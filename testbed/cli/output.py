@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -56,8 +57,8 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
     Notes of the exception (PEP 678) are told behind the hint.
 
     Args:
-        as_json: the failure is a JSON object on standard output:
-            {"error": {"kind", "message", "hint", "exit_status"}}.
+        as_json: the failure is a JSON object on standard output, also of a defect, whose
+            traceback is on standard error: {"error": {"kind", "message", "hint", "exit_status"}}.
         exit_status: instead of the error's own (`exec` has one status for the testbed's failures).
     """
     warnings.showwarning = _show_warning  # a remark, without the line of code that made it
@@ -75,6 +76,14 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE
+    except Exception as error:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        hint = _and_notes("a defect of the testbed: its traceback is on standard error", error)
+        status = TestbedError.exit_status if exit_status is None else exit_status
+        _tell(TestbedError.kind, f"{type(error).__name__}: {error}", hint, status, as_json)
+        sys.exit(status)
 
 
 def _and_notes(hint: str, error: BaseException) -> str:

@@ -65,6 +65,17 @@ def test_a_defect_keeps_its_traceback() -> None:
         raise ZeroDivisionError
 
 
+def test_as_json_a_defect_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.failures(True):
+        raise ZeroDivisionError("division by zero")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1
+    error = json.loads(out)["error"]
+    assert (error["kind"], error["exit_status"]) == ("error", 1)
+    assert error["message"] == "ZeroDivisionError: division by zero"
+    assert "Traceback" in err
+
+
 def test_a_result_is_lines_or_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     output.result({"a": 1}, ["one", "two"], as_json=False)
     output.result({"a": 1}, ["one", "two"], as_json=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from testbed.errors import NotFoundError
+from testbed.errors import NotFoundError, UsageError
 from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import Verdict
 from testbed.report.page import write_report
@@ -102,6 +102,12 @@ def test_a_run_without_a_window_has_a_page(run_directory: Path) -> None:
     run["policies"]["<first>"]["summary"] |= {"window_s": None, "kv_load_bps": None}
     write_json(file, run)
     assert write_report(run_directory).read_text().count("<svg") == 2
+
+
+def test_a_run_that_may_not_be_written_to_is_said(run_directory: Path) -> None:
+    (run_directory / layout.REPORT).mkdir()
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_report(run_directory)
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:
