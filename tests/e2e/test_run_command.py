@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -74,6 +75,66 @@ def await_line(process: subprocess.Popen[str], end: str) -> None:
 def only_run(directory: Path) -> Path:
     (run,) = (path for path in (directory / "runs").iterdir() if not path.is_symlink())
     return run
+
+
+def documented(heading: str) -> set[str]:
+    """The keys in the first column of the table behind a line of docs/run.md."""
+    _, _, behind = (ROOT / "docs" / "run.md").read_text().partition(heading)
+    table = behind[behind.index("\n|") :].partition("\n\n")[0]
+    return {
+        key for row in table.splitlines() for key in re.findall(r"`(\w+)`", row.split(" | ")[0])
+    }
+
+
+@pytest.mark.user
+def test_a_run_prints_the_documented_object_and_writes_its_report(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    place = tmp_path / "blocks"
+    place.mkdir()
+    wanted = command("--json", "--accept-unfaithful", storage__directory=str(place))
+    with started(wanted, tmp_path, environment) as process:
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    found: dict[str, Any] = json.loads(out)
+    assert set(found) == documented("## The object of `--json`")
+    assert list(found["policies"]) == ["pe-only", "shorter-queue"]
+    for summary in found["policies"].values():
+        assert set(summary) == documented("Per policy, ")
+        assert summary["kv_load_bps"] > 0
+        assert summary["requests_failed"] == 0
+    assert found["bytes_verified"] == sum(s["bytes_verified"] for s in found["policies"].values())
+    run = only_run(tmp_path)
+    assert found["run"] == str(run.relative_to(tmp_path))
+    page = (run / "report.html").read_text()
+    assert page.count("<svg") == 3
+    assert "shorter-queue" in page
+    assert {file.name for file in run.iterdir()} >= {
+        "run.json", "verdict.json", "requests.parquet", "transfers.parquet", "nics.parquet"
+    }  # fmt: skip
+    assert list(place.iterdir()) == [], "storage leaves a user's directory as it was"
+
+
+def test_a_run_that_may_not_be_believed_ends_with_its_status(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    # No two thirds of a run are that much alike.
+    unsteady = command(policies="[pe-only]", window__tolerance="1e-12")
+    with started(unsteady, tmp_path, environment) as process:
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 12, err
+    assert out.startswith("FAIL")
+    assert "the verdict on" in err and "--accept-unfaithful" in err
+
+
+def test_what_the_machine_cannot_carry_is_refused_before_anything_is_made(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with started(command("--json", scale__rate="10"), tmp_path, environment) as process:
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 8, err
+    assert json.loads(out)["error"]["kind"] == "capacity"
+    assert list((tmp_path / "runs").iterdir()) == []
 
 
 def test_ctrl_c_in_the_window_keeps_what_was_measured(
