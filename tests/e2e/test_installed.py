@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.e2e.small import small_demo
 
 
 def environment(place: Path, *wheels: Path) -> Path:
@@ -55,8 +60,11 @@ def other_wheel(directory: Path, files: dict[str, str]) -> Path:
     return path
 
 
-def run(command: list[str | Path], directory: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    command: list[str | Path], directory: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    environment |= variables
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
@@ -80,6 +88,21 @@ def test_the_shipped_scenarios_come_with_it(installed: Path, tmp_path: Path) -> 
     ended = run([installed / "testbed", "scenarios"], tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "demo" in ended.stdout.split()
+
+
+def test_the_demo_runs_from_the_wheel_whatever_lies_around(installed: Path, tmp_path: Path) -> None:
+    for name in ("numpy.py", "agents.py"):
+        (tmp_path / name).write_text("raise SystemExit('of the working directory')")
+    runtime = tempfile.mkdtemp(prefix="tb-")  # short: it is part of a socket's path
+    demo = small_demo("--json", "--accept-unfaithful", policies="[pe-only]")
+    ended = run([installed / "testbed", *demo], tmp_path, XDG_RUNTIME_DIR=runtime)
+    left = list((Path(runtime) / "testbed").iterdir())
+    shutil.rmtree(runtime)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["bytes_verified"] > 0
+    assert (tmp_path / found["run"] / "report.html").is_file()
+    assert left == []
 
 
 @pytest.mark.parametrize(

@@ -19,19 +19,9 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.small import small_demo
+
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = {
-    "topology.set.gpus": "1",
-    "scale.rate": "4000",
-    "scale.bytes": "4000",
-    "workload.trace": "32k",
-    "workload.agents": "4",
-    "duration": "3s",
-    "window.warm_up": "1s",
-    "window.warm_up_turns": "0",
-    "window.tolerance": "0.9",
-    "policies": "[pe-only, shorter-queue]",
-}
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +36,8 @@ def environment() -> Iterator[dict[str, str]]:
 
 
 def command(*arguments: str, **changes: str) -> list[str]:
-    """`testbed run demo` made small; `changes` are of `SMALL`, their dots written as two lines."""
-    settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
-    sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    return [sys.executable, "-P", "-m", "testbed.cli.main", "run", "demo", *sets, *arguments]
+    """The small demo by this checkout's command."""
+    return [sys.executable, "-P", "-m", "testbed.cli.main", *small_demo(*arguments, **changes)]
 
 
 def started(
