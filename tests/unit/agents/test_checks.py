@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from agents.checks import own_checks
-from agents.records import EventRecord
+from agents.records import EventRecord, RequestRecord, TransferRecord
 from agents.settings import DualPathScenario
 from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.fidelity.checks import Check
-from testbed.plan.model import Plan
+from testbed.kernel.samples import MeterSample
+from testbed.plan.compile import compile_plan
+from testbed.plan.model import Meter, Plan
+from topologies.dualpath import DualPathTopo
 
 SCENARIO = """
 name: checked
@@ -85,3 +89,40 @@ def test_without_a_window_the_reason_is_the_true_one(checked: Checked) -> None:
     interrupted = checked(interrupted_s=9.0)["steady window"]
     assert interrupted.ok is None
     assert "interrupted before its window" in interrupted.reason
+
+
+@pytest.mark.parametrize(
+    ("policy", "target", "rate", "ok"),
+    [("pe-only", "pe0", 0.96, True), ("pe-only", "pe0", 1.5, False), ("de-only", "pe0", 1.5, False),
+     ("shorter-queue", "de0", 1.5, False)],
+)  # fmt: skip
+def test_no_node_loads_more_than_its_own_line(
+    policy: str, target: str, rate: float, ok: bool, scenario: DualPathScenario
+) -> None:
+    """Over 10 s of lines of 100 Mbit, in writes of 1 MB: `rate` of one SNIC's line."""
+    plan = compile_plan(DualPathTopo(gpus=1, cnic_mbit=100))
+    size = 1_000_000
+    took = size * 8 / (rate * 100e6)
+    reads = [
+        TransferRecord(1, "storage_read", "pe", "st0", target, 0, 0, size, n * took, (n + 1) * took)
+        for n in range(int(10 / took))
+    ]
+    request = msgspec.convert(
+        dict.fromkeys(RequestRecord.__struct_fields__, 0)
+        | {"session": "", "path": "pe", "prefill": "pe0", "decode": "de0", "stalls_s": [],
+           "request": 1, "error": "", "type": "request"},
+        RequestRecord,
+    )  # fmt: skip
+    records = {TransferRecord: reads, RequestRecord: [request]}
+    samples = [[_meter(m, t_s) for m in plan.meters] for t_s in (0.0, 10.0)]
+    run = Run(scenario, plan, policy, records, samples, {"open_s": 0.0, "close_s": 10.0})
+    (check,) = (check for check in own_checks(run) if check.name == "load within line rate")
+    assert check.ok is ok, check
+    assert check.measured.startswith(f"{target} at ")
+
+
+def _meter(meter: Meter, t_s: float) -> MeterSample:
+    return MeterSample(
+        t_s, meter.nic, meter.kind, meter.node, meter.role, meter.direction, meter.rate_bps,
+        0, 0, 0, 0, 0, 0, 0, 0, 0, {},
+    )  # fmt: skip

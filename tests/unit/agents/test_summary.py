@@ -15,7 +15,7 @@ from tests.unit.agents.test_checks import SCENARIO
 
 def run(fields: dict[str, Any], interrupted_s: float | None = None) -> Run:
     scenario = load_scenario(SCENARIO, DualPathScenario)
-    return Run(scenario, Plan(frozenset(), "1p1d"), "pe-only", {}, [], fields, interrupted_s)
+    return Run(scenario, Plan(frozenset(), "1p1d"), "pe-only", {}, [[]], fields, interrupted_s)
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,7 @@ def test_the_window_closes_when_the_client_says_so_or_the_user_does(
 
 def test_without_a_window_its_figures_are_null_and_not_missing() -> None:
     found = summarise(run({}, 4.0))
+    assert list(found) == list(summarise(run({"open_s": 2.0, "close_s": 5.0})))
     assert found["window_s"] is None
     nulls = {name for name, value in found.items() if value is None}
     assert {"kv_load_bps", "ttft_s", "path_share", "nic_loads", "turns_per_s_full_scale"} <= nulls
