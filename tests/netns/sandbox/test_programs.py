@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -251,6 +252,27 @@ def test_a_module_of_the_working_directory_is_not_found(
         out, err = process.communicate()
     assert (process.status, out) == (1, b"")
     assert b"No module named only_here" in err.replace(b"'", b"")
+
+
+def test_a_forked_module_goes_by_its_own_name(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "probe_module.py").write_text(
+        "from pathlib import Path\n"
+        "for file in ('comm', 'cmdline', 'environ'):\n"
+        "    print(repr(Path('/proc/self', file).read_bytes().rstrip(b'\\0')))\n"
+    )
+    long = ("a", "b" * 5000)
+    for arguments in (("a", "b"), long):
+        program = Program(arguments, "h1", module="probe_module", module_path=(str(tmp_path),))
+        with lab.start(program) as process:
+            out, err = process.communicate()
+        assert err == b""
+        comm, line, environment = map(ast.literal_eval, out.decode().splitlines())
+        assert comm == b"h1\n"
+        whole = b"\0".join([b"python", b"-P", b"-m", b"probe_module", *map(str.encode, arguments)])
+        assert line == whole[: len(line)]
+        assert line.startswith(b"python\0-P\0-m\0probe_module\0a\0b")
+        assert b"PATH=" in environment, "only the room of the arguments is written to"
+    assert len(line) < len(whole)
 
 
 # --- what they see ------------------------------------------------------------------------------
