@@ -294,7 +294,6 @@ class Done(Message, frozen=True, tag="done"):
     read_bytes: int = 0
     written_bytes: int = 0
     verified_bytes: int = 0
-    gathered_bytes: int = 0
 
 
 class RequestFailed(Message, frozen=True, tag="request-failed"):

@@ -27,6 +27,7 @@ import json
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,7 @@ class Process:
         self._failure: asyncio.Future[None] | None = None
         self._lag: asyncio.Task[None] | None = None
         self._lags_s: list[float] = []
+        self.copied_bytes: Counter[str] = Counter()
         self.started = asyncio.Event()
 
     # --- what a kind of process adds -----------------------------------------------------
@@ -158,6 +160,7 @@ class Process:
                 self.mesh.messages_sent,
                 self.peaks(),
                 self.laid_down_bytes(),
+                dict(self.copied_bytes),
             )
         )
         self.records.close()

@@ -238,6 +238,7 @@ def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
 def summarise(run: Run) -> dict[str, Any]:
     """The figures of one policy; nulls where the run does not say."""
     requests = run.of(RequestRecord)
+    processes = run.of(ProcessRecord)
     failed = [r for r in requests if r.error]
     window = run.window
     scale = run.scenario.realised_scale
@@ -245,8 +246,9 @@ def summarise(run: Run) -> dict[str, Any]:
         "requests": len(requests),
         "requests_failed": len(failed),
         "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
-        "bytes_gathered": sum(r.gathered_bytes for r in requests),
-        "bytes_laid_down": sum(p.laid_down_bytes for p in run.of(ProcessRecord)),
+        "bytes_gathered": sum(p.copied_bytes.get("gathered", 0) for p in processes),
+        "bytes_scattered": sum(p.copied_bytes.get("scattered", 0) for p in processes),
+        "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
         "window_s": None if window is None else [window[0], window[1]],
     }

@@ -239,7 +239,6 @@ def _record(submission: Submission, submitted_s: float, done: Done) -> RequestRe
         read_bytes=done.read_bytes,
         written_bytes=done.written_bytes,
         verified_bytes=done.verified_bytes,
-        gathered_bytes=done.gathered_bytes,
         error=done.error,
     )
 
