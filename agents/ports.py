@@ -108,7 +108,7 @@ class Ports:
         self._process = process
         self._write_bytes = write_bytes
         self._loop = asyncio.get_running_loop()
-        self.transport = StreamTransport(loop=self._loop)
+        self.transport = StreamTransport(self._loop)
         self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
