@@ -145,6 +145,21 @@ def test_ctrl_c_in_the_window_keeps_what_was_measured(
     assert (only_run(tmp_path) / "report.html").is_file()
 
 
+def test_ctrl_c_while_the_next_policy_comes_up_keeps_the_last_one(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    with started(command("--json"), tmp_path, environment) as process:
+        await_line(process, "shorter-queue: bring-up")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    found: dict[str, Any] = json.loads(out)
+    assert list(found["policies"]) == ["pe-only"]
+    assert found["policies"]["pe-only"]["kv_load_bps"] > 0
+    assert "interrupted" in found["reasons"][0]
+    assert (only_run(tmp_path) / "report.html").is_file()
+
+
 def test_ctrl_c_before_the_window_says_so(tmp_path: Path, environment: dict[str, str]) -> None:
     slow = command("--json", window__warm_up="100s")
     with started(slow, tmp_path, environment) as process:
