@@ -14,6 +14,8 @@ _WRONG = frozenset({"wrong-bytes", "late-arrival", "stale-credit"})
 _REFUSED = frozenset({"storage-refused", "put-refused"})
 # Their request carries the error, if it did not end well after all: `_requests` sees it.
 _OF_REQUESTS = frozenset({"read-failed", "request-failed"})
+# Worth knowing, and no fault: a small storage evicts, as it should.
+_HARMLESS = frozenset({"warm-start-evicted"})
 
 _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and read inside it
 
@@ -65,7 +67,7 @@ def _persisted(run: Run) -> Check:
 
 def _foreseen(run: Run) -> Check:
     """Nothing happened that no other check looks at: a new kind of event must not pass unseen."""
-    known = _WRONG | _REFUSED | _OF_REQUESTS
+    known = _WRONG | _REFUSED | _OF_REQUESTS | _HARMLESS
     strange = [e for e in run.of(EventRecord) if e.kind not in known]
     reason = ""
     if strange:

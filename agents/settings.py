@@ -159,7 +159,8 @@ class Storage(Section):
     """Of each storage node, in emulated bytes; default what the run can write."""
 
     eviction: Literal["lru", "none"] = "lru"
-    """When a node is full: the least recently used prefixes go, from their ends; or it refuses."""
+    """When a node is full: the least recently used prefixes go, from their ends; or it refuses
+    new blocks, which fails the run."""
 
     extent_tokens: int = Field(default=4096, ge=BLOCK_TOKENS, multiple_of=BLOCK_TOKENS)
     """Tokens of a prefix that lie together on one storage node, when there are several."""

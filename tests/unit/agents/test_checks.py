@@ -76,6 +76,12 @@ def test_wrong_bytes_fail_the_run(kind: str, checked: Checked) -> None:
     assert kind in check.reason
 
 
+def test_an_eviction_is_no_failure(checked: Checked) -> None:
+    found = checked(event("warm-start-evicted"))
+    assert found["every block persisted"].ok
+    assert found["nothing unforeseen"].ok
+
+
 def test_an_event_that_no_check_knows_fails_the_run(checked: Checked) -> None:
     check = checked(event("late-answer", "put-reply"))["nothing unforeseen"]
     assert check.ok is False
