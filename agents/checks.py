@@ -2,18 +2,39 @@
 
 from __future__ import annotations
 
+import math
+
 from agents.records import EventRecord, RequestRecord
 from agents.summary import Run, bound_by
 from testbed.fidelity.checks import Check
+from testbed.fidelity.verdict import shaper_bursts
 from testbed.units import show_rate, show_size
 
-_WRONG = ("wrong-bytes", "late-arrival", "stale-credit")
-_ACCOUNT_SHARE, _ACCOUNT_BYTES = 0.02, 64 * 1024
+_WRONG = frozenset({"wrong-bytes", "late-arrival", "stale-credit"})
+_REFUSED = frozenset({"storage-refused", "put-refused"})
+# Their request carries the error, if it did not end well after all: `_requests` sees it.
+_OF_REQUESTS = frozenset({"read-failed", "request-failed"})
+# Worth knowing, and no fault: a small storage evicts, as it should.
+_HARMLESS = frozenset({"warm-start-evicted"})
+
+_BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and read inside it
 
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
-    return [_bytes(run), _requests(run), _steady(run), _storage_rate(run)]
+    return [
+        _bytes(run),
+        _persisted(run),
+        _requests(run),
+        _foreseen(run),
+        _steady(run),
+        _storage_rate(run),
+    ]
+
+
+def _told(event: EventRecord) -> str:
+    detail = "; ".join(event.detail.splitlines())
+    return f"{event.process}, request {event.request}: {event.kind}, {detail}"
 
 
 def _bytes(run: Run) -> Check:
@@ -23,13 +44,37 @@ def _bytes(run: Run) -> Check:
     ok = not wrong and size > 0
     reason = ""
     if wrong:
-        first = wrong[0]
-        reason = f"{first.process}, request {first.request}: {first.kind}, {first.detail}"
+        reason = _told(wrong[0])
     elif not ok:
         reason = "no byte was verified"
     return Check(
         "every byte verified", run.variant, ok, f"{show_size(size)} right, {len(wrong)} wrong",
         "0 wrong", reason,
+    )  # fmt: skip
+
+
+def _persisted(run: Run) -> Check:
+    """Storage took every block that it was given: else later turns read less than they should."""
+    refused = [e for e in run.of(EventRecord) if e.kind in _REFUSED]
+    reason = ""
+    if refused:
+        reason = _told(refused[0])
+    return Check(
+        "every block persisted", run.variant, not refused, f"{len(refused)} refused", "0 refused",
+        reason,
+    )  # fmt: skip
+
+
+def _foreseen(run: Run) -> Check:
+    """Nothing happened that no other check looks at: a new kind of event must not pass unseen."""
+    known = _WRONG | _REFUSED | _OF_REQUESTS | _HARMLESS
+    strange = [e for e in run.of(EventRecord) if e.kind not in known]
+    reason = ""
+    if strange:
+        reason = _told(strange[0])
+    return Check(
+        "nothing unforeseen", run.variant, not strange, f"{len(strange)} events", "0 events",
+        reason,
     )  # fmt: skip
 
 
@@ -46,31 +91,51 @@ def _requests(run: Run) -> Check:
 def _steady(run: Run) -> Check:
     window = run.steadiness
     if window is None:
-        return Check(
-            "steady window", run.variant, None, "no window", "",
-            "the run ended before the window opened: give it a longer duration",
-        )  # fmt: skip
+        return Check("steady window", run.variant, None, "no window", "", _no_window(run))
     thirds = ", ".join(show_rate(rate) + "/s" for rate in window.thirds_bps)
     return Check(
-        "steady window", run.variant, window.steady, f"thirds {thirds}".replace("bit/s", "bit/s"),
+        "steady window", run.variant, window.steady, f"thirds {thirds}",
         f"first and last within {run.scenario.window.tolerance:.0%}",
         "" if window.steady else "the load still changed inside the window: lengthen duration",
     )  # fmt: skip
 
 
-def _storage_rate(run: Run) -> Check:
-    """No load above what its SNICs can carry."""
-    if run.window is None or not run.reads:
-        return Check("load within line rate", run.variant, None, "no window", "", "no window")
-    opened, closed = run.window
-    load = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
-    line = sum(
-        m.rate_bps
-        for m in run.plan.meters
-        if m.kind == "snic" and m.direction == "in" and m.role in ("prefill", "decode")
+def _no_window(run: Run) -> str:
+    """Why there is nothing to judge."""
+    if run.window is not None:
+        return "no KV arrived from storage in it"
+    if run.interrupted_s is not None:
+        return "the run was interrupted before its window had opened"
+    return (
+        "the trace came to its end before the window opened: shorten window.warm_up or "
+        "window.warm_up_turns, or take a longer part of the trace"
     )
+
+
+def _storage_rate(run: Run) -> Check:
+    """No node loads more than its own SNIC can carry, whatever the policy may use."""
+    name, bound = "load within line rate", "rate × time + bursts of each SNIC"
+    if run.window is None or not run.reads:
+        return Check(name, run.variant, None, "no window", "", _no_window(run))
+    opened, closed = run.window
+    arrived: dict[str, float] = {}
+    sources: dict[str, set[str]] = {}
+    for transfer, size in zip(run.reads, run.bytes_in_window(run.reads), strict=True):
+        arrived[transfer.target] = arrived.get(transfer.target, 0.0) + float(size)
+        sources.setdefault(transfer.target, set()).add(transfer.source)
+    bursts = shaper_bursts(run.plan)
+    may = {
+        meter.node: meter.rate_bps / 8 * (closed - opened)
+        + bursts[meter.nic, meter.direction]
+        + _BUFFERED_BYTES * len(sources[meter.node])
+        for meter in run.plan.meters
+        if meter.kind == "snic" and meter.direction == "in" and meter.node in sources
+    }
+    shares = {node: size / may[node] if node in may else math.inf for node, size in arrived.items()}
+    fullest = max(shares, key=lambda node: shares[node])
+    ok = shares[fullest] <= 1
     return Check(
-        "load within line rate", run.variant, load <= line,
-        f"{show_rate(load)} (bound by {bound_by(run)})", show_rate(line),
-        "" if load <= line else "more arrived than the SNICs can carry: the accounting is wrong",
+        name, run.variant, ok, f"{fullest} at {shares[fullest]:.1%} (bound by {bound_by(run)})",
+        bound, "" if ok else f"more arrived at {fullest} than its SNIC can carry: the accounting "
+        "is wrong",
     )  # fmt: skip

@@ -301,7 +301,6 @@ class Done(Message, frozen=True, tag="done"):
     read_bytes: int = 0
     written_bytes: int = 0
     verified_bytes: int = 0
-    gathered_bytes: int = 0
 
 
 class RequestFailed(Message, frozen=True, tag="request-failed"):
@@ -338,6 +337,10 @@ _decoder = msgspec.msgpack.Decoder(AnyMessage)
 _encoder = msgspec.msgpack.Encoder()
 Handler = Callable[[str, Message], None]
 T = TypeVar("T")
+
+
+class PeerLost(ProgramError):
+    """Another process has gone.  It is the one that knows why: this is never the cause."""
 
 
 class Channel(asyncio.Protocol):
@@ -455,7 +458,7 @@ class Mesh:
         """A channel has closed."""
         if not self.closing:
             why = f": {error}" if error else ""
-            self._failed(ProgramError(f"{self._name}: lost the connection to {channel.peer}{why}"))
+            self._failed(PeerLost(f"lost the connection to {channel.peer}{why}"))
 
     def send(self, peer: str, message: Message) -> None:
         """Send a message to a process; to itself it is handled in the next turn of the loop."""

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agents.caps import NicClass, TurnBytes, turn_loads
-from testbed.fidelity.checks import FRAME_HEADER_BYTES
 
 _SIDES = {"prefill": "pe", "decode": "de"}
 
@@ -30,8 +29,7 @@ class NicSeries:
         self.meters = list(first)
         self.times_s = np.array([[m.t_s for m in sample] for sample in samples])
         self._bytes = np.array([[m.bytes for m in sample] for sample in samples], float)
-        packets = np.array([[m.packets for m in sample] for sample in samples], float)
-        self._payload = self._bytes - packets * FRAME_HEADER_BYTES
+        self._payload = np.array([[m.payload_bytes for m in sample] for sample in samples], float)
 
     def _grown(
         self, counts: NDArray[np.float64], open_s: float, close_s: float

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import xxhash
 
+from agents.control import PeerLost
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord
 from agents.wire.header import PATHS
@@ -107,7 +108,7 @@ class Ports:
         self._process = process
         self._write_bytes = write_bytes
         self._loop = asyncio.get_running_loop()
-        self.transport = StreamTransport(loop=self._loop)
+        self.transport = StreamTransport(self._loop)
         self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
@@ -214,9 +215,7 @@ class Ports:
 
     def _broken(self, failure: Failed) -> None:
         if not self._process.mesh.closing:
-            self._process._fail(
-                ProgramError(f"queue pair {failure.peer} of {self._process.name}: {failure.reason}")
-            )
+            self._process._fail(PeerLost(f"queue pair {failure.peer}: {failure.reason}"))
 
     def _arrived(self, received: Received) -> None:
         what = unpack(received.immediate)

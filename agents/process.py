@@ -9,25 +9,37 @@ its standard input; it answers with JSON lines on its standard output:
     -> {"event": "stopped"}       records are on disk
     <- (end of file)              leave; this is also how a dead runner takes its processes along
 
-Whatever goes wrong in any task ends the process with a traceback on standard error and status 1.
+Whatever goes wrong in any task ends the process.  It says so before it closes anything, so that
+the runner hears of the cause before it hears from those who then lose their peer:
+
+    -> {"event": "failed", "kind", "message", "hint", "lost", "t_s"}
+
+and on standard error: an error of the testbed's as its message, anything else with a traceback.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gc
 import json
 import sys
 import time
-from collections.abc import Callable, Coroutine
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from agents import cluster as cluster_file
 from agents.cluster import Cluster
-from agents.control import Mesh, Message, Replies
+from agents.control import Mesh, Message, PeerLost, Replies
 from agents.records import EventRecord, ProcessRecord, RecordLog
+from testbed.errors import TestbedError
+from testbed.sandbox.protocol import Failed
 
 _LAG_PERIOD_S = 0.05
 _COLLECT_AFTER = 100_000  # objects more than there were
@@ -55,7 +67,9 @@ class Process:
         self.mesh = Mesh(name, cluster.control, self._handle, self._fail)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
+        self._lag: asyncio.Task[None] | None = None
         self._lags_s: list[float] = []
+        self.copied_bytes: Counter[str] = Counter()
         self.started = asyncio.Event()
 
     # --- what a kind of process adds -----------------------------------------------------
@@ -146,6 +160,7 @@ class Process:
                 self.mesh.messages_sent,
                 self.peaks(),
                 self.laid_down_bytes(),
+                dict(self.copied_bytes),
             )
         )
         self.records.close()
@@ -156,13 +171,13 @@ class Process:
         return 0
 
     async def run(self) -> None:
-        """From start to end of file on standard input."""
+        """From start to end of file on standard input; then, or if this fails, `close` is due."""
         loop = asyncio.get_running_loop()
         self._failure = loop.create_future()
         self.listen()
         await self.mesh.connect()
         await self.connect()
-        lag = loop.create_task(self._watch_lag())
+        self._lag = loop.create_task(self._watch_lag())
         commands = loop.create_task(self._commands())
         # What lives for the whole run is never garbage: the collector would walk all of it, again
         # and again, for the many small objects that come and go.
@@ -170,17 +185,19 @@ class Process:
         gc.freeze()
         gc.set_threshold(_COLLECT_AFTER)
         say(event="ready")
-        try:
-            await asyncio.wait({commands, self._failure}, return_when=asyncio.FIRST_COMPLETED)
-            if self._failure.done():
-                self._failure.result()
-            commands.result()
-        finally:
-            lag.cancel()
-            for task in list(self._tasks):
-                task.cancel()
-            self.leave()
-            self.mesh.close()
+        await asyncio.wait({commands, self._failure}, return_when=asyncio.FIRST_COMPLETED)
+        if self._failure.done():
+            self._failure.result()
+        commands.result()
+
+    def close(self) -> None:
+        """End every task, close every connection."""
+        if self._lag is not None:
+            self._lag.cancel()
+        for task in list(self._tasks):
+            task.cancel()
+        self.leave()
+        self.mesh.close()
 
 
 def main(kind: Callable[[str, Cluster], Process]) -> None:
@@ -192,6 +209,36 @@ def main(kind: Callable[[str, Cluster], Process]) -> None:
     cluster = cluster_file.read(arguments.cluster)
 
     async def live() -> None:
-        await kind(arguments.name, cluster).run()
+        with _telling():
+            process = kind(arguments.name, cluster)
+            with contextlib.closing(process), _telling():
+                await process.run()
 
     asyncio.run(live())
+
+
+@contextlib.contextmanager
+def _telling() -> Iterator[None]:
+    """Tell of an error once, at the innermost of these, and end with its exit status."""
+    try:
+        yield
+    except Exception as error:
+        t_s = time.monotonic()
+        if isinstance(error, TestbedError):
+            status, text, failed = error.exit_status, f"{error}\n", Failed.of(error)
+        else:
+            status, text, failed = 1, traceback.format_exc(), _defect(error)
+        with contextlib.suppress(OSError):  # nobody may be there to hear it
+            sys.stderr.write(text)
+            sys.stderr.flush()
+            lost = isinstance(error, PeerLost)
+            say(event="failed", lost=lost, t_s=t_s, **msgspec.structs.asdict(failed))
+        raise SystemExit(status) from error
+
+
+def _defect(error: Exception) -> Failed:
+    """An error that nobody raised on purpose, with its place: perhaps a user's file."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    what = "".join(traceback.format_exception_only(error)).strip()
+    place = f"{last.filename}:{last.lineno}, in {last.name}"
+    return Failed("ProgramError", f"{what} ({place})", "")

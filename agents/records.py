@@ -75,7 +75,6 @@ class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
     read_bytes: int
     written_bytes: int
     verified_bytes: int
-    gathered_bytes: int
     error: str
 
 
@@ -103,7 +102,12 @@ class AccountRecord(msgspec.Struct, frozen=True, tag="account"):
 
 
 class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
-    """One process at its end: its cost, its loop's lag, the peak use of its arenas."""
+    """One process at its end: its cost, its loop's lag, the peak use of its arenas.
+
+    Args:
+        copied_bytes: by the process itself, in its memory, counted where they are copied:
+            "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way).
+    """
 
     process: str
     cpu_s: float
@@ -111,6 +115,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     messages_sent: int
     peak_bytes: dict[str, int]
     laid_down_bytes: int = 0
+    copied_bytes: dict[str, int] = {}
 
 
 class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):

@@ -24,6 +24,8 @@ from agents.traces.session import BLOCK_TOKENS
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, PerSecond, RateBps, Scenario, Section, SizeBytes
+from testbed.plan.graph import LEAST_RATE_BPS, MOST_RATE_BPS
+from testbed.units import show_rate
 
 _AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
 _CNIC_PARAMETER = "cnic_mbit"
@@ -152,16 +154,29 @@ class Storage(Section):
     """Where the emulated storage keeps its blocks."""
 
     directory: str | None = None
-    """A directory of this machine; default a tmpfs."""
+    """A directory of this machine, which must be there; default a tmpfs."""
 
     capacity: SizeBytes | None = None
     """Of each storage node, in emulated bytes; default what the run can write."""
 
     eviction: Literal["lru", "none"] = "lru"
-    """When a node is full: the least recently used prefixes go, from their ends; or it refuses."""
+    """When a node is full: the least recently used prefixes go, from their ends; or it refuses
+    new blocks, which fails the run."""
 
     extent_tokens: int = Field(default=4096, ge=BLOCK_TOKENS, multiple_of=BLOCK_TOKENS)
     """Tokens of a prefix that lie together on one storage node, when there are several."""
+
+    @field_validator("directory")
+    @classmethod
+    def _is_there(cls, directory: str | None) -> str | None:
+        """Bytes are not to land in a place that a slip of the pen has made."""
+        if directory is not None:
+            path = Path(directory).expanduser()
+            if not path.is_dir():
+                raise ValueError(f"there is no directory {directory!r}; make it, or leave it out")
+            if not os.access(path, os.W_OK | os.X_OK):
+                raise ValueError(f"this user may not write to {directory!r}")
+        return directory
 
 
 class Window(Section):
@@ -235,6 +250,18 @@ class DualPathScenario(Scenario):
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
         return policies
+
+    @model_validator(mode="after")
+    def _can_be_emulated(self) -> DualPathScenario:
+        real_bps = self.cluster.cnic * self.hardware.nic
+        rate_bps = self.scale.emulated_rate_bps(real_bps)
+        if not LEAST_RATE_BPS <= rate_bps <= MOST_RATE_BPS:
+            raise ValueError(
+                f"scale.rate={self.scale.rate:g} makes a CNIC of {show_rate(real_bps)}/s "
+                f"one of {show_rate(rate_bps)}/s; links take {show_rate(LEAST_RATE_BPS)}/s … "
+                f"{show_rate(MOST_RATE_BPS)}/s"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rate_is_ours(self) -> DualPathScenario:

@@ -38,6 +38,33 @@ from testbed.plan.model import Plan
 
 _BUSY = 0.97  # a NIC this full binds
 _IMBALANCE_STEP_S = 1.0  # of real time: Max/Avg is over small windows
+# What there is of a policy only if its window opened.
+_OF_THE_WINDOW = (
+    "kv_load_bps",
+    "kv_load_bps_full_scale",
+    "turns_per_s",
+    "turns_per_s_full_scale",
+    "path_share",
+    "bound_by",
+    "best_split_bps",
+    "gap",
+    "steady",
+    "thirds_bps",
+    "ttft_s",
+    "ttst_s",
+    "tpot_s",
+    "jct_s",
+    "stall_s",
+    "gpu_wait_share",
+    "snic_max_avg",
+    "aps_offered",
+    "sessions_arrived",
+    "sessions_completed",
+    "hit_rate",
+    "miss_share",
+    "generated_share",
+    "nic_loads",
+)
 T = TypeVar("T")
 
 
@@ -49,7 +76,8 @@ class Run:
         scenario, plan, variant: what was run.
         records: by type, of all processes.
         samples: the kernel's counters.
-        fields: of the client's `finished`; empty if it was interrupted.
+        fields: of the client's `finished`; of its last progress if the run was interrupted.
+        interrupted_s: when that was; the window closes then at the latest.
     """
 
     scenario: DualPathScenario
@@ -58,7 +86,7 @@ class Run:
     records: Mapping[type, list[AnyRecord]]
     samples: Sequence[Sequence[Any]]
     fields: Mapping[str, Any]
-    interrupted: bool = False
+    interrupted_s: float | None = None
     _cache: dict[str, Any] = field(default_factory=dict)
 
     def of(self, kind: type[T]) -> list[T]:
@@ -69,7 +97,11 @@ class Run:
     def window(self) -> tuple[float, float] | None:
         """(open, close) of the steady window."""
         opened, closed = self.fields.get("open_s"), self.fields.get("close_s")
-        return None if opened is None or closed is None else (float(opened), float(closed))
+        if closed is None:
+            closed = self.interrupted_s
+        if opened is None or closed is None or closed <= opened:
+            return None
+        return float(opened), float(closed)
 
     @cached_property
     def nics(self) -> NicSeries:
@@ -206,6 +238,7 @@ def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
 def summarise(run: Run) -> dict[str, Any]:
     """The figures of one policy; nulls where the run does not say."""
     requests = run.of(RequestRecord)
+    processes = run.of(ProcessRecord)
     failed = [r for r in requests if r.error]
     window = run.window
     scale = run.scenario.realised_scale
@@ -213,15 +246,14 @@ def summarise(run: Run) -> dict[str, Any]:
         "requests": len(requests),
         "requests_failed": len(failed),
         "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
-        "bytes_gathered": sum(r.gathered_bytes for r in requests),
-        "bytes_laid_down": sum(p.laid_down_bytes for p in run.of(ProcessRecord)),
+        "bytes_gathered": sum(p.copied_bytes.get("gathered", 0) for p in processes),
+        "bytes_scattered": sum(p.copied_bytes.get("scattered", 0) for p in processes),
+        "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
         "window_s": None if window is None else [window[0], window[1]],
     }
     if window is None:
-        return summary | dict.fromkeys(
-            ("kv_load_bps", "kv_load_bps_full_scale", "turns_per_s", "steady", "bound_by")
-        )
+        return summary | dict.fromkeys(_OF_THE_WINDOW) | _of_the_run(run)
     length_s = window[1] - window[0]
     done = run.in_window(requests, "t_done")
     load_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / length_s if run.reads else 0.0
@@ -232,7 +264,6 @@ def summarise(run: Run) -> dict[str, Any]:
     if measured is not None:
         turn = TurnBytes(1.0, measured.miss, measured.generated)
         best_bps = best_split(shape_of(run.plan), turn).kv_load_bps
-    rests_on = assumptions(run.scenario)
     imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))
     return summary | {
         "kv_load_bps": load_bps,
@@ -277,8 +308,17 @@ def summarise(run: Run) -> dict[str, Any]:
             }
             for load in loads
         ],
-        "loop_lag_p99_s": max((p.loop_lag_p99_s for p in run.of(ProcessRecord)), default=None),
-        "cpu_s": sum(p.cpu_s for p in run.of(ProcessRecord)),
+        **_of_the_run(run),
+    }
+
+
+def _of_the_run(run: Run) -> dict[str, Any]:
+    """What the agents cost, what should not pass unseen, and what the figures rest on."""
+    processes = run.of(ProcessRecord)
+    rests_on = assumptions(run.scenario)
+    return {
+        "loop_lag_p99_s": max((p.loop_lag_p99_s for p in processes), default=None),
+        "cpu_s": sum(p.cpu_s for p in processes),
         "events": len(run.of(EventRecord)),
         "fitted": rests_on.fitted,
         "derived": rests_on.derived,

@@ -64,17 +64,7 @@ class DualPath:
 
     def plan_settings(self, scenario: DualPathScenario) -> PlanSettings:
         """What the scenario says of links and queues."""
-        network = scenario.network
-        given: dict[str, Any] = {
-            "mtu": network.mtu,
-            "gso_max_bytes": network.gso_max,
-            "burst_bytes": network.burst,
-            "queue_packets": network.queue_packets,
-            "leaves": network.leaves,
-            "rto_min_ms": None if network.rto_min is None else round(network.rto_min * 1000),
-        }
-        chosen = {name: value for name, value in given.items() if value is not None}
-        return PlanSettings(arbitration=scenario.arbitration, **chosen)
+        return scenario.network.plan_settings(scenario.arbitration)
 
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
         latest = self._latest
@@ -190,7 +180,7 @@ class DualPath:
             engines=scenario.engines,
             compute=found.compute,
             buffers=buffers,
-            storage_directory=str(_storage_directory(scenario, directory)),
+            storage_directory=str(_storage_directory(scenario)),
             storage_bytes=found.storage_bytes,
             storage_eviction=scenario.storage.eviction,
             extent_blocks=scenario.storage.extent_tokens // scenario.layout.block_tokens,
@@ -229,7 +219,7 @@ class DualPath:
             records=records,
             samples=series.samples,
             fields=series.finished,
-            interrupted=series.interrupted,
+            interrupted_s=series.interrupted_s,
         )
         account = seen.account()
         return Outcome(
@@ -298,9 +288,9 @@ def _scheduling(scenario: DualPathScenario, found: Forecast) -> Scheduling:
     )
 
 
-def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:
+def _storage_directory(scenario: DualPathScenario) -> Path:
     """Where storage keeps its blocks: a directory of the user's, else memory."""
     if scenario.storage.directory is not None:
         return Path(scenario.storage.directory).expanduser().resolve()
     # Inside a testbed /dev/shm is a tmpfs of the node's own, and goes with it.
-    return Path("/dev/shm") / f"kv-{os.getpid()}"
+    return Path("/dev/shm")

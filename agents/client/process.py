@@ -50,6 +50,8 @@ class Client(Process):
         self._failed = 0
         self._offering = True
         self._last_done_s = 0.0
+        self._open_s: float | None = None
+        self._close_s: float | None = None
 
     async def connect(self) -> None:
         """Lay the agents' prefixes down in storage, before anything is measured."""
@@ -76,20 +78,19 @@ class Client(Process):
         self._phase = "warm-up"
         self._replay.start(began_s)
         offer = loop.create_task(self._offer())
-        open_s = None
-        while open_s is None or time.monotonic() < open_s + load.window_s:
+        while self._open_s is None or time.monotonic() < self._open_s + load.window_s:
             await asyncio.sleep(_REPORT_PERIOD_S)
             if offer.done():
                 break  # an open trace has come to its end, or something is wrong: see below
             now_s = time.monotonic()
-            if open_s is None and len(self._turn_times_s) >= min(load.agents, _MEAN_OF_TURNS):
+            if self._open_s is None and len(self._turn_times_s) >= min(load.agents, _MEAN_OF_TURNS):
                 mean_s = float(np.mean(self._turn_times_s))
                 opens_s = opening_s(began_s, mean_s, load.least_warmup_s, load.warmup_turns)
                 if now_s >= opens_s:
-                    open_s = now_s
+                    self._open_s = now_s
                     self._phase = "measure"
-            self._report(None if open_s is None else open_s + load.window_s - now_s)
-        closed_s = time.monotonic()
+            self._report(None if self._open_s is None else self._open_s + load.window_s - now_s)
+        self._close_s = time.monotonic()
         self._offering = False
         self._woken.set()
         await offer
@@ -97,8 +98,8 @@ class Client(Process):
         say(
             event="finished",
             began_s=began_s,
-            open_s=open_s,
-            close_s=closed_s,
+            open_s=self._open_s,
+            close_s=self._close_s,
             done=self._done,
             failed=self._failed,
         )
@@ -127,6 +128,8 @@ class Client(Process):
             failed=self._failed,
             outstanding=self._replay.outstanding,
             left_s=left_s,
+            open_s=self._open_s,
+            close_s=self._close_s,
         )
 
     async def _lay_down(self) -> None:
@@ -236,7 +239,6 @@ def _record(submission: Submission, submitted_s: float, done: Done) -> RequestRe
         read_bytes=done.read_bytes,
         written_bytes=done.written_bytes,
         verified_bytes=done.verified_bytes,
-        gathered_bytes=done.gathered_bytes,
         error=done.error,
     )
 

@@ -169,7 +169,6 @@ class DecodeNode(Node):
             read_bytes=prefill.read_bytes + geometry.de_bytes,
             written_bytes=written + decoded.written_bytes,
             verified_bytes=decoded.verified_bytes,
-            gathered_bytes=geometry.hit_bytes,
         )
 
     async def _send_layers(self, credit: Credit) -> None:
@@ -196,6 +195,7 @@ class DecodeNode(Node):
         for group in geometry.groups():
             part = geometry.miss_in_buffer(group).of(buffer.view)
             scatter_group(self.layout, part, blocks, group.first, group.count, staged.view)
+            self.copied_bytes["scattered"] += blocks * group.count * self.layout.layer_block_bytes
         return await self._persister.put(
             job.request, self.hashes(job), geometry.hit_blocks, blocks, staged
         )
@@ -297,3 +297,4 @@ class DecodeNode(Node):
             for row in range(group.count):
                 at = (group.first + row) * layer
                 block[at : at + tail] = rows[row * tail : (row + 1) * tail]
+                self.copied_bytes["scattered"] += tail

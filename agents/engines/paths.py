@@ -58,6 +58,7 @@ async def send_group(
     try:
         part = staged.view[:size]
         gather_group(node.layout, full_blocks, blocks, group.first, group.count, part)
+        node.copied_bytes["gathered"] += part.nbytes
         path = "pe" if to.kind is Kind.LAYER_LOAD else "de"
         await node.ports.post(
             to.pair,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,8 +68,9 @@ class StorageNode(Process):
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
         self.layout = cluster.layout
+        self._directory = Path(cluster.storage_directory) / name
         self.store = Store(
-            Path(cluster.storage_directory) / name,
+            self._directory,
             cluster.layout,
             cluster.storage_bytes,
             evict=cluster.storage_eviction == "lru",
@@ -107,6 +109,8 @@ class StorageNode(Process):
         """Close the queue pairs and the store."""
         self.ports.close()
         self.store.close()
+        with contextlib.suppress(OSError):  # something of somebody else's is in it
+            self._directory.rmdir()
 
     def laid_down_bytes(self) -> int:
         """KV bytes made for the warm start; they crossed no link."""

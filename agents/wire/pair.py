@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,10 +32,7 @@ def set_lane(sock: socket.socket, lane: str) -> None:
 
 
 class StreamPair:
-    """One end of a queue pair.  Made by `StreamTransport`.
-
-    `post` may be called by any thread; all else belongs to the progress thread.
-    """
+    """One end of a queue pair.  Made by `StreamTransport`, whose loop's thread it belongs to."""
 
     def __init__(
         self,
@@ -55,7 +51,6 @@ class StreamPair:
         self.waits_to_write = False
         self._wake = wake
         self._posted: deque[Message] = deque()
-        self._lock = threading.Lock()
         self._messages = 0
 
     def introduce(self, name: str) -> None:
@@ -107,18 +102,18 @@ class StreamPair:
 
     def _add(self, parts: list[tuple[Header, list[Piece], WriteRequest | None]]) -> None:
         posted_s = time.monotonic()
-        with self._lock:  # all of a batch, or (if a header is refused) nothing of it
-            messages = [
-                Message(
-                    encode(header._replace(sequence=self._messages + position)),
-                    sources,
-                    write,
-                    posted_s,
-                )
-                for position, (header, sources, write) in enumerate(parts)
-            ]
-            self._messages += len(messages)
-            self._posted.extend(messages)
+        # All of a batch, or (if a header is refused) nothing of it.
+        messages = [
+            Message(
+                encode(header._replace(sequence=self._messages + position)),
+                sources,
+                write,
+                posted_s,
+            )
+            for position, (header, sources, write) in enumerate(parts)
+        ]
+        self._messages += len(messages)
+        self._posted.extend(messages)
         self._wake(self)
 
     def push(self, completions: list[Completion]) -> bool:

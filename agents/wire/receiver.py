@@ -12,7 +12,7 @@ from agents.wire.transport import Completion, Received
 
 _READS_PER_TURN = 16  # then the other queue pairs have their turn
 
-# A payload that comes slower than it is read wakes the thread for every few kilobytes; the
+# A payload that comes slower than it is read wakes the loop for every few kilobytes; the
 # socket is told to keep quiet until this much is there (SO_RCVLOWAT, see socket(7)).  It is half
 # the receive buffer of the plans' tcp_rmem, the most that the kernel takes.
 LOW_WATER_BYTES = 128 * 1024
@@ -22,7 +22,7 @@ _LANE_NAMES = {number: name for name, number in LANES.items()}
 
 
 class Receiver:
-    """Reads messages; belongs to the progress thread.
+    """Reads messages.
 
     A payload goes from the socket straight to where it belongs.  The header of the next message is
     read by the same call as the rest of a payload.

@@ -52,7 +52,7 @@ class _Pending:
 
 
 class Sender:
-    """Sends messages in order; belongs to the progress thread.
+    """Sends messages in order.
 
     Args:
         sock: connected and non-blocking.

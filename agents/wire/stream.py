@@ -2,8 +2,7 @@
 
 Sockets come from outside, connected or listening, made in the memory domain they belong to.  The
 side that connected introduces itself (HELLO); from then on both ends may write.  Progress is made
-by a thread that sleeps in epoll_wait(2), woken by an eventfd when something is posted; or by an
-asyncio loop that watches the epoll set: one thread less to hand the interpreter to and fro.
+by the process's asyncio loop, which watches the epoll set; everything here belongs to its thread.
 
 What goes wrong with one connection breaks that queue pair and is delivered as `Failed`; what
 goes wrong in the progress itself breaks all of them, and is raised again by `close`.
@@ -17,7 +16,6 @@ import itertools
 import os
 import select
 import socket
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -28,7 +26,6 @@ from agents.wire.sender import BrokenPair
 from agents.wire.transport import Completion, Failed
 from testbed.errors import ProgramError, UnsupportedError, UsageError
 
-_JOIN_TIMEOUT_S = 10.0
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -50,18 +47,17 @@ class StreamTransport:
     """The queue pairs and the registered memory of one process.
 
     Args:
+        loop: makes progress; everything here is called in its thread.
         send_buffer_bytes, receive_buffer_bytes: SO_SNDBUF and SO_RCVBUF of every socket; None
             leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
-        loop: make progress in this loop, whose thread alone may then call anything here; None
-            for a thread of the transport's own.
     """
 
     def __init__(
         self,
+        loop: asyncio.AbstractEventLoop,
         *,
         send_buffer_bytes: int | None = None,
         receive_buffer_bytes: int | None = None,
-        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._loop = loop
         self._buffers = (
@@ -78,19 +74,11 @@ class StreamTransport:
         self._listeners: dict[int, _Listener] = {}
         self._accounts: dict[str, tuple[int, int]] = {}  # of pairs that are gone
         self._arrivals: deque[StreamPair | _Listener] = deque()
-        self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._woken = False
-        self._wake_lock = threading.Lock()
         self._epoll = select.epoll()
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._thread: threading.Thread | None = None
         self._watched = False
-        self._start_lock = threading.Lock()
-        self._closing = False
         self._closed = False
         self._failure: BaseException | None = None
-
-    # --- any thread ----------------------------------------------------------------------
 
     def register(self, memory: memoryview) -> int:
         """Make writable memory a target of remote writes; returns its key.
@@ -110,7 +98,7 @@ class StreamTransport:
             raise UsageError(f"region {key:#x} is not registered")
 
     def on_completions(self, deliver: Callable[[list[Completion]], None]) -> None:
-        """`deliver` is called, by the progress thread, with completions in batches."""
+        """`deliver` is called with completions, in batches."""
         self._deliver = deliver
 
     def adopt(
@@ -136,8 +124,8 @@ class StreamTransport:
 
         Args:
             sock: a listening IPv4 TCP socket.
-            on_peer: called by the progress thread for each peer with the name that it introduced
-                itself by, before anything that it writes completes.
+            on_peer: called for each peer with the name that it introduced itself by, before
+                anything that it writes completes.
         """
         self._start()
         self._set_buffers(sock)
@@ -152,50 +140,32 @@ class StreamTransport:
         return totals
 
     def close(self) -> None:
-        """End the thread and close every socket; what is posted and unsent is given up.
+        """Close every socket; what is posted and unsent is given up.
 
         Raises:
-            ProgramError: the thread had died of an exception (its cause), or does not end.
+            ProgramError: progress had failed with an exception (its cause).
         """
-        self._closing = True
-        if self._thread is not None:
-            self._notify()
-            self._thread.join(_JOIN_TIMEOUT_S)
-            if self._thread.is_alive():
-                raise ProgramError(
-                    "the transport's progress thread does not end",
-                    hint="the function given to on_completions or listen may be blocked",
-                )
-        with self._wake_lock:
-            first, self._closed = not self._closed, True
-        if first:
-            if self._loop is not None and self._watched:
+        if not self._closed:
+            self._closed = True
+            if self._watched:
                 self._loop.remove_reader(self._epoll.fileno())
             self._drop_all()
             self._epoll.close()
-            os.close(self._wake_fd)
             self._regions.clear()
         if self._failure is not None:
             failure, self._failure = self._failure, None
-            raise ProgramError(
-                f"the transport's progress thread had died: {failure!r}"
-            ) from failure
+            raise ProgramError(f"the transport had failed: {failure!r}") from failure
 
     def _start(self) -> None:
         if self._deliver is None:
             raise UsageError(
                 "nobody receives this transport's completions", hint="call on_completions first"
             )
-        with self._start_lock:
-            if self._closing or self._failure is not None:
-                raise ProgramError("the transport is closed") from self._failure
-            if self._loop is not None:
-                if not self._watched:
-                    self._watched = True
-                    self._loop.add_reader(self._epoll.fileno(), self._turn)
-            elif self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
-                self._thread.start()
+        if self._closed or self._failure is not None:
+            raise ProgramError("the transport is closed") from self._failure
+        if not self._watched:
+            self._watched = True
+            self._loop.add_reader(self._epoll.fileno(), self._turn)
 
     def _prepare(self, sock: socket.socket) -> None:
         self._set_buffers(sock)
@@ -216,21 +186,14 @@ class StreamTransport:
                 )
 
     def _wake(self, what: StreamPair | _Listener) -> None:
-        if self._loop is not None and isinstance(what, StreamPair) and what.waits_to_write:
+        if isinstance(what, StreamPair) and what.waits_to_write:
             return  # it takes what was posted when its socket is writable again
         self._arrivals.append(what)
-        self._notify()
+        if not self._woken and not self._closed:
+            self._woken = True
+            self._loop.call_soon(self._posted)
 
-    def _notify(self) -> None:
-        with self._wake_lock:  # close() closes the descriptor
-            if not self._woken and not self._closed:
-                self._woken = True
-                if self._loop is not None:
-                    self._loop.call_soon(self._posted)
-                else:
-                    os.eventfd_write(self._wake_fd, 1)
-
-    # --- progress in a loop --------------------------------------------------------------
+    # --- progress ------------------------------------------------------------------------
 
     def _turn(self) -> None:
         """The epoll set has something to do."""
@@ -254,22 +217,10 @@ class StreamTransport:
             self._fail(error)
             raise
 
-    # --- the progress thread -------------------------------------------------------------
-
-    def _run(self) -> None:
-        try:
-            while not self._closing:
-                for fd, events in self._epoll.poll():
-                    self._serve(fd, events)
-                self._hand_over()
-        except BaseException as error:
-            self._fail(error)
-
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._completions += [
-            Failed(pair.peer, f"the progress thread died: {error!r}")
-            for pair in self._pairs.values()
+            Failed(pair.peer, f"the transport failed: {error!r}") for pair in self._pairs.values()
         ]
         self._drop_all()
         # If it was `deliver` that failed, it may again; close() raises what it failed of.
@@ -286,17 +237,13 @@ class StreamTransport:
         pair = self._pairs.get(fd)
         if pair is not None:
             self._progress(pair, events)
-        elif fd == self._wake_fd:
-            self._take_arrivals()
         elif fd in self._listeners:
             self._accept(self._listeners[fd])
         elif fd in self._strangers:
             self._meet(self._strangers[fd])
 
     def _take_arrivals(self) -> None:
-        if self._loop is None:
-            os.eventfd_read(self._wake_fd)
-        self._woken = False  # before looking: what comes later wakes again
+        self._woken = False
         while self._arrivals:
             what = self._arrivals.popleft()
             if isinstance(what, _Listener):

@@ -116,4 +116,4 @@ class Transport(Protocol):
         """Withdraw a region.  A write to it that arrives later breaks its queue pair."""
 
     def on_completions(self, deliver: Callable[[list[Completion]], None]) -> None:
-        """`deliver` is called (from a thread of the transport's) with completions, in batches."""
+        """`deliver` is called with completions, in batches."""

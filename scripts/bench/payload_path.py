@@ -10,6 +10,7 @@ shaped link does.  Both sides take turns, `--rounds` times.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import mmap
 import os
@@ -57,7 +58,7 @@ class Counter:
 
     def __init__(self, kind: type, target: int) -> None:
         self._kind, self._left = kind, target
-        self._done = threading.Event()
+        self._done = asyncio.Event()
         self._failure = ""
 
     def deliver(self, batch: list[Completion]) -> None:
@@ -70,15 +71,19 @@ class Counter:
         if self._left == 0:
             self._done.set()
 
-    def wait(self) -> None:
-        self._done.wait()
+    async def wait(self) -> None:
+        await self._done.wait()
         if self._failure:
             raise SystemExit(self._failure)
 
 
 def transport_send(case: Case, sockets: list[socket.socket], file: int, key: int) -> None:
+    asyncio.run(_send(case, sockets, file, key))
+
+
+async def _send(case: Case, sockets: list[socket.socket], file: int, key: int) -> None:
     counter = Counter(Sent, case.connections * case.writes)
-    transport = StreamTransport()
+    transport = StreamTransport(asyncio.get_running_loop())
     transport.on_completions(counter.deliver)
     for number, sock in enumerate(sockets):
         transport.adopt(sock, f"peer{number}").post(
@@ -94,7 +99,7 @@ def transport_send(case: Case, sockets: list[socket.socket], file: int, key: int
                 for write in range(case.writes)
             ]
         )
-    counter.wait()
+    await counter.wait()
     _until_peer_closes(sockets[-1])
     transport.close()
 
@@ -102,13 +107,19 @@ def transport_send(case: Case, sockets: list[socket.socket], file: int, key: int
 def transport_receive(
     case: Case, server: socket.socket, memory: memoryview, ready: Callable[[int], None]
 ) -> None:
+    asyncio.run(_receive(case, server, memory, ready))
+
+
+async def _receive(
+    case: Case, server: socket.socket, memory: memoryview, ready: Callable[[int], None]
+) -> None:
     counter = Counter(Received, case.connections * case.writes)
-    transport = StreamTransport()
+    transport = StreamTransport(asyncio.get_running_loop())
     transport.on_completions(counter.deliver)
     key = transport.register(memory)
     transport.listen(server, lambda _name, _pair: None)
     ready(key)
-    counter.wait()
+    await counter.wait()
     transport.close()
 
 

@@ -35,6 +35,9 @@ VERBS = {
     "doctor": ("doctor", "Check the kernel and the machine."),
 }
 
+# A line of the packages that come with the testbed; read, not imported.
+_OUR_MARK = 'DISTRIBUTION = "dualpath-testbed"'
+
 _FIRST_STEPS = """\
 An emulated LLM-serving cluster on this machine.  Three commands to try:
 
@@ -128,7 +131,8 @@ def check_packages() -> None:
     """Refuse to go on with somebody else's `agents` or `topologies`.
 
     Both are common names; a package of that name earlier on the path would be imported in place of
-    the ones that came with this testbed, and fail in ways that nobody can understand.
+    the ones that came with this testbed, and fail in ways that nobody can understand.  So would one
+    that another distribution has written over ours, in the same directory.
 
     Raises:
         ConflictError: another package is in the way.
@@ -147,6 +151,11 @@ def check_packages() -> None:
             raise ConflictError(
                 f"another package called {name!r} is in the way: {found}",
                 hint=f"take its directory off PYTHONPATH, or start elsewhere; ours is in {home}",
+            )
+        if not found.is_file() or _OUR_MARK not in found.read_text(errors="replace"):
+            raise ConflictError(
+                f"another distribution has put its own {name!r} in the place of ours: {found}",
+                hint="install dualpath-testbed in an environment of its own",
             )
 
 

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -53,9 +54,11 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]:
     """What a verb does when it fails: one message, the error's own exit status, no traceback.
 
+    Notes of the exception (PEP 678) are told behind the hint.
+
     Args:
-        as_json: the failure is a JSON object on standard output:
-            {"error": {"kind", "message", "hint", "exit_status"}}.
+        as_json: the failure is a JSON object on standard output, also of a defect, whose
+            traceback is on standard error: {"error": {"kind", "message", "hint", "exit_status"}}.
         exit_status: instead of the error's own (`exec` has one status for the testbed's failures).
     """
     warnings.showwarning = _show_warning  # a remark, without the line of code that made it
@@ -63,16 +66,28 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
         yield
     except TestbedError as error:
         status = error.exit_status if exit_status is None else exit_status
-        _tell(error.kind, error.message, error.hint, status, as_json)
+        _tell(error.kind, error.message, _and_notes(error.hint, error), status, as_json)
         sys.exit(status)
-    except KeyboardInterrupt:
-        _tell("interrupted", "interrupted", "", INTERRUPTED, as_json)
+    except KeyboardInterrupt as error:
+        _tell("interrupted", "interrupted", _and_notes("", error), INTERRUPTED, as_json)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # Whoever read the output has gone (`testbed ls | head`): say nothing, as other tools do.
         devnull = os.open(os.devnull, os.O_WRONLY)
         os.dup2(devnull, sys.stdout.fileno())
         sys.exit(141)  # 128 + SIGPIPE
+    except Exception as error:
+        if not as_json:
+            raise
+        traceback.print_exc()
+        hint = _and_notes("a defect of the testbed: its traceback is on standard error", error)
+        status = TestbedError.exit_status if exit_status is None else exit_status
+        _tell(TestbedError.kind, f"{type(error).__name__}: {error}", hint, status, as_json)
+        sys.exit(status)
+
+
+def _and_notes(hint: str, error: BaseException) -> str:
+    return "\n".join(filter(None, [hint, *getattr(error, "__notes__", ())]))
 
 
 def _tell(kind: str, message: str, hint: str, exit_status: int, as_json: bool) -> None:

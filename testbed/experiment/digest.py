@@ -139,13 +139,13 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
 
 def _metrics(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Names in the order that they come in; lists are for programs, not for people."""
-    names: dict[str, None] = {}
-    for summary in summaries.values():
-        for name, value in summary.items():
-            if not isinstance(value, list) and name not in _HIDDEN:
-                names.setdefault(name)
-    return [name for name in names if not all(isinstance(s.get(name), list)
-                                              for s in summaries.values())]  # fmt: skip
+    names = dict.fromkeys(name for summary in summaries.values() for name in summary)
+    return [
+        name
+        for name in names
+        if name not in _HIDDEN
+        and not any(isinstance(summary.get(name), list) for summary in summaries.values())
+    ]
 
 
 def _speedups(table: Table, summaries: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:

@@ -7,7 +7,9 @@ a workload is imported to list its scenarios, except that package itself.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from importlib.resources import files
@@ -52,6 +54,7 @@ def load_plugin(name: str) -> object:
 
     Raises:
         NotFoundError: none of that name is installed.
+        ConflictError: it is, and cannot be imported.
     """
     known = plugins()
     if name not in known:
@@ -59,7 +62,22 @@ def load_plugin(name: str) -> object:
             f"there is no workload {name!r}{_instead(name, list(known))}",
             hint=f"a workload is an entry point of the group {GROUP} of an installed package",
         )
-    return known[name].load()
+    with _importing(known[name]):
+        return known[name].load()
+
+
+@contextlib.contextmanager
+def _importing(entry: EntryPoint) -> Iterator[None]:
+    """An import that fails is told with the distribution that it belongs to."""
+    try:
+        yield
+    except (ImportError, AttributeError) as error:
+        whose = f" of {entry.dist.name}" if entry.dist is not None else ""
+        raise ConflictError(
+            f"the workload {entry.name!r}{whose} cannot be imported: {error}",
+            hint=f"another distribution may have written into its package "
+            f"{entry.module.partition('.')[0]!r}: install it in an environment of its own",
+        ) from error
 
 
 def plugin_of(document: Document, default: str) -> str:
@@ -111,12 +129,14 @@ def find_scenario(name_or_path: str) -> Source:
 
 def _resources() -> dict[str, tuple[str, Traversable]]:
     """The shipped scenario files by name, each with the first workload of its package."""
-    by_package: dict[str, str] = {}
-    for name, entry in plugins().items():
-        by_package.setdefault(entry.module.partition(".")[0], name)
+    by_package: dict[str, EntryPoint] = {}
+    for entry in plugins().values():
+        by_package.setdefault(entry.module.partition(".")[0], entry)
     found: dict[str, tuple[str, Traversable]] = {}
-    for package, plugin in by_package.items():
-        directory = files(package) / "scenarios"
+    for package, entry in by_package.items():
+        plugin = entry.name
+        with _importing(entry):
+            directory = files(package) / "scenarios"
         for file in directory.iterdir() if directory.is_dir() else ():
             name, _, ending = file.name.rpartition(".")
             if ending != "yaml":

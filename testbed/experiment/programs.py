@@ -1,6 +1,10 @@
 """The programs of one variant while it runs: started together, led by lines, watched, ended.
 
-JSON lines come on standard output; `start` and `stop` go to standard input.
+JSON lines come on standard output; `start` and `stop` go to standard input.  A program that fails
+says so before it lets go of anything that others would miss:
+
+    {"event": "failed", "kind": class of testbed.errors, "message", "hint",
+     "lost": whether it only lost another program, "t_s": time.monotonic()}
 """
 
 from __future__ import annotations
@@ -15,13 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from testbed.errors import ProgramError
+from testbed.errors import ProgramError, TestbedError
 from testbed.experiment.workload import Placed
 from testbed.lab import Lab, Process
 
 _TAIL_BYTES = 2000
 _READER_TIMEOUT_S = 10.0
-_ENDING_S = 0.5  # in which the others notice that one has ended
+_ENDING_S = 1.0  # in which the cause is heard, if what was heard first is a consequence
+_FAILED = "failed"
+_KINDS = {kind.__name__: kind for kind in TestbedError.__subclasses__()}
 
 
 class Said(NamedTuple):
@@ -90,34 +96,42 @@ class Running:
         """The next thing said, or None after `timeout_s`.
 
         Raises:
+            TestbedError: a program has failed, and said why.
             ProgramError: a program has ended although nobody told it to.
         """
         try:
             said = self._said.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if said.event is None and not self._stopping:
-            raise self._died(self._first_to_end(said.name))
+        if said.event in (_FAILED, None) and not self._stopping:
+            raise self._error(blamed(self._endings(said)))
         return said
 
-    def _first_to_end(self, name: str) -> str:
-        """Of programs that have ended, the one whose log is oldest: others lost it, and said so."""
-        ended = [name]
-        while True:
+    def _endings(self, first: Said) -> list[Said]:
+        """What is heard of failures and ends, from the first on until the cause is among them."""
+        heard = [first]
+        until_s = time.monotonic() + _ENDING_S
+        while not (heard[-1].event == _FAILED and not heard[-1].fields.get("lost")):
             try:
-                said = self._said.get(timeout=_ENDING_S)
+                said = self._said.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
                 break
-            if said.event is None:
-                ended.append(said.name)
-        return min(ended, key=lambda each: (self._logs / f"{each}.log").stat().st_mtime_ns)
+            if said.event in (_FAILED, None):
+                heard.append(said)
+        return heard
 
-    def _died(self, name: str) -> ProgramError:
-        status = self._processes[name].wait(timeout=5.0)
-        log = self._logs / f"{name}.log"
+    def _error(self, said: Said) -> TestbedError:
+        log = self._logs / f"{said.name}.log"
+        if said.event == _FAILED:
+            kind, message, hint = (str(said.fields.get(k, "")) for k in ("kind", "message", "hint"))
+            where = f"{hint}; " if hint else ""
+            error = _KINDS.get(kind, ProgramError)
+            return error(f"{said.name}: {message}", hint=f"{where}what it said is in {log}")
+        status = self._processes[said.name].wait(timeout=5.0)
         tail = log.read_bytes()[-_TAIL_BYTES:].decode(errors="replace").strip()
+        how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
         return ProgramError(
-            f"{name} ended with status {status} in the middle of the run\n{tail}",
+            "\n".join(filter(None, [f"{said.name} {how} in the middle of the run", tail])),
             hint=f"its standard error is in {log}",
         )
 
@@ -150,4 +164,25 @@ class Running:
             process.stdin.close()
         for name, process in self._processes.items():
             if process.wait(timeout=timeout_s) != 0:
-                raise self._died(name)
+                raise self._error(blamed(self._endings(Said(name, None, {}))))
+
+
+def blamed(heard: Sequence[Said]) -> Said:
+    """Of programs that failed or ended, the one that the others' ends follow from.
+
+    Args:
+        heard: `failed` events and ends (`event` None), in order of their arrival.
+
+    Returns:
+        The earliest failure that is not the loss of another program; else the end of a program
+        that said nothing (it was killed); else the earliest loss.
+    """
+    failed = sorted(
+        (said for said in heard if said.event == _FAILED),
+        key=lambda said: (bool(said.fields.get("lost")), said.fields.get("t_s", 0.0)),
+    )
+    if failed and not failed[0].fields.get("lost"):
+        return failed[0]
+    spoke = {said.name for said in failed}
+    silent = [said for said in heard if said.event is None and said.name not in spoke]
+    return [*silent, *failed][0]

@@ -5,11 +5,12 @@ The command line is thin above this; a notebook may call it just as well.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -153,25 +154,35 @@ def execute(
         report: called with progress.
 
     Raises:
-        TestbedError: it could not be run; logs that were written stay.
+        TestbedError: it could not be run.  Logs that were written stay; a note of the error, also
+            of a KeyboardInterrupt, says where.
     """
     origin = provenance(argv)
     path = layout.new_run(out, asked.scenario.name)
     started = datetime.now(UTC)
-    try:
+    with _kept(path):
         ran = runner.run(asked.scenario, asked.workload, path, report)
-    except BaseException:
-        if not any(file.is_file() for file in path.rglob("*")):
+        ended = datetime.now(UTC)
+        _write_tables(path, ran)
+        write_json(path / layout.VERDICT, ran.verdict)
+        # Last, and at once: a directory with a run.json is a complete run.
+        write_json(path / layout.RUN, _document(asked.scenario, ran, origin, started, ended))
+        layout.mark_latest(path)
+        _write_report(path)
+    return Finished(path, ran)
+
+
+@contextlib.contextmanager
+def _kept(path: Path) -> Iterator[None]:
+    """If the run fails in the block, say where what was written is; nothing leaves no directory."""
+    try:
+        yield
+    except BaseException as error:
+        if any(file.is_file() for file in path.rglob("*")):
+            error.add_note(f"what there is of the run by now is in {path}")
+        else:
             shutil.rmtree(path)
         raise
-    ended = datetime.now(UTC)
-    _write_tables(path, ran)
-    write_json(path / layout.VERDICT, ran.verdict)
-    # Last, and at once: a directory with a run.json is a complete run.
-    write_json(path / layout.RUN, _document(asked.scenario, ran, origin, started, ended))
-    layout.mark_latest(path)
-    _write_report(path)
-    return Finished(path, ran)
 
 
 def _document(

@@ -118,65 +118,89 @@ def run(
     )
     prediction = workload.predict(scenario, plan)
     outcomes: dict[str, Outcome] = {}
-    series: dict[str, Series] = {}
-    machine: dict[str, list[Any]] = {}
-    bring_up_s: dict[str, float] = {}
-    ready_s: dict[str, float] = {}
+    found: dict[str, _Seen] = {}
     checks = []
     interrupted = False
     for variant in workload.variants(scenario):
-        place = directory / "records" / variant
-        place.mkdir(parents=True)
-        logs = directory / "logs" / variant
-        logs.mkdir(parents=True)
-        report(Progress(variant, "bring-up", {}, {}))
-        began_s = time.monotonic()
-        with Lab(plan) as lab:
-            bring_up_s[variant] = time.monotonic() - began_s
-            report(Progress(variant, "start", {}, {}))
-            placed = workload.programs(scenario, plan, variant, place)
-            with Running(lab, placed, logs) as running:
-                running.await_all("ready", READY_TIMEOUT_S)
-                ready_s[variant] = time.monotonic() - began_s - bring_up_s[variant]
-                monitor = Monitor()
-                with _uncollected():
-                    monitor.start()
-                    try:
-                        seen = _measure(lab, running, variant, report)
-                    finally:
-                        machine[variant] = monitor.stop()
-            report(Progress(variant, "collect", {}, {}))
-        series[variant] = seen
-        outcomes[variant] = workload.outcome(scenario, plan, variant, place, seen)
+        records = directory / "records" / variant
+        try:
+            seen = _run_variant(scenario, workload, plan, variant, directory, report)
+        except KeyboardInterrupt:
+            if not found:
+                raise  # there is nothing yet
+            interrupted = True
+            break
+        found[variant] = seen
+        outcomes[variant] = workload.outcome(scenario, plan, variant, records, seen.series)
         checks.extend(
             verdicts.check_variant(
                 variant,
                 plan,
-                seen.samples,
-                seen.tcp_before,
-                seen.tcp_after,
-                machine[variant],
+                seen.series.samples,
+                seen.series.tcp_before,
+                seen.series.tcp_after,
+                seen.machine,
                 outcomes[variant].window,
                 outcomes[variant].account,
             )
         )
         checks.extend(outcomes[variant].checks)
-        if seen.interrupted:
+        if seen.series.interrupted_s is not None:
             interrupted = True
             break
-    comparison = workload.compare(scenario, prediction, outcomes)
     return Ran(
         plan,
         prediction,
         outcomes,
-        comparison,
+        workload.compare(scenario, prediction, outcomes),
         verdicts.judge(checks, interrupted=interrupted),
-        series,
-        machine,
-        bring_up_s,
-        ready_s,
+        {name: seen.series for name, seen in found.items()},
+        {name: seen.machine for name, seen in found.items()},
+        {name: seen.bring_up_s for name, seen in found.items()},
+        {name: seen.ready_s for name, seen in found.items()},
         interrupted,
     )
+
+
+class _Seen(NamedTuple):
+    """What one variant brought."""
+
+    series: Series
+    machine: list[Any]
+    bring_up_s: float
+    ready_s: float
+
+
+def _run_variant(
+    scenario: Scenario,
+    workload: Workload,
+    plan: Plan,
+    variant: str,
+    directory: Path,
+    report: Callable[[Progress], None],
+) -> _Seen:
+    """Run one variant on a cluster of its own; a KeyboardInterrupt outside its load is raised."""
+    records, logs = directory / "records" / variant, directory / "logs" / variant
+    records.mkdir(parents=True)
+    logs.mkdir(parents=True)
+    report(Progress(variant, "bring-up", {}, {}))
+    began_s = time.monotonic()
+    with Lab(plan) as lab:
+        up_s = time.monotonic()
+        report(Progress(variant, "start", {}, {}))
+        placed = workload.programs(scenario, plan, variant, records)
+        with Running(lab, placed, logs) as running:
+            running.await_all("ready", READY_TIMEOUT_S)
+            ready_s = time.monotonic()
+            monitor = Monitor()
+            with _uncollected():
+                monitor.start()
+                try:
+                    series = _measure(lab, running, variant, report)
+                finally:
+                    machine = monitor.stop()
+        report(Progress(variant, "collect", {}, {}))
+    return _Seen(series, machine, up_s - began_s, ready_s - up_s)
 
 
 @contextlib.contextmanager
@@ -197,17 +221,16 @@ def _measure(
     sampler = Sampler(lab)
     try:
         running.tell("start")
-        fields: dict[str, Any] = {}
         while True:
             said = running.next(SAMPLE_PERIOD_S * 5)
             if said is not None and said.name == running.leader:
+                seen.finished = said.fields
                 if said.event == "finished":
-                    seen.finished = said.fields
                     break
-                fields = said.fields
-            report(Progress(variant, str(fields.get("phase", "warm-up")), fields, _rates(sampler)))
+            phase = str(seen.finished.get("phase", "warm-up"))
+            report(Progress(variant, phase, seen.finished, _rates(sampler)))
     except KeyboardInterrupt:
-        seen.interrupted = True
+        seen.interrupted_s = time.monotonic()
     running.tell("stop")
     running.await_all("stopped", STOP_TIMEOUT_S)
     seen.samples = sampler.stop()

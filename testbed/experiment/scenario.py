@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, WrapValidator, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    WrapValidator,
+    field_validator,
+    model_validator,
+)
 from pydantic.functional_validators import ModelWrapValidatorHandler
 
 from testbed.errors import ScenarioError, UsageError
@@ -18,6 +27,7 @@ from testbed.experiment.document import Document, Source, parse, read_source, wi
 from testbed.experiment.problems import describe
 from testbed.experiment.quantities import FROM_FILE, DurationS, PerSecond, RateBps, SizeBytes
 from testbed.experiment.scale import Scale
+from testbed.plan.settings import PlanSettings
 
 __all__ = [
     "DurationS",
@@ -104,6 +114,35 @@ class Network(Section):
 
     rto_min: DurationS | None = None
     """Shortest TCP retransmission timeout; above the longest legitimate wait."""
+
+    @field_validator("mtu", "queue_packets", "leaves", "rto_min")
+    @classmethod
+    def _possible(cls, value: float | None, info: ValidationInfo) -> float | None:
+        """Refused here, where the line is known, and not when the plan is made."""
+        assert info.field_name is not None
+        _plan_settings({info.field_name: value})
+        return value
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> Network:
+        _plan_settings(dict(self))
+        return self
+
+    def plan_settings(self, arbitration: Literal["fair", "fifo"]) -> PlanSettings:
+        """What the compiler of the plan is told."""
+        return _plan_settings({**dict(self), "arbitration": arbitration})
+
+
+def _plan_settings(given: Mapping[str, Any]) -> PlanSettings:
+    """Settings from the keys of a `network` section; those that are None are left out."""
+    names = {"gso_max": "gso_max_bytes", "burst": "burst_bytes", "rto_min": "rto_min_ms"}
+    chosen = {names.get(key, key): value for key, value in given.items() if value is not None}
+    if "rto_min_ms" in chosen:
+        chosen["rto_min_ms"] = round(chosen["rto_min_ms"] * 1000)
+    try:
+        return PlanSettings(**chosen)
+    except UsageError as error:
+        raise ValueError(f"{error.message}; {error.hint}") from None
 
 
 class Scenario(Section):

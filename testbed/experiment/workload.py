@@ -35,8 +35,9 @@ class Series(msgspec.Struct):
         started_s, ended_s: when the programs were told to start, and when they had stopped.
         samples: the kernel's counters (`testbed.kernel.counters.MeterSample` lists), in order.
         tcp_before, tcp_after: TCP counters of each namespace.
-        finished: the fields of the leading program's `finished`.
-        interrupted: the user pressed Ctrl-C; figures are of what was there by then.
+        finished: the fields of the leading program's `finished`; if it was interrupted, of what it
+            said last.
+        interrupted_s: when the user pressed Ctrl-C; figures are of what was there by then.
     """
 
     started_s: float
@@ -45,7 +46,7 @@ class Series(msgspec.Struct):
     tcp_before: Any = None
     tcp_after: Any = None
     finished: dict[str, Any] = {}
-    interrupted: bool = False
+    interrupted_s: float | None = None
 
 
 class Outcome(msgspec.Struct):

@@ -21,7 +21,6 @@ Nic = tuple[str, str]  # (nic, direction)
 
 RETRANSMITTED_SHARE = 0.001
 ACCOUNT_SHARE = 0.02
-FRAME_HEADER_BYTES = 66  # of a TCP segment with timestamps, Ethernet and IPv4 included
 ACCOUNT_BYTES = 64 * 1024
 CPU_SHARE = 0.85
 THROTTLED_SHARE = 0.01
@@ -77,15 +76,9 @@ def carried(samples: Samples) -> dict[Nic, int]:
 
 
 def payload(samples: Samples) -> dict[Nic, int]:
-    """Bytes of TCP payload of each NIC and direction between the first and the last sample.
-
-    The shapers count every segment with its headers, also of ACKs; each packet has as many header
-    bytes as the next: Ethernet 14, IPv4 20, TCP 20 and 12 of timestamps (RFC 7323).
-    """
+    """Bytes of TCP payload of each NIC and direction between the first and the last sample."""
     return {
-        (last.nic, last.direction): last.bytes
-        - first.bytes
-        - (last.packets - first.packets) * FRAME_HEADER_BYTES
+        (last.nic, last.direction): last.payload_bytes - first.payload_bytes
         for first, last in zip(samples[0], samples[-1], strict=True)
     }
 

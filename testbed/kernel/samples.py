@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import msgspec
 
+FRAME_HEADER_BYTES = 66  # of a TCP segment with timestamps, Ethernet and IPv4 included
+
 
 class LaneSample(msgspec.Struct, frozen=True, array_like=True):
     """What an HTB class has let through since it was made.
@@ -52,6 +54,15 @@ class MeterSample(msgspec.Struct, frozen=True, array_like=True):
     direct_packets: int
     unclassified_bytes: int
     lanes: dict[str, LaneSample]
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of TCP payload.
+
+        The shapers count every segment with its headers, also of ACKs; each packet has as many
+        header bytes as the next: Ethernet 14, IPv4 20, TCP 20 and 12 of timestamps (RFC 7323).
+        """
+        return self.bytes - self.packets * FRAME_HEADER_BYTES
 
 
 class LeafSample(msgspec.Struct, frozen=True, array_like=True):

@@ -13,6 +13,7 @@ from mininet.topo import Topo
 from testbed.errors import TopologyError, UnsupportedError
 
 LONGEST_INTERFACE_NAME = 15  # IFNAMSIZ - 1
+LEAST_RATE_BPS, MOST_RATE_BPS = 64_000, 1_000_000_000_000
 _LINK_OPTIONS = {"bw", "port1", "port2", "node1", "node2"}
 _IMPAIRMENTS = {"delay", "jitter", "loss"}
 # What Mininet knows and this testbed decides by itself.
@@ -146,6 +147,6 @@ def rate_of(mbit: object, named: str) -> int | None:
             f"{named} has bw={mbit!r}", hint="bw is a plain number of Mbit/s, as in Mininet"
         )
     rate = round(mbit * 1e6 / 8) * 8 if math.isfinite(mbit) else 0
-    if not 64_000 <= rate <= 1_000_000_000_000:
+    if not LEAST_RATE_BPS <= rate <= MOST_RATE_BPS:
         raise TopologyError(f"{named} has bw={mbit:g} Mbit/s", hint="use 0.064 … 1 000 000")
     return rate

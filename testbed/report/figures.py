@@ -44,6 +44,14 @@ def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
     axes.grid(axis="y", color=_GREY, alpha=0.25, linewidth=0.5)
 
 
+def _legend(axes: Axes, size: int, *, beside: bool = False) -> None:
+    """Names of what was drawn, if anything was: a run may have no window."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
+    axes.legend(fontsize=size, frameon=False, labelcolor=_GREY, **place)
+
+
 def _class_rates(nics: pl.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Class of NIC and direction -> sample times and Mbit/s of all its NICs together."""
     totals = nics.filter((pl.col("lane") == "all") & pl.col("kind").is_in(_SHOWN_KINDS))
@@ -94,9 +102,7 @@ def timelines(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
             axes.axvspan(window[0] - start, window[1] - start, color=_GREY, alpha=0.12, lw=0)
         axes.set_title(policy, loc="left", fontsize=10, color=_GREY)
         _plain(axes, "time since the programs were started (s)", "Mbit/s")
-        axes.legend(
-            fontsize=7, frameon=False, labelcolor=_GREY, loc="center left", bbox_to_anchor=(1, 0.5)
-        )
+        _legend(axes, 7, beside=True)
     return _svg(figure)
 
 
@@ -132,9 +138,8 @@ def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
     axes = figure.subplots()
     height = 0.8 / max(1, len(policies))
     for number, policy in enumerate(policies):
-        for row, label in enumerate(labels):
-            if policy not in bars[label]:
-                continue
+        rows = [(row, label) for row, label in enumerate(labels) if policy in bars[label]]
+        for row, label in rows:
             mean, least, most = bars[label][policy]
             at = row + (number - (len(policies) - 1) / 2) * height
             axes.barh(
@@ -142,7 +147,7 @@ def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
                 mean,
                 height * 0.9,
                 color=COLOURS[number % len(COLOURS)],
-                label=policy if row == 0 else None,
+                label=policy if row == rows[0][0] else None,
             )
             axes.plot([least, most], [at, at], color=_GREY, linewidth=1.5)
     axes.set_yticks(range(len(labels)), labels)
@@ -150,9 +155,7 @@ def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
     axes.set_xlim(0, 105)
     _plain(axes, "share of the line rate in the steady window (%); the line spans all NICs", "")
     axes.grid(axis="x", color=_GREY, alpha=0.25, linewidth=0.5)
-    axes.legend(
-        fontsize=8, frameon=False, labelcolor=_GREY, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    _legend(axes, 8, beside=True)
     return _svg(figure)
 
 
@@ -176,7 +179,7 @@ def first_tokens(requests: pl.DataFrame, windows: Mapping[str, Window]) -> str:
             )
     _plain(axes, "time to first token (s, emulated)", "requests (%)")
     axes.set_ylim(0, 100)
-    axes.legend(frameon=False, labelcolor=_GREY, fontsize=8)
+    _legend(axes, 8)
     return _svg(figure)
 
 

@@ -10,7 +10,9 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from testbed.errors import UsageError
 from testbed.report.figures import all_figures
+from testbed.results import layout
 from testbed.results.load import load
 from testbed.units import show_rate, show_size
 
@@ -44,6 +46,7 @@ def write_report(path: Path) -> Path:
 
     Raises:
         NotFoundError: it is no run directory.
+        UsageError: it may not be written to.
     """
     data = load(path)
     windows = {
@@ -52,12 +55,19 @@ def write_report(path: Path) -> Path:
     }
     wanted = ("nics", "requests")
     figures = all_figures({t: data.table(t) for t in wanted if t in data.tables}, windows)
-    directory = path / "figures"
-    directory.mkdir(exist_ok=True)
-    for name, svg in figures.items():
-        (directory / f"{name}.svg").write_text(svg)
-    page = path / "report.html"
-    page.write_text(_template().render(**_content(data.run, data.verdict, figures)))
+    text = _template().render(**_content(data.run, data.verdict, figures))
+    try:
+        directory = path / layout.FIGURES
+        directory.mkdir(exist_ok=True)
+        for name, svg in figures.items():
+            (directory / f"{name}.svg").write_text(svg)
+        page = path / layout.REPORT
+        page.write_text(text)
+    except OSError as error:
+        raise UsageError(
+            f"the report of {path} cannot be written: {error.strerror} ({error.filename})",
+            hint="it is written into the run's own directory: copy that to a place of yours",
+        ) from None
     return page
 
 

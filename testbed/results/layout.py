@@ -5,13 +5,12 @@ The names and the columns of the tables are part of what `LAYOUT_VERSION` promis
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import os
 import time
 from pathlib import Path
 
-from testbed.errors import ConflictError, NotFoundError
+from testbed.errors import ConflictError, NotFoundError, UsageError
 
 LAYOUT_VERSION = 1
 
@@ -40,6 +39,7 @@ def new_run(out: Path, name: str) -> Path:
 
     Raises:
         ConflictError: there is something else in the way.
+        UsageError: no directory can be made there.
     """
     stamp = time.strftime("%Y%m%d-%H%M%S")
     try:
@@ -48,13 +48,26 @@ def new_run(out: Path, name: str) -> Path:
         raise ConflictError(
             f"{out} is not a directory", hint="choose another one with --out"
         ) from None
+    except OSError as error:
+        raise _refused(out, error) from None
     for attempt in range(1, 1000):
         again = f"-{attempt}" if attempt > 1 else ""
         path = out / f"{stamp}-{name}{again}"
-        with contextlib.suppress(FileExistsError):
+        try:
             path.mkdir()
-            return path
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _refused(path, error) from None
+        return path
     raise ConflictError(f"{out} has 1000 runs of {name} at {stamp}", hint="wait a second")
+
+
+def _refused(path: Path, error: OSError) -> UsageError:
+    return UsageError(
+        f"the directory {path} for the run cannot be made: {error.strerror}",
+        hint="choose a directory of yours with --out",
+    )
 
 
 def mark_latest(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Running a Python module in a forked interpreter as `python -m MODULE` would run it in a new one.
+"""Running a Python module in a forked interpreter as `python -P -m MODULE` would in a new one.
 
 What is the same: sys.argv and sys.path, standard streams, exit status, tracebacks on standard
 error, a death by Ctrl-C, threads that are waited for, atexit handlers, and an error for output that
@@ -19,12 +19,13 @@ import threading
 _OUTPUT_LOST = 120  # as Py_FinalizeEx: standard output could not be flushed
 
 
-def run_module(module: str, arguments: tuple[str, ...]) -> int:
+def run_module(module: str, arguments: tuple[str, ...], path: tuple[str, ...] = ()) -> int:
     """Run a module to its end, that of its threads and exit handlers included.
 
     Args:
         module: its dotted name.
         arguments: sys.argv[1:].
+        path: directories that are searched before those of sys.path, as PYTHONPATH's would be.
 
     Returns:
         The exit status; there is none if Ctrl-C ends the module: this process dies of SIGINT.
@@ -33,7 +34,7 @@ def run_module(module: str, arguments: tuple[str, ...]) -> int:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # as the interpreter starts with
     _renew_streams()
     sys.argv = [module, *arguments]
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - sys.path holds strings
+    sys.path[:0] = path
     interrupted = False
     try:
         status = _run(module)

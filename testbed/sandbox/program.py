@@ -12,8 +12,11 @@ class Program(msgspec.Struct, frozen=True):
         argv: program and arguments.  For a Python module, `module` names it and `argv` holds
             only the arguments (sys.argv[1:]).
         domain: the namespace it runs in.
-        module: a Python module run as `python -m module`, started by fork from the zygote
-            (the interpreter is already warm) or, with `fork=False`, by exec: same result.
+        module: a Python module run as `python -P -m module`, started by fork from the zygote
+            (the interpreter is already warm) or, with `fork=False`, by exec: same result.  It is
+            looked for where the testbed's own modules are found, and never in the working
+            directory: a user's files must not take the place of what a module imports.
+        module_path: directories that are searched before all others, for a module from elsewhere.
         environment: added to the sandbox's own environment.
         cwd: working directory; None is that in which the testbed was started.
         scope: programs of one scope (a node's name) can be killed together; default the domain.
@@ -23,6 +26,7 @@ class Program(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     domain: str
     module: str | None = None
+    module_path: tuple[str, ...] = ()
     fork: bool = True
     environment: dict[str, str] = {}
     cwd: str | None = None

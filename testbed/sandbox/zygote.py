@@ -26,6 +26,7 @@ from testbed.sandbox.module import run_module
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned
 from testbed.sandbox.sockets import BROKER_VARIABLE
+from testbed.sandbox.title import set_title
 
 WARM = (asyncio,)  # imported here once, for every program that is a module
 _NAMESPACES = len(DomainNamespaces._fields)
@@ -112,10 +113,13 @@ class Zygote:
         argv = list(program.argv)
         if program.module is not None:
             if program.fork:
-                return run_module(program.module, program.argv)
-            argv = [sys.executable, "-m", program.module, *argv]
-            if self._module_path:
-                os.environ["PYTHONPATH"] = self._module_path
+                set_title(program.domain, ("python", "-P", "-m", program.module, *program.argv))
+                return run_module(program.module, program.argv, program.module_path)
+            # -P: what lies in the working directory must not shadow what the module imports.
+            argv = [sys.executable, "-P", "-m", program.module, *argv]
+            path = os.pathsep.join([*program.module_path, *filter(None, [self._module_path])])
+            if path:
+                os.environ["PYTHONPATH"] = path
         try:
             os.execvp(argv[0], argv)
         except FileNotFoundError:

@@ -62,7 +62,7 @@ class Capturing(DualPath):
                     module="tests.e2e.captures",
                     fork=False,
                     argv=(str(placed.program.module), *placed.program.argv),
-                    environment={**placed.program.environment, "PYTHONPATH": _ROOT},
+                    module_path=(_ROOT,),
                 ),
             )
             for placed in super().programs(scenario, plan, variant, directory)

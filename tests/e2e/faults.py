@@ -28,7 +28,7 @@ def replaced(placed: Placed, fault: str) -> Placed:
         module="tests.e2e.faults",
         fork=False,
         argv=(fault, *placed.program.argv),
-        environment={**placed.program.environment, "PYTHONPATH": _ROOT},
+        module_path=(_ROOT,),
     )
     return Placed(placed.name, program)
 

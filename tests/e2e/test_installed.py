@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import venv
+import zipfile
 from pathlib import Path
 
 import pytest
 
+from tests.e2e.small import small_demo
 
-@pytest.fixture(scope="module")
-def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bin directory of an environment that has the wheel, and our dependencies by path."""
-    place = tmp_path_factory.mktemp("installed") / "venv"
+
+def environment(place: Path, *wheels: Path) -> Path:
+    """The bin directory of an environment that has wheels, and our dependencies by path."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
     python = str(place / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+    for wheel in wheels:
+        subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True,
@@ -32,8 +37,34 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "bin"
 
 
-def run(command: list[str | Path], directory: Path) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bin directory of an environment that has the wheel."""
+    return environment(tmp_path_factory.mktemp("installed") / "venv", wheel)
+
+
+def other_wheel(directory: Path, files: dict[str, str]) -> Path:
+    """The wheel of another distribution, with these files."""
+    info = "otherkit-1.0.dist-info"
+    contents = {
+        **files,
+        f"{info}/METADATA": "Metadata-Version: 2.1\nName: otherkit\nVersion: 1.0\n",
+        f"{info}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    names = [*contents, f"{info}/RECORD"]
+    contents[f"{info}/RECORD"] = "".join(f"{name},,\n" for name in names)
+    path = directory / "otherkit-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, text in contents.items():
+            archive.writestr(name, text)
+    return path
+
+
+def run(
+    command: list[str | Path], directory: Path, **variables: str
+) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+    environment |= variables
     return subprocess.run(
         command, cwd=directory, env=environment, capture_output=True, text=True, check=False
     )
@@ -57,3 +88,37 @@ def test_the_shipped_scenarios_come_with_it(installed: Path, tmp_path: Path) -> 
     ended = run([installed / "testbed", "scenarios"], tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "demo" in ended.stdout.split()
+
+
+def test_the_demo_runs_from_the_wheel_whatever_lies_around(installed: Path, tmp_path: Path) -> None:
+    for name in ("numpy.py", "agents.py"):
+        (tmp_path / name).write_text("raise SystemExit('of the working directory')")
+    runtime = tempfile.mkdtemp(prefix="tb-")  # short: it is part of a socket's path
+    demo = small_demo("--json", "--accept-unfaithful", policies="[pe-only]")
+    ended = run([installed / "testbed", *demo], tmp_path, XDG_RUNTIME_DIR=runtime)
+    left = list((Path(runtime) / "testbed").iterdir())
+    shutil.rmtree(runtime)
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["bytes_verified"] > 0
+    assert (tmp_path / found["run"] / "report.html").is_file()
+    assert left == []
+
+
+@pytest.mark.parametrize(
+    ("files", "told"),
+    [
+        ({"agents/__init__.py": "from agents import nowhere"}, "has put its own 'agents'"),
+        ({"agents/models/__init__.py": ""}, "cannot be imported"),  # before our models.py
+    ],
+    ids=["package", "module"],
+)
+def test_a_distribution_that_writes_into_our_package_is_told(
+    files: dict[str, str], told: str, wheel: Path, tmp_path: Path
+) -> None:
+    place = environment(tmp_path / "venv", wheel, other_wheel(tmp_path, files))
+    ended = run([place / "testbed", "run", "demo", "--predict"], tmp_path)
+    assert ended.returncode == 6, ended.stderr
+    assert told in ended.stderr
+    assert "an environment of its own" in ended.stderr
+    assert "Traceback" not in ended.stderr

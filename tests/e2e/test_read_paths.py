@@ -7,6 +7,7 @@ Load is reported, not asserted: these machines are noisy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,12 @@ def summary(ran: Ran, policy: str) -> dict[str, Any]:
     return ran.outcomes[policy].summary
 
 
+def carried_bytes(ran: Ran, policy: str, *kinds: str) -> int:
+    """Bytes of the transfers of some kinds, recorded where they landed."""
+    transfers: Sequence[Any] = ran.outcomes[policy].tables["transfers"]
+    return sum(transfer.size_bytes for transfer in transfers if transfer.kind in kinds)
+
+
 @pytest.mark.parametrize(
     ("preset", "gpus", "policies"),
     [
@@ -82,6 +89,9 @@ def test_every_byte_arrives_on_every_preset(
         assert seen["requests_failed"] == 0
         assert seen["bytes_verified"] > 0
         assert seen["events"] == 0
+        # The two copies that the agents make, beside what was carried of the copied bytes.
+        assert seen["bytes_gathered"] == carried_bytes(ran, policy, "layer_load", "layer_fetch")
+        assert 0 < seen["bytes_scattered"] <= carried_bytes(ran, policy, "storage_write")
         print(f"{preset} {policy}: {seen['kv_load_bps'] / 1e6:.1f} Mbit/s")
     shares = {policy: summary(ran, policy)["path_share"] for policy in ran.outcomes}
     if "pe-only" in shares:

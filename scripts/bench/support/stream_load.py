@@ -30,7 +30,7 @@ def _fail(batch: list[Completion]) -> None:
 
 async def sink(bind: str) -> None:
     """Let writes land."""
-    transport = StreamTransport(loop=asyncio.get_running_loop())
+    transport = StreamTransport(asyncio.get_running_loop())
     transport.on_completions(_fail)
     key = transport.register(memoryview(mmap.mmap(-1, REGION_BYTES)))
     server = socket.create_server((bind, PORT))
@@ -41,7 +41,7 @@ async def sink(bind: str) -> None:
 
 async def source(to: str, bind: str, key: int, pairs: int, write_bytes: int) -> None:
     """Post a write whenever one has left."""
-    transport = StreamTransport(loop=asyncio.get_running_loop())
+    transport = StreamTransport(asyncio.get_running_loop())
     memory = memoryview(mmap.mmap(-1, REGION_BYTES))
     memory[:] = bytes(range(256)) * (REGION_BYTES // 256)
     opened: dict[str, StreamPair] = {}

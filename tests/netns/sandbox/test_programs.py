@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import agents
 from testbed.errors import NotFoundError, ProgramError, UsageError
 from testbed.lab import Lab
 from testbed.sandbox.client import ask, connect
@@ -213,10 +215,64 @@ def test_a_terminal_controls_it(lab: Lab) -> None:
 def test_a_module_runs_the_same_either_way(lab: Lab, fork: bool, tmp_path: Path) -> None:
     body = "import sys, testbed; print(sys.argv[1:], sys.stdin.read()); sys.exit('the end')"
     (tmp_path / "probe_module.py").write_text(body)
-    program = Program(("a", "b c"), "h1", module="probe_module", fork=fork, cwd=str(tmp_path))
+    place = (str(tmp_path),)
+    program = Program(("a", "b c"), "h1", module="probe_module", module_path=place, fork=fork)
     with lab.start(program) as process:
         out, err = process.communicate(b"typed")
         assert (process.status, out, err) == (1, b"['a', 'b c'] typed\n", b"the end\n")
+
+
+@pytest.mark.parametrize("fork", [True, False], ids=["forked", "exec'd"])
+def test_files_in_the_working_directory_take_no_modules_place(
+    lab: Lab, fork: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "probe_module.py").write_text(
+        "import agents.models, numpy; print(agents.__file__)"
+    )
+    for name in ("numpy.py", "agents.py", "probe_module.py"):
+        (tmp_path / name).write_text("raise SystemExit('of the working directory')")
+    program = Program(
+        (), "h1", module="probe_module", module_path=(str(tmp_path / "elsewhere"),), fork=fork,
+        cwd=str(tmp_path),
+    )  # fmt: skip
+    with lab.start(program) as process:
+        out, err = process.communicate()
+    assert (process.status, err) == (0, b"")
+    assert out.decode().strip() == agents.__file__
+
+
+@pytest.mark.parametrize("fork", [True, False], ids=["forked", "exec'd"])
+def test_a_module_of_the_working_directory_is_not_found(
+    lab: Lab, fork: bool, tmp_path: Path
+) -> None:
+    (tmp_path / "only_here.py").write_text("print('found')")
+    program = Program((), "h1", module="only_here", fork=fork, cwd=str(tmp_path))
+    with lab.start(program) as process:
+        out, err = process.communicate()
+    assert (process.status, out) == (1, b"")
+    assert b"No module named only_here" in err.replace(b"'", b"")
+
+
+def test_a_forked_module_goes_by_its_own_name(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "probe_module.py").write_text(
+        "from pathlib import Path\n"
+        "for file in ('comm', 'cmdline', 'environ'):\n"
+        "    print(repr(Path('/proc/self', file).read_bytes().rstrip(b'\\0')))\n"
+    )
+    long = ("a", "b" * 5000)
+    for arguments in (("a", "b"), long):
+        program = Program(arguments, "h1", module="probe_module", module_path=(str(tmp_path),))
+        with lab.start(program) as process:
+            out, err = process.communicate()
+        assert err == b""
+        comm, line, environment = map(ast.literal_eval, out.decode().splitlines())
+        assert comm == b"h1\n"
+        whole = b"\0".join([b"python", b"-P", b"-m", b"probe_module", *map(str.encode, arguments)])
+        assert line == whole[: len(line)]
+        assert line.startswith(b"python\0-P\0-m\0probe_module\0a\0b")
+        assert b"PATH=" in environment, "only the room of the arguments is written to"
+    assert len(line) < len(whole)
 
 
 # --- what they see ------------------------------------------------------------------------------
@@ -292,7 +348,9 @@ except ProgramError as error:
 @pytest.mark.parametrize("fork", [True, False], ids=["forked", "exec'd"])
 def test_a_program_gets_sockets_in_other_domains(lab: Lab, fork: bool, tmp_path: Path) -> None:
     (tmp_path / "broker_probe.py").write_text(BROKER_PROBE)
-    program = Program((), "h1", module="broker_probe", fork=fork, cwd=str(tmp_path), broker=True)
+    program = Program(
+        (), "h1", module="broker_probe", module_path=(str(tmp_path),), fork=fork, broker=True
+    )
     with lab.start(program) as process:
         out, err = process.communicate()
     assert err == b""
@@ -304,7 +362,9 @@ def test_a_program_gets_sockets_in_other_domains(lab: Lab, fork: bool, tmp_path:
 
 def test_a_program_without_a_broker_is_told_how_to_get_one(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "broker_probe.py").write_text(BROKER_PROBE)
-    with lab.start(Program((), "h1", module="broker_probe", cwd=str(tmp_path))) as process:
+    with lab.start(
+        Program((), "h1", module="broker_probe", module_path=(str(tmp_path),))
+    ) as process:
         _, err = process.communicate()
     assert b"Program(broker=True)" in err
 

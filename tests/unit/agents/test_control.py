@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agents import control
-from agents.control import Credit, LookupReply, Mesh, Message, ReadFinished, Replies
+from agents.control import Credit, LookupReply, Mesh, Message, PeerLost, ReadFinished, Replies
 
 
 def test_a_mesh_connects_everybody_and_keeps_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,9 @@ def test_losing_a_peer_is_an_error_unless_closing(monkeypatch: pytest.MonkeyPatc
         a.close()
         return error
 
-    assert "a: lost the connection to b" in str(asyncio.run(scene()))
+    error = asyncio.run(scene())
+    assert isinstance(error, PeerLost)
+    assert error.message == "lost the connection to b"
 
 
 def test_answers_find_their_waiters() -> None:

@@ -11,6 +11,7 @@ from agents.models import PRESETS
 from agents.settings import DualPathScenario
 from testbed.errors import ScenarioError
 from testbed.experiment.scenario import json_schema, load_scenario
+from testbed.plan.settings import PlanSettings
 
 LEAST = "name: made\ntopology: {name: 1p1d}\nduration: 10s\n"
 SHIPPED = sorted(
@@ -264,3 +265,36 @@ def test_every_choice_of_the_scheduler_is_described_in_the_schema() -> None:
     fields = schema["$defs"]["SchedulerSection"]["properties"]
     assert {"unreported", "read_queue_falls", "free_hbm", "ties", "prefill_scope"} <= set(fields)
     assert all(field["description"] for field in fields.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        ("network: {mtu: 9000,\n  leaves: 3}\n", 5, "3 leaves; use a power of two"),
+        ("network: {\n  rto_min: 1ms}\n", 5, "rto_min of 1 ms; use 200ms"),
+        ("network: {gso_max: 1KiB}\n", 4, "aggregation limit of 1024 bytes with an MTU of 9000"),
+        ("storage:\n  directory: /proc/nosuch\n", 5, "no directory '/proc/nosuch'"),
+    ],
+)
+def test_what_cannot_be_made_is_refused_with_its_line(
+    text: str, line: int, said: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "made.yaml"
+    file.write_text(LEAST + text)
+    with pytest.raises(ScenarioError, match="has 1 error") as refusal:
+        load_scenario(file, DualPathScenario)
+    assert f"{file}:{line}: " in refusal.value.message
+    assert said in refusal.value.message
+
+
+def test_a_scale_that_leaves_no_rate_is_refused_by_its_name() -> None:
+    with pytest.raises(ScenarioError, match=r"scale.rate=1e\+07 makes a CNIC of 400Gbit/s one of"):
+        load("scale: {rate: 10000000, bytes: 1000}\n")
+
+
+def test_what_a_network_section_says_reaches_the_plan() -> None:
+    scenario = load("network: {mtu: 1500, rto_min: 2s, gso_max: 8KiB}\narbitration: fifo\n")
+    settings = scenario.network.plan_settings(scenario.arbitration)
+    assert (settings.mtu, settings.rto_min_ms, settings.gso_max_bytes) == (1500, 2000, 8192)
+    assert settings.arbitration == "fifo"
+    assert load().network.plan_settings("fair") == PlanSettings()

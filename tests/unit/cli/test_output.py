@@ -33,6 +33,19 @@ def test_as_json_it_is_the_result(capsys: pytest.CaptureFixture[str]) -> None:
     }
 
 
+@pytest.mark.parametrize("error", [NotFoundError("gone", hint="look"), KeyboardInterrupt()])
+def test_notes_are_told_behind_the_hint(
+    error: BaseException, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error.add_note("the rest is in runs/x")
+    for as_json in (False, True):
+        with pytest.raises(SystemExit), output.failures(as_json):
+            raise error
+    out, err = capsys.readouterr()
+    assert err.endswith("\nthe rest is in runs/x\n")
+    assert json.loads(out)["error"]["hint"].endswith("the rest is in runs/x")
+
+
 def test_a_verb_can_have_one_status_for_all_failures(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended, output.failures(False, exit_status=EXEC_FAILED):
         raise NotFoundError("there is no x")
@@ -50,6 +63,17 @@ def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_defect_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError), output.failures(False):
         raise ZeroDivisionError
+
+
+def test_as_json_a_defect_is_an_object_too(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended, output.failures(True):
+        raise ZeroDivisionError("division by zero")
+    out, err = capsys.readouterr()
+    assert ended.value.code == 1
+    error = json.loads(out)["error"]
+    assert (error["kind"], error["exit_status"]) == ("error", 1)
+    assert error["message"] == "ZeroDivisionError: division by zero"
+    assert "Traceback" in err
 
 
 def test_a_result_is_lines_or_one_object(capsys: pytest.CaptureFixture[str]) -> None:

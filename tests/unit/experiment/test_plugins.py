@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -37,11 +40,13 @@ def install(place: Path, distribution: str, package: str, workload: str = "ping"
 
 
 @pytest.fixture
-def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     install(tmp_path, "pingbed", "pingbed_agents")
     monkeypatch.syspath_prepend(tmp_path)
     importlib.invalidate_caches()
-    return tmp_path
+    yield tmp_path
+    for name in [name for name in sys.modules if name.startswith("pingbed_agents")]:
+        del sys.modules[name]
 
 
 @pytest.mark.usefixtures("installed")
@@ -54,6 +59,21 @@ def test_an_installed_workload_is_found_and_imported() -> None:
 def test_an_unknown_workload_gets_the_one_that_was_meant() -> None:
     with pytest.raises(NotFoundError, match='did you mean "ping"'):
         load_plugin("pingg")
+
+
+def test_a_workload_that_cannot_be_imported_is_a_conflict(installed: Path) -> None:
+    """As when another distribution has a package in the place of one of its modules."""
+    (installed / "pingbed_agents" / "workload").mkdir()
+    (installed / "pingbed_agents" / "workload" / "__init__.py").touch()
+    with pytest.raises(ConflictError, match="'ping' of pingbed cannot be imported") as refusal:
+        load_plugin("ping")
+    assert "'pingbed_agents'" in refusal.value.hint
+
+
+def test_a_workload_whose_package_is_gone_is_a_conflict(installed: Path) -> None:
+    shutil.rmtree(installed / "pingbed_agents")
+    with pytest.raises(ConflictError, match="cannot be imported"):
+        shipped_scenarios()
 
 
 def test_two_workloads_of_one_name_are_a_conflict(installed: Path) -> None:

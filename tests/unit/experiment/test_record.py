@@ -130,9 +130,10 @@ def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_
         raise ProgramError("pe0 died")
 
     monkeypatch.setattr(runner, "run", breaks)
-    with pytest.raises(ProgramError):
+    with pytest.raises(ProgramError) as failure:
         execute(Asked(SCENARIO, None), tmp_path, ["testbed"], lambda _: None)  # type: ignore[arg-type]
     (left,) = tmp_path.iterdir()
+    assert failure.value.__notes__ == [f"what there is of the run by now is in {left}"]
     assert (left / "logs" / "pe0.log").read_text() == "why"
     assert layout.all_runs(tmp_path) == []
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from testbed.errors import NotFoundError
+from testbed.errors import NotFoundError, UsageError
 from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import Verdict
 from testbed.report.page import write_report
@@ -92,6 +93,21 @@ def test_the_page_says_what_matters_and_nothing_comes_from_outside(run_directory
         "nic_timelines.svg",
         "nic_utilisation.svg",
     }
+
+
+def test_a_run_without_a_window_has_a_page(run_directory: Path) -> None:
+    """Warnings are errors: a figure without anything in it must not ask for a legend."""
+    file = run_directory / layout.RUN
+    run = json.loads(file.read_text())
+    run["policies"]["<first>"]["summary"] |= {"window_s": None, "kv_load_bps": None}
+    write_json(file, run)
+    assert write_report(run_directory).read_text().count("<svg") == 2
+
+
+def test_a_run_that_may_not_be_written_to_is_said(run_directory: Path) -> None:
+    (run_directory / layout.REPORT).mkdir()
+    with pytest.raises(UsageError, match="cannot be written"):
+        write_report(run_directory)
 
 
 def test_a_directory_that_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from testbed.errors import ConflictError, NotFoundError
+from testbed.errors import ConflictError, NotFoundError, UsageError
 from testbed.results.layout import LATEST, RUN, all_runs, find_run, mark_latest, new_run
 
 
@@ -24,6 +25,24 @@ def test_runs_of_one_second_get_directories_of_their_own(tmp_path: Path) -> None
 def test_a_file_in_the_place_of_the_runs_is_said(tmp_path: Path) -> None:
     (tmp_path / "runs").touch()
     with pytest.raises(ConflictError, match="not a directory"):
+        new_run(tmp_path / "runs", "demo")
+
+
+@pytest.mark.parametrize("out", ["/proc/nope", "/dev/null/runs"])
+def test_a_place_where_no_directory_can_be_made_is_said(out: str) -> None:
+    with pytest.raises((UsageError, ConflictError), match=out) as refusal:
+        new_run(Path(out), "demo")
+    assert "--out" in refusal.value.hint
+
+
+def test_a_directory_of_somebody_elses_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)  # root may write anywhere
+    with pytest.raises(UsageError, match="runs for the run cannot be made: Permission denied"):
         new_run(tmp_path / "runs", "demo")
 
 

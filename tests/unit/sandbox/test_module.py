@@ -13,11 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 FORKED = """
 import os, sys
-sys.path.remove("")
+
 from testbed.sandbox.module import run_module
 child = os.fork()
 if child == 0:
-    os._exit(run_module("probe", tuple(sys.argv[1:])))
+    os._exit(run_module("probe", tuple(sys.argv[1:]), (os.environ["PLACE"],)))
 status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 if status < 0:
     os.kill(os.getpid(), -status)
@@ -25,8 +25,9 @@ os._exit(status)
 """
 MODULES = {
     "arguments": "import sys; print(sys.argv[1:], __name__, sys.argv[0].endswith('probe.py'))",
-    "search path": "import sys, os; print(sys.path[0] == os.getcwd())",
+    "search path": "import sys, os; print(os.path.basename(sys.path[0]), os.getcwd() in sys.path)",
     "a neighbour": "import neighbour; print(neighbour.VALUE)",
+    "a file of the working directory": "import in_the_way",
     "status": "raise SystemExit(7)",
     "large status": "raise SystemExit(256 + 3)",
     "no status": "raise SystemExit",
@@ -49,11 +50,22 @@ MODULES = {
 }
 
 
+@pytest.fixture
+def modules(tmp_path: Path) -> Path:
+    """A directory for modules, below the working directory."""
+    place = tmp_path / "modules"
+    place.mkdir()
+    return place
+
+
 def run(
     place: Path, command: list[str], variables: dict[str, str] | None = None, **options: object
 ) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-    environment |= {"PYTHONPATH": str(ROOT), **(variables or {})}
+    modules = place / "modules"
+    # A new interpreter finds its modules by PYTHONPATH; the forked one is told where they are.
+    path = [str(ROOT)] if "-c" in command else [str(modules), str(ROOT)]
+    environment |= {"PYTHONPATH": os.pathsep.join(path), "PLACE": str(modules), **(variables or {})}
     return subprocess.run(  # type: ignore[call-overload, no-any-return]
         [sys.executable, *command, "one", "two words"],
         cwd=place,
@@ -66,28 +78,29 @@ def run(
 
 
 @pytest.mark.parametrize("body", MODULES.values(), ids=MODULES)
-def test_the_outcome_is_that_of_python_m(body: str, tmp_path: Path) -> None:
-    (tmp_path / "probe.py").write_text(body)
-    (tmp_path / "neighbour.py").write_text("VALUE = 6")
-    new = run(tmp_path, ["-m", "probe"], capture_output=True)
-    forked = run(tmp_path, ["-c", FORKED], capture_output=True)
+def test_the_outcome_is_that_of_python_m(body: str, modules: Path, tmp_path: Path) -> None:
+    (modules / "probe.py").write_text(body)
+    (modules / "neighbour.py").write_text("VALUE = 6")
+    (tmp_path / "in_the_way.py").write_text("")
+    new = run(tmp_path, ["-P", "-m", "probe"], capture_output=True)
+    forked = run(tmp_path, ["-P", "-c", FORKED], capture_output=True)
     assert (forked.returncode, forked.stdout) == (new.returncode, new.stdout)
     assert forked.stderr.splitlines()[-1:] == new.stderr.splitlines()[-1:]
 
 
-def test_ctrl_c_is_a_death_by_signal(tmp_path: Path) -> None:
-    (tmp_path / "probe.py").write_text(MODULES["interrupted"])
-    ended = run(tmp_path, ["-c", FORKED], capture_output=True)
+def test_ctrl_c_is_a_death_by_signal(modules: Path, tmp_path: Path) -> None:
+    (modules / "probe.py").write_text(MODULES["interrupted"])
+    ended = run(tmp_path, ["-P", "-c", FORKED], capture_output=True)
     assert ended.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize(("variables", "status"), [({}, 120), ({"PYTHONUNBUFFERED": "1"}, 1)])
 def test_output_that_cannot_be_written_is_an_error(
-    tmp_path: Path, variables: dict[str, str], status: int
+    modules: Path, tmp_path: Path, variables: dict[str, str], status: int
 ) -> None:
-    (tmp_path / "probe.py").write_text("print('lost')")
+    (modules / "probe.py").write_text("print('lost')")
     with Path("/dev/full").open("w") as full:
-        new = run(tmp_path, ["-m", "probe"], variables, stdout=full, stderr=subprocess.PIPE)
-        forked = run(tmp_path, ["-c", FORKED], variables, stdout=full, stderr=subprocess.PIPE)
+        new = run(tmp_path, ["-P", "-m", "probe"], variables, stdout=full, stderr=subprocess.PIPE)
+        forked = run(tmp_path, ["-P", "-c", FORKED], variables, stdout=full, stderr=subprocess.PIPE)
     assert forked.returncode == new.returncode == status
     assert "No space left" in forked.stderr

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import asyncio
 import random
 import select
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,28 +23,35 @@ TIMEOUT_S = 30.0
 
 
 class End:
-    """A transport, its completions, and the peers that have introduced themselves."""
+    """A transport, its completions, and the peers that have introduced themselves.
 
-    def __init__(self) -> None:
-        self.transport = StreamTransport()
+    Args:
+        loop: of both ends; it runs while a test waits.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.transport = StreamTransport(loop)
         self.transport.on_completions(self._deliver)
         self.completions: list[Completion] = []
         self.pairs: dict[str, StreamPair] = {}
-        self._changed = threading.Condition()
+        self._loop = loop
+        self._changed = asyncio.Event()
 
     def _deliver(self, batch: list[Completion]) -> None:
-        with self._changed:
-            self.completions += batch
-            self._changed.notify_all()
+        self.completions += batch
+        self._changed.set()
 
     def on_peer(self, name: str, pair: StreamPair) -> None:
-        with self._changed:
-            self.pairs[name] = pair
-            self._changed.notify_all()
+        self.pairs[name] = pair
+        self._changed.set()
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        with self._changed:
-            assert self._changed.wait_for(condition, TIMEOUT_S), self.completions
+        async def until() -> None:
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+        self._loop.run_until_complete(asyncio.wait_for(until(), TIMEOUT_S))
 
     def of(self, kind: type) -> list[Completion]:
         return [c for c in self.completions if isinstance(c, kind)]
@@ -69,9 +75,16 @@ class End:
 
 
 @pytest.fixture
-def ends() -> Iterator[tuple[End, End, tuple[str, int]]]:
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ends(loop: asyncio.AbstractEventLoop) -> Iterator[tuple[End, End, tuple[str, int]]]:
     """caller --lo--> called, which listens at the address."""
-    caller, called = End(), End()
+    caller, called = End(loop), End(loop)
     server = socket.create_server(("127.0.0.1", 0), backlog=1024)
     address = server.getsockname()
     called.transport.listen(server, called.on_peer)
@@ -453,8 +466,8 @@ def test_a_post_that_makes_no_sense_is_refused_whole(ends: Ends) -> None:
     assert memory == b"\0\0abcd\0\0\0\0"
 
 
-def test_memory_must_be_writable_to_be_a_region() -> None:
-    transport = StreamTransport()
+def test_memory_must_be_writable_to_be_a_region(loop: asyncio.AbstractEventLoop) -> None:
+    transport = StreamTransport(loop)
     with pytest.raises(UsageError, match="writable"):
         transport.register(memoryview(b"abc"))
     with pytest.raises(UsageError, match="contiguous"):
@@ -464,8 +477,8 @@ def test_memory_must_be_writable_to_be_a_region() -> None:
     transport.close()
 
 
-def test_somebody_must_receive_completions() -> None:
-    transport = StreamTransport()
+def test_somebody_must_receive_completions(loop: asyncio.AbstractEventLoop) -> None:
+    transport = StreamTransport(loop)
     with socket.socket() as sock, pytest.raises(UsageError, match="on_completions first"):
         transport.adopt(sock, "a")
     transport.close()
@@ -477,8 +490,10 @@ def test_a_name_must_fit(ends: Ends) -> None:
         caller.transport.adopt(sock, "é" * 128)
 
 
-def test_buffers_that_the_kernel_does_not_give_are_refused() -> None:
-    transport = StreamTransport(send_buffer_bytes=1 << 16, receive_buffer_bytes=1 << 30)
+def test_buffers_that_the_kernel_does_not_give_are_refused(
+    loop: asyncio.AbstractEventLoop,
+) -> None:
+    transport = StreamTransport(loop, send_buffer_bytes=1 << 16, receive_buffer_bytes=1 << 30)
     transport.on_completions(lambda batch: None)
     server = socket.create_server(("127.0.0.1", 0))
     with pytest.raises(UnsupportedError, match="SO_RCVBUF of 1073741824 bytes"):
@@ -490,8 +505,12 @@ def test_buffers_that_the_kernel_does_not_give_are_refused() -> None:
 # --- the end -----------------------------------------------------------------------------------
 
 
-def test_an_exception_in_the_thread_is_not_lost(ends: Ends) -> None:
+def test_an_exception_in_its_progress_is_not_lost(
+    ends: Ends, loop: asyncio.AbstractEventLoop
+) -> None:
     caller, called, address = ends
+    reported: list[object] = []
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
     fail = RuntimeError("a defect")
     key, _ = called.region(10)
     first = call(caller, address, "a")
@@ -510,7 +529,8 @@ def test_an_exception_in_the_thread_is_not_lost(ends: Ends) -> None:
     assert caught.value.__cause__ is fail
     assert [type(c) for c in seen] == [Received, Failed]
     assert isinstance(seen[1], Failed)
-    assert "the progress thread died: RuntimeError('a defect')" in seen[1].reason
+    assert "the transport failed: RuntimeError('a defect')" in seen[1].reason
+    assert reported == [fail]
     called.transport.close()  # raised once
 
 
@@ -523,15 +543,12 @@ def test_a_closed_transport_takes_nothing_more(ends: Ends) -> None:
         caller.transport.adopt(sock, "b")
 
 
-def test_closing_leaves_no_descriptor_and_no_thread() -> None:
+def test_closing_leaves_no_descriptor(loop: asyncio.AbstractEventLoop) -> None:
     def descriptors() -> set[str]:
         return {entry.name for entry in Path("/proc/self/fd").iterdir()}
 
-    def threads() -> int:
-        return sum(thread.name == "progress" for thread in threading.enumerate())
-
-    before, running = descriptors(), threads()
-    caller, called = End(), End()
+    before = descriptors()
+    caller, called = End(loop), End(loop)
     server = socket.create_server(("127.0.0.1", 0))
     address = server.getsockname()
     called.transport.listen(server, called.on_peer)
@@ -542,11 +559,12 @@ def test_closing_leaves_no_descriptor_and_no_thread() -> None:
     caller.transport.close()
     called.transport.close()
     silent.close()
-    assert threads() == running
     assert descriptors() <= before
 
 
-def test_the_thread_sleeps_when_there_is_nothing_to_do(ends: Ends) -> None:
+def test_the_loop_sleeps_when_there_is_nothing_to_do(
+    ends: Ends, loop: asyncio.AbstractEventLoop
+) -> None:
     """A queue pair that waits to write, or has just received, must not spin."""
     caller, called, address = ends
     key, _ = called.region(300_000)
@@ -558,8 +576,6 @@ def test_the_thread_sleeps_when_there_is_nothing_to_do(ends: Ends) -> None:
         end.transport._wake(next(iter(end.transport._pairs.values())))
         readable = select.poll()
         readable.register(end.transport._epoll.fileno(), select.POLLIN)
-        deadline_s = time.monotonic() + TIMEOUT_S
-        while readable.poll(0) and time.monotonic() < deadline_s:
-            os.sched_yield()
+        loop.run_until_complete(asyncio.sleep(0))  # one turn of the loop: what was posted is taken
         assert not readable.poll(0)
         assert not any(p.waits_to_write for p in end.transport._pairs.values())
