@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +14,8 @@ import pytest
 from testbed.lab import Lab
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
-from tests.netns.sandbox import traces
+from tests.netns.sandbox import bystanders, traces
 from topologies.single import SingleTopo
-
-_UNSHARE = ["unshare", *(["--user"] if os.getuid() else []), "--net"]
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -59,20 +56,7 @@ def plan() -> Plan:
 
 
 @pytest.fixture
-def bystander() -> Iterator[subprocess.Popen[bytes]]:
-    """A process in a network namespace of its own that is no business of ours."""
-    process = subprocess.Popen(
-        [*_UNSHARE, "sh", "-c", "echo there; exec cat"],
-        env={"PATH": os.environ["PATH"]},  # untagged
-        stdin=subprocess.PIPE,  # at whose end it ends: also when this process is killed
-        stdout=subprocess.PIPE,
-        start_new_session=True,
-    )
-    with process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"there\n"
-        net = Path(f"/proc/{process.pid}/ns/net").readlink()
-        yield process
-        assert process.poll() is None
-        assert Path(f"/proc/{process.pid}/ns/net").readlink() == net
-        process.kill()
+def bystander() -> Iterator[None]:
+    """A process in a network namespace of its own that is no business of ours, and lives on."""
+    with bystanders.planted():
+        yield

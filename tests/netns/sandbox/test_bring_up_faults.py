@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -45,7 +44,7 @@ def test_a_namespace_in_use_is_found(plan: Plan) -> None:
 def test_a_fault_before_any_step_leaves_nothing(
     fault: str, error: type[Exception], message: str, step: str,
     plan: Plan, tag: str, runtime: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-    bystander: subprocess.Popen[bytes],
+    bystander: None,
 ) -> None:  # fmt: skip
     seen = tmp_path / "namespaces"
     monkeypatch.setenv("FAULT", f"{fault} {step} {seen}")
