@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -91,6 +92,21 @@ def pytest_make_collect_report(
     report = yield
     _refuse_skip(report, collector.config)
     return report
+
+
+# --- testbeds ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runtime_directory(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A place of a test's own where testbeds register, which must be empty in the end."""
+    base = tempfile.mkdtemp(prefix="tb-")  # short: it is part of a socket's path
+    monkeypatch.setenv("XDG_RUNTIME_DIR", base)
+    registered = Path(base) / "testbed"
+    yield registered
+    left = list(registered.iterdir()) if registered.exists() else []
+    shutil.rmtree(base)
+    assert left == []
 
 
 # --- the distribution --------------------------------------------------------------------------

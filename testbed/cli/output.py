@@ -1,6 +1,6 @@
 """How a command says what came out: results on standard output, all else on standard error.
 
-Standard library and click only: every verb imports this, the quick ones too.
+Little is imported: every verb imports this, the quick ones too.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from testbed.errors import INTERRUPTED, TestbedError
+from testbed.terminal import wants_colour
 
 
 def result(obj: Any, lines: Iterable[str], *, as_json: bool) -> None:
@@ -40,10 +41,8 @@ def note(text: str) -> None:
 
 
 def emphasis(text: str, **style: Any) -> str:
-    """Text with a colour or weight, where the user wants any: no-color.org."""
-    if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
-        return text
-    return click.style(text, **style)
+    """Text with a colour or weight, where the user wants any."""
+    return click.style(text, **style) if wants_colour() else text
 
 
 def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:

@@ -1,15 +1,14 @@
-"""What a run came to, on a terminal: the verdict first, then a table of policies and metrics.
+"""What a run came to, on a terminal: the verdict, the answer in a sentence, tables of all figures.
 
-It knows no metric by name: units follow from the ends of the names (`_bps`, `_s`, `_bytes`, …), and
-`X_full_scale` is the same metric in the real cluster's units.
+It knows no metric by name (`testbed.metrics` shows them), but the shape of a comparison: `speedup`
+is variant -> metric -> factor, `predicted` variant -> metrics.  Of the rest, a mapping of variants
+is a row of the table, and whatever is called `caps_X` or `modelled_caps_X` shares a table of caps.
 """
 
 from __future__ import annotations
 
 import io
-import os
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -17,14 +16,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.units import show_duration, show_rate, show_size
+from testbed.metrics import label, names, show
+from testbed.terminal import is_terminal, wants_colour
 
-_FULL_SCALE = "_full_scale"
-_NOTHING = "–"
 _PLAIN_WIDTH = 160
-# Ends of names that a label leaves out, because the value says it by its unit.
-_UNITS = ("_bps", "_per_s", "_s", "_bytes")
-_HIDDEN = frozenset({"window_s"})
+_CAPS, _MODELLED = "caps_", "modelled_"
 
 
 def lines(
@@ -40,32 +36,37 @@ def lines(
         run: where its files are.
         status: PASS or FAIL.
         reasons: for FAIL.
-        comparison: figures over all variants; `speedup` and `predicted` are by variant.
+        comparison: figures over all variants.
         summaries: variant -> metrics.
     """
     parts: list[Any] = [_headline(status, run)]
     parts += [f"  • {escape(reason)}" for reason in reasons]
+    if answer := _answer(comparison):
+        parts.append(answer)
     parts.append("")
+    tabled = {"speedup", "predicted", *_caps(comparison), *_by_variant(comparison, summaries)}
     about = [
         f"{label(name)} {escape(show(name, value))}"
         for name, value in comparison.items()
-        if name not in ("speedup", "predicted")
+        if name not in tabled
     ]
     if about:
         parts += ["; ".join(about), ""]
     parts.append(_table(summaries, comparison))
-    return _rendered(parts)
+    return _rendered([*parts, *_caps_table(comparison)])
 
 
 def predicted_lines(name: str, prediction: Mapping[str, Any]) -> list[str]:
-    """A prediction for people: what holds for all policies, then each policy."""
-    parts: list[Any] = [f"[bold]{escape(name)}[/bold], predicted:", ""]
-    for key, value in prediction.items():
-        if key != "policies":
-            parts.append(f"  {label(key)}: {escape(show(key, value))}")
+    """A prediction for people: each policy, what bounds all of them, what it would take."""
     policies = prediction.get("policies", {})
+    parts: list[Any] = [f"[bold]{escape(name)}[/bold], predicted:", ""]
     if policies:
-        parts += ["", _table(policies, {})]
+        parts.append(_table(policies, prediction))
+    parts += _caps_table(prediction)
+    tabled = {"policies", *_caps(prediction), *_by_variant(prediction, policies)}
+    for key, value in prediction.items():
+        if key not in tabled:
+            parts.append(f"  {label(key)}: {escape(show(key, value))}")
     return _rendered(parts)
 
 
@@ -75,48 +76,48 @@ def _headline(status: str, run: str) -> str:
     return f"[bold {colour}]{status}[/bold {colour}]{meaning}  {escape(run)}"
 
 
-def label(name: str) -> str:
-    """A metric's name in words: kv_load_bps_full_scale -> "kv load, full scale"."""
-    stem = name.removesuffix(_FULL_SCALE)
-    for unit in _UNITS:
-        if stem.endswith(unit):
-            stem = stem.removesuffix(unit)
-            break
-    words = stem.replace("_", " ")
-    return f"{words}, full scale" if name.endswith(_FULL_SCALE) else words
+def _answer(comparison: Mapping[str, Any]) -> str:
+    """The best variant over the first, in the first metric, and what was predicted; or nothing."""
+    speedups = comparison.get("speedup", {})
+    if not speedups:
+        return ""
+    first, *others = speedups
+    metric = next(iter(speedups[first]), "")
+    measured = {name: each[metric] for name, each in speedups.items() if each.get(metric)}
+    others = [name for name in others if name in measured]
+    if first not in measured or not others:
+        return ""
+    best = max(others, key=lambda name: measured[name])
+    foreseen = {
+        "predicted": comparison.get("predicted", {}).get(best, {}).get("speedup"),
+        "with modelled engines": comparison.get("modelled_speedup", {}).get(best),
+    }
+    beside = [f"{how} {show('speedup', x)}" for how, x in foreseen.items() if x is not None]
+    return (
+        f"[bold]{escape(best)}: {show('speedup', measured[best])}[/bold] the {label(metric)} "
+        f"of {escape(first)}" + (f" ({'; '.join(beside)})" if beside else "")
+    )
 
 
-def show(name: str, value: Any) -> str:
-    """A value for people, by the unit in its name."""
-    if value is None:
-        return _NOTHING
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        if set(value) == {"p50", "p99", "mean"}:
-            if value["p50"] is None:
-                return _NOTHING
-            return f"{show(name, value['p50'])} (p99 {show(name, value['p99'])})"
-        return ", ".join(f"{label(key)} {show(_inner(name, key), v)}" for key, v in value.items())
-    if not isinstance(value, int | float):
-        return str(value)
-    stem = name.removesuffix(_FULL_SCALE)
-    if stem.endswith("_bps"):
-        return f"{show_rate(value)}/s"
-    if stem.endswith("_per_s"):
-        return f"{value:.4g}/s"
-    if stem.endswith("_s"):
-        return show_duration(value)
-    if stem.endswith("_bytes") or stem.startswith("bytes_"):
-        return show_size(value)
-    if stem.endswith(("_share", "_rate")):
-        return f"{value:.1%}"
-    return str(value) if isinstance(value, int) else f"{value:.4g}"
+def _caps(figures: Mapping[str, Any]) -> list[str]:
+    """The names of caps: what may not be exceeded, by what it is a cap of."""
+    return [
+        name
+        for name, value in figures.items()
+        if isinstance(value, Mapping) and name.removeprefix(_MODELLED).startswith(_CAPS)
+    ]
 
 
-def _inner(outer: str, key: str) -> str:
-    """The name that says the unit of a value in a mapping: its own, else the mapping's."""
-    return key if key.endswith(_UNITS) else outer
+def _by_variant(figures: Mapping[str, Any], variants: Iterable[str]) -> list[str]:
+    """The names of figures that have one value for each variant."""
+    known = set(variants)
+    return [
+        name
+        for name, value in figures.items()
+        if isinstance(value, Mapping)
+        and set(value) == known
+        and not any(isinstance(each, Mapping) for each in value.values())
+    ]
 
 
 def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, Any]) -> Table:
@@ -125,7 +126,9 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     for variant in summaries:
         table.add_column(variant, justify="right")
     predicted = comparison.get("predicted", {})
-    for name in _metrics(summaries):
+    for name in names(summaries):
+        if all(isinstance(summary.get(name), list) for summary in summaries.values()):
+            continue  # too wide beside others
         table.add_row(label(name), *(show(name, s.get(name)) for s in summaries.values()))
         if any(name in each for each in predicted.values()):
             table.add_row(
@@ -137,39 +140,44 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     return table
 
 
-def _metrics(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Names in the order that they come in; lists are for programs, not for people."""
-    names = dict.fromkeys(name for summary in summaries.values() for name in summary)
-    return [
-        name
-        for name in names
-        if name not in _HIDDEN
-        and not any(isinstance(summary.get(name), list) for summary in summaries.values())
-    ]
-
-
 def _speedups(table: Table, summaries: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:
     speedups = comparison.get("speedup", {})
     metrics = dict.fromkeys(metric for each in speedups.values() for metric in each)
     for metric in metrics:
         factors = [speedups.get(variant, {}).get(metric) for variant in summaries]
-        table.add_row(f"speed-up in {label(metric)}", *map(_factor, factors), style="bold")
+        table.add_row(
+            f"speed-up in {label(metric)}", *(show("speedup", x) for x in factors), style="bold"
+        )
     predicted = comparison.get("predicted", {})
     if any("speedup" in each for each in predicted.values()):
         factors = [predicted.get(variant, {}).get("speedup") for variant in summaries]
-        table.add_row("speed-up, predicted", *map(_factor, factors), style="dim")
+        table.add_row("speed-up, predicted", *(show("speedup", x) for x in factors), style="dim")
+    for name in _by_variant(comparison, summaries):
+        values = [show(name, comparison[name][variant]) for variant in summaries]
+        table.add_row(label(name), *values, style="dim")
 
 
-def _factor(value: float | None) -> str:
-    return _NOTHING if value is None else f"{value:.2f}×"
+def _caps_table(figures: Mapping[str, Any]) -> list[Any]:
+    """A row for each cap, a column for each set of them; nothing where there are none."""
+    sets = _caps(figures)
+    if not sets:
+        return []
+    sets.sort(key=lambda name: name.startswith(_MODELLED))  # this run's own first
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    for name in sets:
+        table.add_column(label(name).replace(", ", ",\n"), justify="right")
+    for cap in dict.fromkeys(cap for name in sets for cap in figures[name]):
+        table.add_row(cap, *(show(name, figures[name].get(cap)) for name in sets))
+    return [table]
 
 
 def _rendered(parts: Sequence[Any]) -> list[str]:
-    """Lines, with colours only for a terminal whose user wants any (no-color.org)."""
-    terminal = sys.stdout.isatty()
+    """Lines as wide as the terminal, with colours if the user wants any."""
+    terminal = is_terminal()
     console = Console(
         file=io.StringIO(),
-        force_terminal=terminal and "NO_COLOR" not in os.environ,
+        force_terminal=wants_colour(),
         width=None if terminal else _PLAIN_WIDTH,
         highlight=False,
     )

@@ -11,10 +11,10 @@ import jinja2
 from markupsafe import Markup
 
 from testbed.errors import UsageError
+from testbed.metrics import label, names, show
 from testbed.report.figures import all_figures
 from testbed.results import layout
 from testbed.results.load import load
-from testbed.units import show_rate, show_size
 
 _FIGURE_TITLES = {
     "nic_timelines": "NIC timelines",
@@ -80,43 +80,30 @@ def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["rate"] = lambda value: "–" if value is None else show_rate(value) + "/s"
-    environment.filters["number"] = _number
+    environment.filters["shown"] = lambda value, name: show(name, value)
+    environment.filters["label"] = label
     return environment.from_string(source)
-
-
-def _number(value: Any) -> str:
-    """A figure for people."""
-    if value is None:
-        return "–"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}"
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_number(part)}" for key, part in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_number, value))
-    return str(value)
 
 
 def _content(run: dict[str, Any], verdict: Any, figures: dict[str, str]) -> dict[str, Any]:
     summaries = {name: said.get("summary", {}) for name, said in run["policies"].items()}
     comparison = run.get("comparison", {})
-    metrics = list(dict.fromkeys(m for s in summaries.values() for m in s if m != "nic_loads"))
     loads = {name: summary.get("nic_loads") or [] for name, summary in summaries.items()}
     return {
         "run": run,
         "verdict": verdict,
         "summaries": summaries,
-        "metrics": metrics,
+        "metrics": names(summaries),
         "loads": loads,
         "comparison": comparison,
         "predicted": run.get("predicted", {}).get("policies", {}),
-        "caps": run.get("predicted", {}).get("caps_turns_per_s", {}),
+        "caps": comparison.get("caps_turns_per_s", {}),
+        # What the same cluster would do if its engines computed; nothing if they do.
+        "modelled_caps": comparison.get("modelled_caps_turns_per_s", {}),
+        "modelled_speedup": comparison.get("modelled_speedup", {}),
         # Made by matplotlib from numbers and from names that its SVG writer escapes.
         "figures": {_FIGURE_TITLES[name]: Markup(svg) for name, svg in figures.items()},
         "limits": _LIMITS,
         "scenario": json.dumps(run["scenario"], indent=2),
-        "verified": show_size(comparison.get("bytes_verified", 0)),
+        "verified": show("bytes_verified", comparison.get("bytes_verified", 0)),
     }

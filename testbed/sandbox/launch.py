@@ -18,6 +18,7 @@ from testbed.sandbox import registry
 from testbed.sandbox.client import rebuilt
 from testbed.sandbox.protocol import Connection, Failed, Order, Ready
 
+_SUPERVISOR = "testbed.sandbox.supervisor"  # the module that is run
 _ROOT = str(Path(testbed.__file__).resolve().parents[1])
 
 
@@ -58,7 +59,7 @@ class Launch:
         arguments = [str(descriptor), str(self._lock), str(self._directory), given]
         return subprocess.Popen(
             # -P: what lies in the working directory must not shadow the standard library.
-            [sys.executable, "-P", "-m", "testbed.sandbox.supervisor", *arguments],
+            [sys.executable, "-P", "-m", _SUPERVISOR, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=self._log,

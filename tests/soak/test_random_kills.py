@@ -1,33 +1,34 @@
-"""A kill at a random moment of bring-up or run, many times over."""
+"""A kill at a random moment of bring-up or run, many times over; bystanders live."""
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
-import shutil
-import tempfile
-from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.netns.sandbox import traces
+from tests.e2e import kills
+from tests.netns.sandbox import bystanders, traces
 
 _ROUNDS = 200
+_RUNS = 25  # of each phase
 
 
 @pytest.fixture(autouse=True)
-def _own_runtime_directory() -> Iterator[None]:
-    before = os.environ.get("XDG_RUNTIME_DIR")
-    os.environ["XDG_RUNTIME_DIR"] = base = tempfile.mkdtemp(prefix="tb-")
-    yield
-    shutil.rmtree(base)
-    del os.environ["XDG_RUNTIME_DIR"]
-    if before is not None:
-        os.environ["XDG_RUNTIME_DIR"] = before
+def _own_runtime_directory(runtime_directory: Path) -> None:
+    pass
 
 
 @pytest.mark.parametrize("victim", ["owner", "supervisor"])
 @pytest.mark.parametrize("seed", range(_ROUNDS))
 def test_it_leaves_nothing(victim: str, seed: int) -> None:
-    traces.kill_at_random(victim, random.Random(seed).uniform(0.0, 0.6), secrets.token_hex(8))
+    with bystanders.planted():
+        traces.kill_at_random(victim, random.Random(seed).uniform(0.0, 0.6), secrets.token_hex(8))
+
+
+@pytest.mark.parametrize("victim", ["supervisor", "command"])
+@pytest.mark.parametrize("phase", kills.PHASES)
+@pytest.mark.parametrize("seed", range(_RUNS))
+def test_a_run_leaves_nothing(victim: str, phase: str, seed: int, tmp_path: Path) -> None:
+    kills.kill_in_phase(victim, phase, seed, tmp_path)

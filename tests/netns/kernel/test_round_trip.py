@@ -13,13 +13,10 @@ from testbed.kernel.readback import read
 from testbed.plan.compile import compile_plan
 from testbed.plan.diff import differences
 from testbed.plan.model import Plan, Route, ShaperClass, Veth
+from tests.netns.steps import STEPS
 from topologies.dualpath import DualPathTopo
 
 BringUp = Callable[[Plan], Mapping[str, int]]
-STEPS = (
-    "sysctls", "bridges", "veths", "ifbs", "ports", "shapers", "redirects", "up", "addresses",
-    "routes", "rules", "neighbours", "forwarding", "settle",
-)  # fmt: skip
 
 
 def described(asked: Plan, nets: Mapping[str, int]) -> list[str]:
@@ -78,7 +75,7 @@ def test_rates_beyond_32_bits_of_bytes_read_back(
     assert described(plan, bring_up(plan)) == []
 
 
-def test_a_fault_can_be_injected_before_every_step(
+def test_the_steps_are_these_and_an_error_ends_them(
     star: Plan, create_networks: Callable[[Plan], Mapping[str, int]]
 ) -> None:
     class Injected(Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from testbed.lab import Lab
+from testbed.plan.compile import compile_plan
+from testbed.plan.model import Plan
+from tests.netns.sandbox import bystanders, traces
 from topologies.single import SingleTopo
 
 
@@ -34,3 +38,25 @@ def lab() -> Iterator[Lab]:
     """h1 ── s1 ── h2"""
     with Lab(SingleTopo(k=2)) as made:
         yield made
+
+
+@pytest.fixture
+def tag(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Whatever is started here carries it, and has ended by the end of the test."""
+    found = secrets.token_hex(8)
+    monkeypatch.setenv("TESTBED_TAG", found)
+    yield found
+    # This process got the variable after it had started: /proc/self/environ does not show it.
+    traces.wait_until_gone(found)
+
+
+@pytest.fixture
+def plan() -> Plan:
+    return compile_plan(SingleTopo(k=2), None, name="single")
+
+
+@pytest.fixture
+def bystander() -> Iterator[None]:
+    """A process in a network namespace of its own that is no business of ours, and lives on."""
+    with bystanders.planted():
+        yield

@@ -61,6 +61,17 @@ def supervisors(tag: str) -> list[int]:
     return [one.pid for one in processes(tag) if "testbed.sandbox.supervisor" in one.command]
 
 
+def init(tag: str) -> int | None:
+    """The supervisor that is pid 1 of its namespace, see NSpid in proc_pid_status(5)."""
+    for pid in supervisors(tag):
+        with contextlib.suppress(OSError):
+            for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+                name, _, numbers = line.partition(":")
+                if name == "NSpid" and len(numbers.split()) > 1 and numbers.split()[-1] == "1":
+                    return pid
+    return None
+
+
 def wait_until(condition: Callable[[], bool]) -> None:
     """Until it holds; the test fails if it takes too long."""
     ends_s = time.monotonic() + _PATIENCE_S
@@ -106,15 +117,19 @@ def kill(pids: list[int]) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def kill_init(tag: str, owner: subprocess.Popen[bytes]) -> None:
+    """Kill the supervisor as soon as there is one; nothing if the owner ends before."""
+    while owner.poll() is None:
+        if (pid := init(tag)) is not None:
+            kill([pid])
+            return
+
+
 def kill_at_random(victim: str, delay_s: float, tag: str) -> None:
-    """Kill the owner, or all there is of the supervisor, some time after the start."""
+    """Kill the owner, or the supervisor, some time after the start."""
     owner = start_owner("random", tag)
     time.sleep(delay_s)  # any moment will do: this is no waiting for something
-    if victim == "owner":
-        end(owner)
-    else:
-        while not (there := supervisors(tag)):
-            assert owner.poll() is None
-        kill(there)
-        end(owner)
+    if victim == "supervisor":
+        kill_init(tag, owner)
+    end(owner)
     wait_until_gone(tag)

@@ -65,11 +65,16 @@ def run_directory(tmp_path: Path) -> Path:
             "kernel": {"release": "6"},
             "machine": {"cpu_model": "x", "cores": 2, "load_average": [0.1, 0.1, 0.1]},
             "git": None,
-            "predicted": {"caps_turns_per_s": {"pe-snics": 1.0}, "policies": {}},
+            "predicted": {
+                "policies": {"<first>": {"kv_load_bps": 1e8, "speedup": 1.0, "bound_by": "storage"}}
+            },
             "comparison": {
                 "engines": "network-only",
                 "speedup": {"<first>": {"kv_load_bps": 1.0}},
                 "bytes_verified": 1 << 30,
+                "caps_turns_per_s": {"pe-snics": 9.8434, "decode-hbm": None},
+                "modelled_caps_turns_per_s": {"pe-snics": 9.8434, "decode-hbm": 4.566},
+                "modelled_speedup": {"<first>": 1.25},
             },
             "policies": {"<first>": {"summary": summary}},
         },
@@ -86,10 +91,14 @@ def test_the_page_says_what_matters_and_nothing_comes_from_outside(run_directory
     assert "network-only engines" in page
     assert "1GiB verified" in page
     assert page.count("<svg") == 2
+    assert page.count("1.25×") == 3
+    assert '<td>decode-hbm</td><td class="n">–</td><td class="n">4.566/s</td>' in page
+    assert "160Gbit/s" in page
+    assert "window" not in page.split("All figures")[1].split("Checks")[0]
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert "<script>" not in page
     assert "<b>bold</b>" not in page
-    assert {file.name for file in (run_directory / "figures").iterdir()} == {
+    assert {file.name for file in (run_directory / layout.FIGURES).iterdir()} == {
         "nic_timelines.svg",
         "nic_utilisation.svg",
     }

@@ -1,0 +1,87 @@
+"""Figures for people: a label and a unit, both from a figure's name.
+
+No figure is known by name.  Units follow from the ends of names (`_bps`, `_s`, `_bytes`, …);
+`X_full_scale` is the same figure in the real cluster's units, `modelled_X` the same with modelled
+engines.  The terminal and the report show figures alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from testbed.units import show_duration, show_rate, show_size
+
+NOTHING = "–"
+_FULL_SCALE = "_full_scale"
+_MODELLED = "modelled_"
+# Ends of names that a label leaves out, because the value says it by its unit.
+_UNITS = ("_bps", "_per_s", "_s", "_bytes")
+_HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records know
+
+
+def label(name: str) -> str:
+    """A figure's name in words: kv_load_bps_full_scale -> "kv load, full scale"."""
+    stem = name.removesuffix(_FULL_SCALE)
+    for unit in _UNITS:
+        if stem.endswith(unit):
+            stem = stem.removesuffix(unit)
+            break
+    words = stem.removeprefix(_MODELLED).replace("_", " ").replace("speedup", "speed-up")
+    if stem.startswith(_MODELLED):
+        words += ", with modelled engines"
+    return f"{words}, full scale" if name.endswith(_FULL_SCALE) else words
+
+
+def show(name: str, value: Any) -> str:
+    """A value for people, by the unit in its name."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        if set(value) == {"p50", "p99", "mean"}:
+            if value["p50"] is None:
+                return NOTHING
+            return f"{show(name, value['p50'])} (p99 {show(name, value['p99'])})"
+        return ", ".join(f"{label(key)} {show(_inner(name, key), v)}" for key, v in value.items())
+    if isinstance(value, list):
+        return ", ".join(show(name, each) for each in value) or NOTHING
+    if not isinstance(value, int | float):
+        return str(value)
+    return _number(name.removesuffix(_FULL_SCALE), value)
+
+
+def _number(stem: str, value: float) -> str:
+    if stem.endswith("_bps"):
+        return f"{show_rate(value)}/s"
+    if stem.endswith("_per_s"):
+        return f"{value:.4g}/s"
+    if stem.endswith("_s"):
+        return show_duration(value)
+    if stem.endswith("_bytes") or stem.startswith("bytes_"):
+        return show_size(value)
+    if stem.endswith(("share", "_rate")):
+        return f"{value:.1%}"
+    if stem.endswith("speedup"):
+        return f"{value:.2f}×"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"
+
+
+def _inner(outer: str, key: str) -> str:
+    """The name that says the unit of a value in a mapping: its own, else the mapping's."""
+    return key if key.endswith(_UNITS) else outer
+
+
+def names(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The figures of all variants that people may want, in the order that they come in.
+
+    Lists of records (a row for each NIC, say) are for a table of their own.
+    """
+    found: dict[str, None] = {}
+    for summary in summaries.values():
+        for name, value in summary.items():
+            records = isinstance(value, list) and any(isinstance(row, Mapping) for row in value)
+            if not records and name not in _HIDDEN:
+                found.setdefault(name)
+    return list(found)

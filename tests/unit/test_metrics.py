@@ -1,0 +1,41 @@
+"""Figures for people: labels and units."""
+
+from __future__ import annotations
+
+import pytest
+
+from testbed.metrics import label, names, show
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("kv_load_bps", 199.8e6, "199.8Mbit/s"),
+        ("kv_load_bps_full_scale", 799e9, "799Gbit/s"),
+        ("turns_per_s", 3.25, "3.25/s"),
+        ("stall_s", 0.0125, "12.5ms"),
+        ("bytes_verified", 3 << 20, "3MiB"),
+        ("hit_rate", 0.975, "97.5%"),
+        ("steady", True, "yes"),
+        ("kv_load_bps", None, "–"),
+        ("ttft_s", {"p50": 0.5, "p99": 2.0, "mean": 0.6}, "500ms (p99 2s)"),
+        ("jct_s", {"p50": None, "p99": None, "mean": None}, "–"),
+        ("path_share", {"pe": 0.5, "de": 0.5}, "pe 50.0%, de 50.0%"),
+        ("bound_by", "storage", "storage"),
+        ("requests", 12, "12"),
+    ],
+)
+def test_a_value_is_shown_in_the_unit_of_its_name(name: str, value: object, shown: str) -> None:
+    assert show(name, value) == shown
+
+
+def test_a_label_is_the_name_in_words() -> None:
+    assert label("kv_load_bps") == "kv load"
+    assert label("turns_per_s_full_scale") == "turns, full scale"
+    assert label("modelled_speedup") == "speed-up, with modelled engines"
+
+
+def test_rows_of_records_and_clock_readings_are_no_figures() -> None:
+    summaries = {"a": {"x": 1, "window_s": [1, 2]}, "b": {"nics": [{}], "thirds_bps": [1.0, 2.0]}}
+    assert names(summaries) == ["x", "thirds_bps"]
+    assert show("thirds_bps", [1e6, 2e6]) == "1Mbit/s, 2Mbit/s"
