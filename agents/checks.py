@@ -13,7 +13,8 @@ _ACCOUNT_SHARE, _ACCOUNT_BYTES = 0.02, 64 * 1024
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
-    return [_bytes(run), _requests(run), _steady(run), _storage_rate(run)]
+    checks = [_bytes(run), _requests(run), _steady(run), _storage_rate(run)]
+    return [*checks, _tokens(run)] if run.scenario.kv == "transformer" else checks
 
 
 def _bytes(run: Run) -> Check:
@@ -29,6 +30,23 @@ def _bytes(run: Run) -> Check:
         reason = "no byte was verified"
     return Check(
         "every byte verified", run.variant, ok, f"{show_size(size)} right, {len(wrong)} wrong",
+        "0 wrong", reason,
+    )  # fmt: skip
+
+
+def _tokens(run: Run) -> Check:
+    """Every token is the one that a single process finds, and some came of KV that was read."""
+    wrong = [e for e in run.of(EventRecord) if e.kind == "wrong-tokens"]
+    right = [r for r in run.of(RequestRecord) if not r.error]
+    tokens, hits = sum(r.generate_tokens for r in right), sum(r.hit_tokens for r in right)
+    reason = ""
+    if wrong:
+        reason = f"request {wrong[0].request}: {wrong[0].detail}"
+    elif not (tokens and hits):
+        reason = "no token came of KV that was read: play more turns, or make them longer"
+    return Check(
+        "tokens as one process finds them", run.variant, not reason,
+        f"{tokens} tokens in {len(right)} requests, {hits} hit tokens; {len(wrong)} wrong",
         "0 wrong", reason,
     )  # fmt: skip
 

@@ -188,6 +188,10 @@ class DualPathScenario(Scenario):
     engines: Literal["modelled", "network-only"] = "modelled"
     """network-only: no compute or decode time, and HBM is not a limit."""
 
+    kv: Literal["generated", "transformer"] = "generated"
+    """generated: KV bytes follow from block hashes.  transformer: a small model (preset tiny)
+    computes them, and every token is compared with what one process finds."""
+
     compute: Compute = Compute()
     """How fast engines compute, when they are modelled."""
 
@@ -239,6 +243,21 @@ class DualPathScenario(Scenario):
                 f"topology.set.{_CNIC_PARAMETER} follows from cluster.cnic and scale.rate; "
                 "set these"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> DualPathScenario:
+        if self.kv == "generated":
+            return self
+        needs = {
+            "model: {preset: tiny}": self.resolved_model == PRESETS["tiny"],
+            "scale.bytes: 1": self.scale.bytes == 1,
+            "workload.kind: agentic": self.workload.kind == "agentic",
+            "workload.start: cold": self.workload.start == "cold",
+        }
+        missing = [need for need, met in needs.items() if not met]
+        if missing:
+            raise ValueError(f"kv: transformer needs {', '.join(missing)}")
         return self
 
     # --- what follows from the sections ---------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from agents.blocks.generate import Mismatch, check_group, fill_full, fill_group
-from agents.blocks.hashing import Hashes
 from agents.blocks.layout import KVLayout, LayerGroup
 from agents.blocks.maker import Part, Prefilled, Prompt, Proof
 
@@ -27,10 +26,6 @@ class GeneratedKV:
     def decode(self, prompt: Prompt, prefilled: Prefilled) -> GeneratedDecode:
         """See `KVMaker`."""
         return GeneratedDecode(self._layout, prompt)
-
-    def stored(self, hashes: Hashes, out: memoryview) -> None:
-        """See `KVMaker`."""
-        fill_full(self._layout, hashes, out)
 
 
 class GeneratedPrefill:

@@ -158,6 +158,3 @@ class KVMaker(Protocol):
 
     def decode(self, prompt: Prompt, prefilled: Prefilled) -> DecodeKV:
         """For a request that a decode engine begins."""
-
-    def stored(self, hashes: Hashes, out: memoryview) -> None:
-        """Full Blocks as storage holds them before a warm start; ValueError if it cannot be."""

@@ -82,6 +82,7 @@ class Scheduler(Process):
             Engine(*decode),
             submit.t_submit,
             time.monotonic(),
+            tokens=submit.tokens,
         )
         self._assigned[submit.request] = job
         self.mesh.send(decode[0], job)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from agents.blocks.generate import Mismatch
-from agents.blocks.hashing import Hashes
 from agents.blocks.layout import KVLayout, LayerGroup
 from agents.blocks.maker import Part, Prefilled, Prompt, Proof
 from agents.transformer.cache import LayerKV, read_part, write_part
@@ -35,6 +34,7 @@ class TransformerKV:
         if layout != config.layout(layout.block_tokens):
             raise ValueError(f"{layout} is not the layout of {config}")
         self._config, self._layout = config, layout
+        load_model(config)  # now, not at the first request
 
     def prefill(self, prompt: Prompt) -> TransformerPrefill:
         """See `KVMaker`."""
@@ -43,10 +43,6 @@ class TransformerKV:
     def decode(self, prompt: Prompt, prefilled: Prefilled) -> TransformerDecode:
         """See `KVMaker`."""
         return TransformerDecode(self._config, self._layout, prompt, prefilled)
-
-    def stored(self, hashes: Hashes, out: memoryview) -> None:
-        """ValueError: a hash does not say which tokens it was made from."""
-        raise ValueError("a transformer's KV cannot be made from block hashes")
 
 
 class TransformerPrefill:
@@ -60,7 +56,7 @@ class TransformerPrefill:
             raise ValueError(f"{len(self._tokens)} ids of {prompt.prompt_tokens} prompt tokens")
         self._residual: Exact | None = None
         self._done = 0  # layers that the present chunk has been through
-        self._hit_kv = [0] * config.layers
+        self._hit_kv: dict[int, int] = {}
         self._result: Prefilled | None = None
 
     def check(self, group: LayerGroup, hits: memoryview) -> Mismatch | None:
@@ -94,7 +90,7 @@ class TransformerPrefill:
         for layer in range(group.first, group.first + group.count):
             kv = LayerKV(self._config, tokens.stop)
             kv.append(read_part(self._config, block, loaded, layer, hit_tokens))
-            self._hit_kv[layer] = kv.digest(hit_tokens)
+            self._digest_hits(layer, kv.digest(hit_tokens))
             kv.append(read_part(self._config, block, made, layer, tokens.start - hit_tokens))
             residual = self._model.layer(layer, residual, kv)
             new = kv.stored(tokens.start, tokens.stop)
@@ -103,7 +99,15 @@ class TransformerPrefill:
         self._done = group.first + group.count
         if self._done == self._config.layers and tokens.stop == prompt.prompt_tokens:
             logits = self._model.logits(residual[-1])
-            self._result = Prefilled(greedy(logits), chain_logits(0, logits), self._hit_kv)
+            self._result = Prefilled(
+                greedy(logits),
+                chain_logits(0, logits),
+                [self._hit_kv[layer] for layer in range(self._config.layers)],
+            )
+
+    def _digest_hits(self, layer: int, digest: int) -> None:
+        """Every chunk reads the hits again; if they are not the same, no digest is right."""
+        self._hit_kv[layer] = digest if self._hit_kv.get(layer, digest) == digest else 0
 
     def result(self) -> Prefilled:
         """The first token."""

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agents.blocks.generate import gather_group, scatter_group
+from agents.blocks.generate import fill_full, gather_group, scatter_group
 from agents.blocks.generated import GeneratedKV
 from agents.blocks.hashing import stream_hashes
 from agents.blocks.layout import KVLayout
@@ -153,7 +153,7 @@ def test_generated_bytes_go_the_same_way(turns: list[tuple[int, int, Cut, int]])
         context += generated
     blocks = context // BLOCK
     expected = memoryview(bytearray(blocks * LAYOUT.full_block_bytes))
-    maker.stored(hashes[:blocks], expected)
+    fill_full(LAYOUT, hashes[:blocks], expected)
     assert storage == expected
 
 
@@ -219,5 +219,3 @@ def test_layers_out_of_order_and_missing_kv_are_refused() -> None:
         maker.prefill(prompt._replace(tokens=b""))
     with pytest.raises(ValueError, match="layout"):
         TransformerKV(CONFIG, KVLayout(4, 100, BLOCK))
-    with pytest.raises(ValueError, match="hashes"):
-        maker.stored(prompt.hashes, memory)
