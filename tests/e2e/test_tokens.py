@@ -20,7 +20,7 @@ from tests.e2e.test_read_paths import Faulty, failed_checks, summary
 SMALL = """
 name: tokens
 topology: {{name: {preset}, set: {{gpus: 2}}}}
-scale: {{rate: 4000, bytes: 1}}
+scale: {{rate: 8000, bytes: 1}}
 duration: {duration}
 engines: network-only
 kv: transformer
@@ -89,5 +89,4 @@ def test_one_flipped_bit_or_two_swapped_layers_fail_the_run(
     assert all(shows in error for error in errors), errors[:3]
     failed = {check.name for check in ran.verdict.checks if not check.ok}
     assert "every request ended well" in failed
-    # What a digest has stopped reaches no engine: there is no token to compare.
-    assert ("tokens as one process finds them" in failed) == (shows != "digest")
+    assert "tokens as one process finds them" in failed
