@@ -191,9 +191,15 @@ class Client(Process):
                 turn.generate_tokens,
                 turn.hashes.astype("<u8").tobytes(),
                 now_s,
-                b"" if self._tokens is None else self._tokens.prompt(submission.session, turn),
+                self._prompt(submission),
             ),
         )
+
+    def _prompt(self, submission: Submission) -> bytes:
+        """The ids of a prompt, if there are any."""
+        if self._tokens is None:
+            return b""
+        return self._tokens.prompt(submission.session, submission.turn_index)
 
     def _compared(self, submission: Submission, done: Done) -> Done:
         """The same, with an error if one process finds anything else."""

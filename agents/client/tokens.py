@@ -1,11 +1,13 @@
 """Sessions of real tokens: what agents say is seeded, what they are answered the reference says.
 
-A session has the turns of another source's; its block hashes are those of its tokens.
+A session has the turns of another source's; its block hashes are those of its tokens.  The
+reference plays a turn when it is about to be submitted: then it is known which tokens it generates.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,23 +23,66 @@ from agents.transformer.tokens import as_tokens
 _STREAM = 3  # of the seed: what agents append
 
 
-@dataclass(frozen=True)
-class _Played:
-    """A session as the reference has played it.
+class PlayedTurns(Sequence[Turn]):
+    """The turns of a session, each played by the reference when it is first asked for.
+
+    The last block of a turn, if it is not full, is named by what it holds then: nobody can find it
+    under that name, for only full blocks are stored.
 
     Args:
-        tokens: of the final context.
-        proofs: what is right for each turn.
-        reference: knows what is right for hits.
+        given: how many tokens each turn appends and generates.
+        config: of the transformer.
+        rng: draws what is appended.
     """
 
-    tokens: NDArray[np.uint32]
-    proofs: list[Proof]
-    reference: Reference
+    def __init__(self, given: Sequence[Turn], config: Config, rng: np.random.Generator) -> None:
+        self._given, self._config, self._rng = given, config, rng
+        capacity = given[-1].context_tokens
+        self._context = np.empty(capacity, np.uint32)
+        self._played: list[Turn] = []
+        self.reference = Reference(config, capacity)
+        self.proofs: list[Proof] = []
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    @overload
+    def __getitem__(self, index: int) -> Turn: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Turn]: ...
+
+    def __getitem__(self, index: int | slice) -> Turn | list[Turn]:
+        """A turn; all before it are played, too."""
+        if isinstance(index, slice):
+            return [self[at] for at in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        index %= len(self)
+        while len(self._played) <= index:
+            self._play(self._given[len(self._played)])
+        return self._played[index]
+
+    def _play(self, given: Turn) -> None:
+        before = self._played[-1].context_tokens if self._played else 0
+        prompt, after = given.prompt_tokens, given.context_tokens
+        appended = self._rng.integers(0, self._config.vocabulary, prompt - before, dtype=np.uint32)
+        proof = self.reference.turn(appended, given.generate_tokens)
+        self._context[before:prompt] = appended
+        self._context[prompt:after] = as_tokens(proof.tokens)
+        hashes = token_hashes(self._context[:after], BLOCK_TOKENS)
+        self.proofs.append(proof)
+        self._played.append(
+            Turn(prompt, given.generate_tokens, hashes, given.think_s, given.release_s)
+        )
+
+    def prompt(self, turn: int) -> NDArray[np.uint32]:
+        """The ids of a turn's prompt."""
+        return self._context[: self[turn].prompt_tokens]
 
 
 class TokenSessions:
-    """Sessions whose turns the reference has played before anybody else.
+    """Sessions of real tokens.
 
     Args:
         source: of append-only sessions: how many tokens each turn appends and generates.
@@ -47,46 +92,21 @@ class TokenSessions:
 
     def __init__(self, source: SessionSource, config: Config, seed: int) -> None:
         self._source, self._config, self._seed = source, config, seed
-        self._played: dict[str, _Played] = {}
+        self._played: dict[str, PlayedTurns] = {}
 
     def session(self, number: int) -> Session:
         """Session `number` of the source, with hashes of real tokens."""
         session = self._source.session(number)
         if not session.append_only:
             raise ValueError(f"session {session.id} does more than append")
-        played = self._play(session, number)
-        self._played[session.id] = played
-        hashes = token_hashes(played.tokens, BLOCK_TOKENS)
-        turns = [
-            Turn(
-                turn.prompt_tokens,
-                turn.generate_tokens,
-                hashes[: len(turn.hashes)],
-                turn.think_s,
-                turn.release_s,
-            )
-            for turn in session.turns
-        ]
+        rng = np.random.default_rng((self._seed, _STREAM, number))
+        turns = PlayedTurns(session.turns, self._config, rng)
+        self._played[session.id] = turns
         return Session(session.id, turns, append_only=True)
 
-    def _play(self, session: Session, number: int) -> _Played:
-        rng = np.random.default_rng((self._seed, _STREAM, number))
-        reference = Reference(self._config, session.turns[-1].context_tokens)
-        context: list[NDArray[np.uint32]] = []
-        proofs = []
-        before = 0
-        for turn in session.turns:
-            count = turn.prompt_tokens - before
-            appended = rng.integers(0, self._config.vocabulary, count, dtype=np.uint32)
-            proof = reference.turn(appended, turn.generate_tokens)
-            context += [appended, as_tokens(proof.tokens)]
-            proofs.append(proof)
-            before = turn.context_tokens
-        return _Played(np.concatenate(context), proofs, reference)
-
-    def prompt(self, session: str, turn: Turn) -> bytes:
+    def prompt(self, session: str, turn: int) -> bytes:
         """The ids of a turn's prompt, little-endian uint32."""
-        return self._played[session].tokens[: turn.prompt_tokens].astype("<u4").tobytes()
+        return self._played[session].prompt(turn).astype("<u4").tobytes()
 
     def wrong(self, session: str, turn: int, hit_tokens: int, proof: Proof) -> str:
         """What differs from what the reference finds, in a few words; empty if nothing does.

@@ -58,8 +58,7 @@ def test_all_tokens_are_those_of_one_process(tmp_path: Path, preset: str, polici
     for policy in ran.outcomes:
         seen = records(ran, policy)
         assert summary(ran, policy)["requests_failed"] == 0
-        assert max(r.turn for r in seen) >= 3
-        assert sum(r.hit_tokens for r in seen) > sum(r.prompt_tokens for r in seen) / 2
+        assert max(r.turn for r in seen if r.hit_tokens) >= 2
     checks = [c for c in ran.verdict.checks if c.name == "tokens as one process finds them"]
     assert len(checks) == len(ran.outcomes)
     read = {policy: {r.path for r in records(ran, policy)} for policy in ran.outcomes}

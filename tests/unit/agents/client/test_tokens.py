@@ -35,8 +35,8 @@ def test_a_session_keeps_its_turns_and_names_blocks_by_their_tokens() -> None:
     assert [t.prompt_tokens for t in session.turns] == [t.prompt_tokens for t in given.turns]
     assert hits(session) == hits(given)
     assert any(hits(session))
-    for turn in session.turns:
-        prompt = as_tokens(made.prompt(session.id, turn))
+    for index, turn in enumerate(session.turns):
+        prompt = as_tokens(made.prompt(session.id, index))
         assert len(prompt) == turn.prompt_tokens
         assert prompt.max() < CONFIG.vocabulary
         names = token_hashes(prompt, 64)[: turn.prompt_tokens // 64]
@@ -53,7 +53,7 @@ def test_the_same_seed_says_the_same_and_another_does_not() -> None:
 def test_a_prompt_goes_on_where_the_answer_before_ended() -> None:
     made = sessions()
     session = made.session(0)
-    whole = as_tokens(made.prompt(session.id, session.turns[-1]))
+    whole = as_tokens(made.prompt(session.id, len(session.turns) - 1))
     for turn, proof in zip(session.turns, made._played[session.id].proofs, strict=True):
         answered = whole[turn.prompt_tokens : turn.context_tokens]
         assert answered.tolist() == as_tokens(proof.tokens).tolist()[: len(answered)]
@@ -62,6 +62,7 @@ def test_a_prompt_goes_on_where_the_answer_before_ended() -> None:
 def test_what_differs_is_named() -> None:
     made = sessions()
     session = made.session(0)
+    assert session.turns[1].generate_tokens > 1
     played = made._played[session.id]
     right = msgspec.structs.replace(played.proofs[1], hit_kv=played.reference.hit_kv(64))
 
@@ -69,6 +70,7 @@ def test_what_differs_is_named() -> None:
         return made.wrong(session.id, 1, 64, msgspec.structs.replace(right, **changes))
 
     assert wrong() == ""
+    assert len(played.proofs) == 2  # no turn is played before it is asked for
     ids = as_tokens(right.tokens).copy()
     ids[1] ^= 1
     assert wrong(tokens=ids.tobytes()) == "the reference has other tokens from the 2. on"
