@@ -286,6 +286,9 @@ PRESETS: dict[str, Model] = {
             active_parameters=TINY.parameters,
             attention=(Attention(TINY.layers * TINY.heads * TINY.head_dim * 4),),
             max_context_tokens=TINY.max_context,
+            hidden_size=TINY.hidden,
+            routed_experts=0,
+            active_experts=0,
         ),
     )
 }

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from agents.blocks.layout import KVLayout, from_model
 from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
-from agents.models import Model
+from agents.models import PRESETS, Model
 from agents.scheduler.policies import POLICIES, load_policy
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec

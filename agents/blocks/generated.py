@@ -34,10 +34,11 @@ class GeneratedPrefill:
     def __init__(self, layout: KVLayout, prompt: Prompt) -> None:
         self._layout, self._prompt = layout, prompt
 
-    def check(self, group: LayerGroup, hits: memoryview) -> Mismatch | None:
-        """Every byte of the hit blocks against the generator."""
-        layout, hashes = self._layout, self._prompt.hashes[: self._prompt.hit_blocks]
-        return check_group(layout, hashes, group.first, group.count, layout.block_tokens, hits)
+    def check(self, group: LayerGroup, blocks: range, memory: memoryview) -> Mismatch | None:
+        """Every byte against the generator."""
+        layout, hashes = self._layout, self._prompt.hashes[blocks.start : blocks.stop]
+        wrong = check_group(layout, hashes, group.first, group.count, layout.block_tokens, memory)
+        return None if wrong is None else Mismatch(blocks.start + wrong.block, wrong.layer)
 
     def compute(
         self,

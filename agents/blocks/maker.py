@@ -88,12 +88,13 @@ class Proof(msgspec.Struct, frozen=True):
 class PrefillKV(Protocol):
     """The KV of one request at a prefill engine, layer group by layer group."""
 
-    def check(self, group: LayerGroup, hits: memoryview) -> Mismatch | None:
-        """May attention use this hit KV?  Block and layer of the first wrong byte, or None.
+    def check(self, group: LayerGroup, blocks: range, memory: memoryview) -> Mismatch | None:
+        """May attention use KV that has arrived?  Block and layer of the first wrong byte, or None.
 
         Args:
-            group: whose KV has arrived.
-            hits: the hit blocks in group form.
+            group: the layers.
+            blocks: which of the request's: hit blocks, or full ones that an earlier chunk computed.
+            memory: these blocks in group form.
         """
 
     def compute(

@@ -198,7 +198,7 @@ class PrefillNode(Node):
         if geometry.hit_blocks == 0:
             return 0
         part = geometry.hit_in_slot(group).of(memory)
-        wrong = kv.check(group, part)
+        wrong = kv.check(group, range(geometry.hit_blocks), part)
         if wrong is not None:
             self.event("wrong-bytes", job.request, f"HBM of {job.prefill.domain}: {wrong}")
             raise WrongBytes(f"HBM of {job.prefill.domain}: {wrong}")

@@ -59,7 +59,7 @@ class TransformerPrefill:
         self._hit_kv: dict[int, int] = {}
         self._result: Prefilled | None = None
 
-    def check(self, group: LayerGroup, hits: memoryview) -> Mismatch | None:
+    def check(self, group: LayerGroup, blocks: range, memory: memoryview) -> Mismatch | None:
         """Nothing to compare with."""
         return None
 

@@ -76,7 +76,7 @@ def serve(
                 layout, memoryview(storage), prompt.hit_blocks, group.first, group.count, hits
             )
             tamper("slot", hits)
-            assert prefill.check(group, hits) is None
+            assert prefill.check(group, range(prompt.hit_blocks), hits) is None
             prefill.compute(group, hits, geometry.miss_in_slot(group).of(slot), tokens)
     for group, slot in zip(geometry.groups(), slots, strict=True):
         geometry.returned_to_buffer(group).of(hbm)[:] = geometry.returned_from_slot(group).of(slot)
@@ -165,9 +165,10 @@ def test_generated_bytes_that_are_wrong_are_named() -> None:
     assert wrong is not None
     assert (wrong.block, wrong.layer) == (0, 0)
     group = geometry.groups()[1]
-    found = maker.prefill(prompt).check(group, memory[: geometry.hit_in_slot(group).size])
+    size = geometry.hit_in_slot(group).size
+    found = maker.prefill(prompt).check(group, range(1, 3), memory[:size])
     assert found is not None
-    assert (found.block, found.layer) == (0, 2)
+    assert (found.block, found.layer) == (1, 2)
 
 
 @pytest.mark.parametrize("place", ["slot", "hbm"])
