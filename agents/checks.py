@@ -10,10 +10,10 @@ from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import shaper_bursts
 from testbed.units import show_rate, show_size
 
-_WRONG = frozenset({"wrong-bytes", "late-arrival", "stale-credit"})
+_WRONG = frozenset({"wrong-bytes", "wrong-tokens", "late-arrival", "stale-credit"})
 _REFUSED = frozenset({"storage-refused", "put-refused"})
 # Their request carries the error, if it did not end well after all: `_requests` sees it.
-_OF_REQUESTS = frozenset({"read-failed", "request-failed"})
+_OF_REQUESTS = frozenset({"read-failed", "request-failed", "request-rejected"})
 # Worth knowing, and no fault: a small storage evicts, as it should.
 _HARMLESS = frozenset({"warm-start-evicted"})
 
@@ -22,7 +22,7 @@ _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
-    return [
+    checks = [
         _bytes(run),
         _persisted(run),
         _requests(run),
@@ -30,6 +30,7 @@ def own_checks(run: Run) -> list[Check]:
         _steady(run),
         _storage_rate(run),
     ]
+    return [*checks, _tokens(run)] if run.scenario.kv == "transformer" else checks
 
 
 def _told(event: EventRecord) -> str:
@@ -75,6 +76,23 @@ def _foreseen(run: Run) -> Check:
     return Check(
         "nothing unforeseen", run.variant, not strange, f"{len(strange)} events", "0 events",
         reason,
+    )  # fmt: skip
+
+
+def _tokens(run: Run) -> Check:
+    """Every token is the one that a single process finds, and some came of KV that was read."""
+    wrong = [e for e in run.of(EventRecord) if e.kind == "wrong-tokens"]
+    right = [r for r in run.of(RequestRecord) if not r.error]
+    tokens, hits = sum(r.generate_tokens for r in right), sum(r.hit_tokens for r in right)
+    reason = ""
+    if wrong:
+        reason = f"request {wrong[0].request}: {wrong[0].detail}"
+    elif not (tokens and hits):
+        reason = "no token came of KV that was read: play more turns, or make them longer"
+    return Check(
+        "tokens as one process finds them", run.variant, not reason,
+        f"{tokens} tokens in {len(right)} requests, {hits} hit tokens; {len(wrong)} wrong",
+        "0 wrong", reason,
     )  # fmt: skip
 
 

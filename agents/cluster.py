@@ -128,6 +128,7 @@ class Cluster(msgspec.Struct, frozen=True):
         policy: name of a read-path policy, or FILE.py:CLASS.
         load: what the client offers.
         records: directory for record files.
+        kv: how engines make KV: see `agents.blocks.maker`.
     """
 
     control: dict[str, str]
@@ -156,6 +157,7 @@ class Cluster(msgspec.Struct, frozen=True):
     load: Load
     seed: int
     records: str
+    kv: Literal["generated", "transformer"] = "generated"
 
     @property
     def layout(self) -> KVLayout:

@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
+from agents.blocks.maker import Prefilled, Proof
 from agents.scheduler.state import GroupReport
 from testbed.errors import ProgramError
 
@@ -56,6 +57,7 @@ class Submit(Message, frozen=True, tag="submit"):
         request: number of the request, unique in a run.
         prompt_tokens, generate_tokens: tokens of the whole prompt, and to be generated.
         hashes: little-endian uint64 prefix-block hashes of prompt and generation together.
+        tokens: the prompt's ids, little-endian uint32, if a transformer makes the KV.
     """
 
     request: int
@@ -66,6 +68,7 @@ class Submit(Message, frozen=True, tag="submit"):
     generate_tokens: int
     hashes: bytes
     t_submit: float
+    tokens: bytes = b""
 
 
 class Lookup(Message, frozen=True, tag="lookup"):
@@ -104,6 +107,7 @@ class Assign(Message, frozen=True, tag="assign"):
         segments: the hit blocks, back to back from block 0; those of the decode side come first.
         hashes: as in `Submit`.
         target_key, target_offset: the DE buffer, once it is allocated.
+        tokens: as in `Submit`.
     """
 
     request: int
@@ -117,6 +121,7 @@ class Assign(Message, frozen=True, tag="assign"):
     t_scheduled: float
     target_key: int = 0
     target_offset: int = 0
+    tokens: bytes = b""
 
     @property
     def path(self) -> str:
@@ -218,6 +223,7 @@ class PrefillDone(Message, frozen=True, tag="prefill-done"):
     stalls_s: list[float]
     verified_bytes: int
     read_bytes: int
+    made: Prefilled = Prefilled()
 
 
 class PutBegin(Message, frozen=True, tag="put-begin"):
@@ -301,6 +307,7 @@ class Done(Message, frozen=True, tag="done"):
     read_bytes: int = 0
     written_bytes: int = 0
     verified_bytes: int = 0
+    proof: Proof = Proof()
 
 
 class RequestFailed(Message, frozen=True, tag="request-failed"):

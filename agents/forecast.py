@@ -130,6 +130,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     work = TurnWork(
         layer_groups=math.ceil(layout.layers / layers),
         stored_blocks=means.generate_tokens / layout.block_tokens,
+        computed_tokens=means.generate_tokens if scenario.kv == "transformer" else 0.0,
     )
     cores = cores_needed(shape, turn, work, fastest.turns_per_s, fastest.share, costs or CpuCosts())
     memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes

@@ -27,6 +27,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agents.transformer.config import TINY
+
 
 @dataclass(frozen=True)
 class Attention:
@@ -275,6 +277,18 @@ PRESETS: dict[str, Model] = {
             hidden_size=2880,
             routed_experts=128,
             active_experts=4,
+        ),
+        # What `kv: transformer` really computes.
+        Model(
+            "tiny",
+            layers=TINY.layers,
+            kv_bytes_per_token=TINY.kv_token_bytes,
+            active_parameters=TINY.parameters,
+            attention=(Attention(TINY.layers * TINY.heads * TINY.head_dim * 4),),
+            max_context_tokens=TINY.max_context,
+            hidden_size=TINY.hidden,
+            routed_experts=0,
+            active_experts=0,
         ),
     )
 }

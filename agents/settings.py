@@ -15,7 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from agents.blocks.layout import KVLayout, from_model
 from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
-from agents.models import Model
+from agents.models import PRESETS, Model
 from agents.scheduler.policies import POLICIES, load_policy
 from agents.scheduler.settings import SchedulerSection
 from agents.traces.agentic import TRACES
@@ -204,6 +204,10 @@ class DualPathScenario(Scenario):
     engines: Literal["modelled", "network-only"] = "modelled"
     """network-only: no compute or decode time, and HBM is not a limit."""
 
+    kv: Literal["generated", "transformer"] = "generated"
+    """generated: KV bytes follow from block hashes.  transformer: a small model (preset tiny)
+    computes them, and every token is compared with what one process finds."""
+
     compute: Compute = Compute()
     """How fast engines compute, when they are modelled."""
 
@@ -270,6 +274,21 @@ class DualPathScenario(Scenario):
                 f"topology.set.{_CNIC_PARAMETER} follows from cluster.cnic and scale.rate; "
                 "set these"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_computed(self) -> DualPathScenario:
+        if self.kv == "generated":
+            return self
+        needs = {
+            "model: {preset: tiny}": self.resolved_model == PRESETS["tiny"],
+            "scale.bytes: 1": self.scale.bytes == 1,
+            "workload.kind: agentic": self.workload.kind == "agentic",
+            "workload.start: cold": self.workload.start == "cold",
+        }
+        missing = [need for need, met in needs.items() if not met]
+        if missing:
+            raise ValueError(f"kv: transformer needs {', '.join(missing)}")
         return self
 
     # --- what follows from the sections ---------------------------------------------------

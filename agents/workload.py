@@ -197,6 +197,7 @@ class DualPath:
             ),
             seed=scenario.seed,
             records=str(directory.resolve()),
+            kv=scenario.kv,
         )
 
     def outcome(

@@ -44,6 +44,21 @@ def stream_hashes(stream: int, count: int, first: int = 0) -> Hashes:
     return mix(stream, np.arange(first, first + count, dtype=np.uint64))
 
 
+def token_hashes(tokens: NDArray[np.uint32], block_tokens: int) -> Hashes:
+    """Hashes of the blocks of a context, from its token ids: each of a block and all before it.
+
+    Args:
+        tokens: shape (n,).
+        block_tokens: of a block; the last may have fewer.
+    """
+    data = memoryview(tokens.astype("<u4").tobytes())
+    hashes, before, size = [], 0, 4 * block_tokens
+    for at in range(0, len(data), size):
+        before = xxhash.xxh3_64_intdigest(data[at : at + size], seed=before)
+        hashes.append(before)
+    return np.array(hashes, np.uint64)
+
+
 def finalise(z: Hashes) -> Hashes:
     """Spread every bit of each value over all 64, in place: a bijection."""
     z ^= z >> np.uint64(30)

@@ -10,15 +10,18 @@ import asyncio
 import time
 from collections import deque
 
+import msgspec
 import numpy as np
 
 from agents.client.playing import Submission
 from agents.client.replay import make_replay
+from agents.client.tokens import TokenSessions
 from agents.cluster import Cluster
 from agents.control import Done, LaidDown, LayDown, Message, Submit
 from agents.process import Process, main, say
 from agents.records import RequestRecord, SessionRecord
-from agents.traces.load import load_trace
+from agents.traces.load import ClosedTrace, load_trace
+from agents.transformer.config import TINY
 from testbed.errors import ProgramError
 from testbed.fidelity.window import opening_s
 
@@ -34,8 +37,14 @@ class Client(Process):
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
         load = cluster.load
+        trace = load_trace(load.trace)
+        self._tokens: TokenSessions | None = None
+        if cluster.kv == "transformer":
+            assert isinstance(trace, ClosedTrace)  # the scenario's validator saw to it
+            self._tokens = TokenSessions(trace.source, TINY, cluster.seed)
+            trace = ClosedTrace(self._tokens)
         self._replay = make_replay(
-            load_trace(load.trace),
+            trace,
             agents=load.agents,
             seed=cluster.seed,
             start=load.start,
@@ -185,12 +194,32 @@ class Client(Process):
                 turn.generate_tokens,
                 turn.hashes.astype("<u8").tobytes(),
                 now_s,
+                self._prompt(submission),
             ),
         )
+
+    def _prompt(self, submission: Submission) -> bytes:
+        """The ids of a prompt, if there are any."""
+        if self._tokens is None:
+            return b""
+        return self._tokens.prompt(submission.session, submission.turn_index)
+
+    def _compared(self, submission: Submission, done: Done) -> Done:
+        """The same, with an error if one process finds anything else."""
+        if self._tokens is None or done.error:
+            return done
+        wrong = self._tokens.wrong(
+            submission.session, submission.turn_index, done.hit_tokens, done.proof
+        )
+        if not wrong:
+            return done
+        self.event("wrong-tokens", done.request, wrong)
+        return msgspec.structs.replace(done, error=wrong, verified_bytes=0)
 
     def _completed(self, done: Done) -> None:
         now_s = time.monotonic()
         submission, submitted_s = self._submitted.pop(done.request)
+        done = self._compared(submission, done)
         self._done += 1
         self._last_done_s = now_s
         self._failed += bool(done.error)
@@ -198,6 +227,8 @@ class Client(Process):
         self.records.append(_record(submission, submitted_s, done))
         ended = self._replay.completed(done.request, now_s)
         if ended is not None:
+            if self._tokens is not None:
+                self._tokens.forget(ended.session)
             self.records.append(
                 SessionRecord(
                     ended.agent,

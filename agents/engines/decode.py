@@ -9,7 +9,8 @@ from typing import NamedTuple
 import msgspec
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
-from agents.blocks.generate import check_full, check_group, fill_full, scatter_group
+from agents.blocks.generate import scatter_group
+from agents.blocks.maker import DecodeKV, Prefilled, Proof
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
@@ -51,6 +52,7 @@ class Decoded(NamedTuple):
     end_s: float
     verified_bytes: int
     written_bytes: int
+    proof: Proof
 
 
 class DecodeNode(Node):
@@ -146,7 +148,7 @@ class DecodeNode(Node):
         finally:
             self.de_buffer.free(buffer)
         try:
-            decoded = await self._decode(job, geometry, extent)
+            decoded = await self._decode(job, geometry, extent, prefill.made)
         finally:
             hbm.free(extent)
         return Done(
@@ -169,6 +171,7 @@ class DecodeNode(Node):
             read_bytes=prefill.read_bytes + geometry.de_bytes,
             written_bytes=written + decoded.written_bytes,
             verified_bytes=decoded.verified_bytes,
+            proof=decoded.proof,
         )
 
     async def _send_layers(self, credit: Credit) -> None:
@@ -215,18 +218,9 @@ class DecodeNode(Node):
         )
         await arrived
 
-    def _check(self, job: Assign, geometry: Geometry, memory: memoryview) -> None:
-        """Every block and layer of the prompt, as it lies in HBM, against the generator."""
-        hashes = self.hashes(job)[: geometry.prompt_blocks]
-        own = hashes[: geometry.de_blocks]
-        wrong = check_full(self.layout, own, memory[: geometry.de_bytes])
-        hashes = hashes[geometry.de_blocks :]
-        for group in geometry.groups():
-            if wrong is not None:
-                break
-            part = geometry.returned_to_buffer(group).of(memory)
-            tokens = geometry.last_block_tokens
-            wrong = check_group(self.layout, hashes, group.first, group.count, tokens, part)
+    def _check(self, job: Assign, geometry: Geometry, kv: DecodeKV, memory: memoryview) -> None:
+        """Every block and layer of the prompt, as it lies in HBM."""
+        wrong = kv.load(geometry.prompt_parts(memory))
         if wrong is not None:
             detail = f"HBM of {job.decode.domain}: {wrong}"
             self.event("wrong-bytes", job.request, detail)
@@ -234,40 +228,50 @@ class DecodeNode(Node):
 
     # --- decode ------------------------------------------------------------------------
 
-    async def _decode(self, job: Assign, geometry: Geometry, extent: Extent) -> Decoded:
+    async def _decode(
+        self, job: Assign, geometry: Geometry, extent: Extent, prefilled: Prefilled
+    ) -> Decoded:
         """Generate tokens; every block that fills up is persisted at once."""
         start_s = time.monotonic()
-        self._check(job, geometry, extent.view)
+        kv = self.maker.decode(self.prompt(job), prefilled)
+        self._check(job, geometry, kv, extent.view)
         tpot_s = self.cluster.compute.tpot_s if self.cluster.engines == "modelled" else 0.0
         loop = asyncio.get_running_loop()
         began = loop.time()
 
         async def until_token(count: int) -> None:
+            """`count` tokens beyond the first, which came from prefill."""
+            for _ in kv.generate(min(count + 1, job.generate_tokens)):
+                await asyncio.sleep(0)
             if (wait_s := began + count * tpot_s - loop.time()) > 0:
                 await asyncio.sleep(wait_s)
 
-        await until_token(1)  # the first token came from prefill
+        await until_token(1)
         second_token_s = time.monotonic()
         puts: list[asyncio.Future[int]] = []
         block = self.layout.block_tokens
         for index in range(geometry.generated_full_blocks):
             full_at = (geometry.prompt_full_blocks + index + 1) * block - geometry.prompt_tokens
             await until_token(full_at)
-            puts.append(asyncio.ensure_future(self._persist(job, geometry, extent, index)))
+            puts.append(asyncio.ensure_future(self._persist(job, geometry, kv, extent, index)))
         await until_token(max(1, job.generate_tokens - 1))
         end_s = time.monotonic()
         written = sum(await asyncio.gather(*puts))
-        return Decoded(start_s, second_token_s, end_s, geometry.prompt_bytes, written)
+        proof = kv.result()
+        return Decoded(start_s, second_token_s, end_s, geometry.prompt_bytes, written, proof)
 
-    async def _persist(self, job: Assign, geometry: Geometry, extent: Extent, index: int) -> int:
+    async def _persist(
+        self, job: Assign, geometry: Geometry, kv: DecodeKV, extent: Extent, index: int
+    ) -> int:
         """One generated block: HBM -> CNIC -> DRAM -> SNIC -> storage."""
         size = self.layout.full_block_bytes
         at = geometry.prompt_bytes + index * size
         memory = extent.view[at : at + size]
         number = geometry.prompt_full_blocks + index
-        fill_full(self.layout, self.hashes(job)[number : number + 1], memory)
-        if index == 0 and geometry.tail_tokens:
-            self._keep_tail(geometry, extent, memory)
+        kv.block(number, memory)
+        if index == 0:  # it begins with the prompt's tail, as it arrived
+            tail = self.layout.token_bytes(geometry.tail_tokens)
+            self.copied_bytes["scattered"] += self.layout.layers * tail
         staged = await self.staging.allocate(size)
         arrived = self.ports.expect(job.request, Kind.D2H, index)
         pair = pair_name(job.decode.domain, self.name, f"cnic{job.decode.rail}", "caller")
@@ -286,15 +290,3 @@ class DecodeNode(Node):
         )
         await arrived
         return await self._persister.put(job.request, self.hashes(job), number, 1, staged)
-
-    def _keep_tail(self, geometry: Geometry, extent: Extent, block: memoryview) -> None:
-        """The first generated block begins with the prompt's tail: keep the bytes that arrived."""
-        layer = self.layout.layer_block_bytes
-        tail = self.layout.token_bytes(geometry.tail_tokens)
-        for group in geometry.groups():
-            part = geometry.miss_in_buffer(group).of(extent.view)
-            rows = part[part.nbytes - group.count * tail :]
-            for row in range(group.count):
-                at = (group.first + row) * layer
-                block[at : at + tail] = rows[row * tail : (row + 1) * tail]
-                self.copied_bytes["scattered"] += tail

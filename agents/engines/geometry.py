@@ -21,6 +21,7 @@ from __future__ import annotations
 import msgspec
 
 from agents.blocks.layout import KVLayout, LayerGroup
+from agents.blocks.maker import Part
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -187,6 +188,25 @@ class Geometry(msgspec.Struct, frozen=True):
     def miss_in_buffer(self, group: LayerGroup) -> Span:
         """The miss part of a group in the DE buffer (or the DE HBM)."""
         return _rest(self.returned_to_buffer(group), self.pe_in_slot(group).size)
+
+    def prompt_parts(self, memory: memoryview) -> list[Part]:
+        """The prompt's KV as it lies in the DE buffer, or at the start of the DE HBM."""
+        layout, rest = self.layout, self.prompt_blocks - self.de_blocks
+        read = Part(
+            0, self.de_blocks, 0, layout.layers, layout.block_tokens, memory[: self.de_bytes]
+        )
+        returned = [
+            Part(
+                self.de_blocks,
+                rest,
+                group.first,
+                group.count,
+                self.last_block_tokens,
+                self.returned_to_buffer(group).of(memory),
+            )
+            for group in self.groups()
+        ]
+        return [read, *returned] if self.de_blocks else returned
 
 
 def _rest(span: Span, skip: int) -> Span:

@@ -12,12 +12,14 @@ import numpy as np
 
 from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
+from agents.blocks.maker import Prompt
 from agents.cluster import Cluster
 from agents.connections import call, listen
 from agents.control import Assign, Fetch, Read, ReadDone, ReadFailed, ReadFinished, Side
 from agents.engines.account import Account
 from agents.engines.geometry import Geometry
 from agents.engines.leader import Leader
+from agents.engines.makers import kv_maker
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
 from agents.wire.immediates import Immediate, Kind
@@ -65,6 +67,7 @@ class Node(Process):
         self.staging_key = self.ports.register(self.staging.memory)
         self.hbm = [Arena(cluster.buffers.hbm, f"{name}g{k} HBM") for k in range(cluster.rails)]
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
+        self.maker = kv_maker(cluster)
         self._read_window = asyncio.Semaphore(cluster.read_window)
         scheduling = cluster.scheduling
         self._pulls = scheduling.placement == "adaptive"
@@ -157,6 +160,11 @@ class Node(Process):
     def hashes(self, job: Assign) -> np.ndarray:
         """The prefix-block hashes of a request."""
         return np.frombuffer(job.hashes, dtype="<u8")
+
+    def prompt(self, job: Assign) -> Prompt:
+        """What the maker of KV is told of a request."""
+        hits = sum(segment.count for segment in job.segments)
+        return Prompt(self.hashes(job), job.prompt_tokens, job.generate_tokens, hits, job.tokens)
 
     def geometry(self, job: Assign) -> Geometry:
         """Sizes and offsets of a request."""

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Sequence
 from typing import NamedTuple
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
-from agents.blocks.generate import check_group, fill_group
 from agents.blocks.layout import LayerGroup
+from agents.blocks.maker import Prefilled, PrefillKV
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
@@ -40,6 +40,7 @@ class Layers(NamedTuple):
     end_s: float
     stalls_s: list[float]
     verified_bytes: int
+    made: Prefilled
 
 
 class PrefillNode(Node):
@@ -135,6 +136,7 @@ class PrefillNode(Node):
                 layers.stalls_s,
                 layers.verified_bytes,
                 geometry.pe_bytes,
+                layers.made,
             ),
         )
 
@@ -164,6 +166,7 @@ class PrefillNode(Node):
         ahead = asyncio.get_running_loop().create_task(load_ahead())
         stalls_s: list[float] = []
         verified = 0
+        kv = self.maker.prefill(self.prompt(job))
         sent: asyncio.Future[Sent] | None = None
         try:
             for group in groups:
@@ -172,8 +175,8 @@ class PrefillNode(Node):
                 tasks.discard(task)
                 stalls_s.append(max(0.0, time.monotonic() - ready_s))
                 memory = extent.view[slot * geometry.slot_bytes :][: geometry.slot_bytes]
-                verified += self._check_hits(job, geometry, group, memory)
-                await self._compute(job, geometry, group, memory)
+                verified += self._check_hits(job, geometry, kv, group, memory)
+                await self._compute(job, geometry, kv, group, memory)
                 ready_s = time.monotonic()
                 sent = self._return(job, geometry, group, memory)
                 sent.add_done_callback(functools.partial(_give_back, free, slot))
@@ -183,35 +186,41 @@ class PrefillNode(Node):
             ahead.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)  # they still write into it
             hbm.free(extent)
-        return Layers(start_s, ready_s, stalls_s, verified)
+        return Layers(start_s, ready_s, stalls_s, verified, kv.result())
 
     def _check_hits(
-        self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
+        self,
+        job: Assign,
+        geometry: Geometry,
+        kv: PrefillKV,
+        group: LayerGroup,
+        memory: memoryview,
     ) -> int:
-        """Attention starts only on verified bytes: every block and layer of the group's hits."""
+        """Attention starts only on bytes that nothing is known against: all of the group's hits."""
         if geometry.hit_blocks == 0:
             return 0
         part = geometry.hit_in_slot(group).of(memory)
-        hashes = self.hashes(job)[: geometry.hit_blocks]
-        wrong = check_group(
-            self.layout, hashes, group.first, group.count, self.layout.block_tokens, part
-        )
+        wrong = kv.check(group, range(geometry.hit_blocks), part)
         if wrong is not None:
             self.event("wrong-bytes", job.request, f"HBM of {job.prefill.domain}: {wrong}")
             raise WrongBytes(f"HBM of {job.prefill.domain}: {wrong}")
         return part.nbytes
 
     async def _compute(
-        self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview
+        self,
+        job: Assign,
+        geometry: Geometry,
+        kv: PrefillKV,
+        group: LayerGroup,
+        memory: memoryview,
     ) -> None:
         """Compute the layers of a group: takes its time, and leaves the miss tokens' KV in HBM."""
         if self.cluster.engines == "modelled":
             whole_s = prefill_s(self.cluster.compute, geometry.hit_tokens, geometry.miss_tokens)
             clock = self._clocks[job.prefill.rail]
             await clock.run(whole_s * group.count / self.layout.layers)
-        blocks = self.hashes(job)[geometry.hit_blocks : geometry.prompt_blocks]
-        part = geometry.miss_in_slot(group).of(memory)
-        fill_group(self.layout, blocks, group.first, group.count, geometry.last_block_tokens, part)
+        hits, misses = geometry.hit_in_slot(group), geometry.miss_in_slot(group)
+        kv.compute(group, hits.of(memory), misses.of(memory))
 
     def _return(
         self, job: Assign, geometry: Geometry, group: LayerGroup, memory: memoryview

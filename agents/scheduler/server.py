@@ -116,6 +116,7 @@ class Scheduler(Process):
                 Engine(*decode),
                 submit.t_submit,
                 time.monotonic(),
+                tokens=submit.tokens,
             )
             for side, node in (("pe", prefill[0]), ("de", decode[0])):
                 if blocks := job.blocks(side):

@@ -112,9 +112,70 @@ def _flip_returned_byte() -> None:
     prefill.PrefillNode._return = broken  # type: ignore[method-assign]
 
 
-_STORAGE_FAULTS = {"flip-byte": _flip_byte, "forget-block": _forget_block}
+def _flip_stored_bit() -> None:
+    """Storage: the lowest bit of every block changes after it was digested."""
+    from agents.storage import store
+
+    commit = store.Store.commit
+
+    def broken(self, reservation, hashes):  # type: ignore[no-untyped-def]
+        made = commit(self, reservation, hashes)
+        reservation.parts[0].view[0] ^= 1
+        return made
+
+    store.Store.commit = broken  # type: ignore[method-assign]
+
+
+def _flip_kept_bit() -> None:
+    """DRAM of a decode node: the lowest bit of what storage then takes for right."""
+    from agents.engines import persist
+
+    put = persist.Persister.put
+
+    async def broken(self, request, hashes, first, count, staged):  # type: ignore[no-untyped-def]
+        staged.view[0] ^= 1
+        return await put(self, request, hashes, first, count, staged)
+
+    persist.Persister.put = broken  # type: ignore[method-assign]
+
+
+def _flip_loaded_bit() -> None:
+    """HBM of a prefill engine: the lowest bit of hit KV, when attention begins."""
+    from agents.transformer import maker
+
+    compute = maker.TransformerPrefill.compute
+
+    def broken(self, group, hits, *rest):  # type: ignore[no-untyped-def]
+        if hits.nbytes:
+            hits[-2] ^= 1  # the last value of its last token
+        compute(self, group, hits, *rest)
+
+    maker.TransformerPrefill.compute = broken  # type: ignore[method-assign]
+
+
+def _flip_decoded_bit() -> None:
+    """HBM of a decode engine: the lowest bit of the prompt's last value."""
+    from agents.transformer import maker
+
+    load = maker.TransformerDecode.load
+
+    def broken(self, parts):  # type: ignore[no-untyped-def]
+        parts[-1].memory[-2] ^= 1
+        return load(self, parts)
+
+    maker.TransformerDecode.load = broken  # type: ignore[method-assign]
+
+
+_STORAGE_FAULTS = {
+    "flip-byte": _flip_byte,
+    "forget-block": _forget_block,
+    "flip-stored-bit": _flip_stored_bit,
+}
 _FAULTS = {
     **_STORAGE_FAULTS,
+    "flip-kept-bit": _flip_kept_bit,
+    "flip-loaded-bit": _flip_loaded_bit,
+    "flip-decoded-bit": _flip_decoded_bit,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
 }

@@ -183,3 +183,12 @@ def test_models_with_derived_speeds_can_be_run_with_compute(name: str) -> None:
         assert 0 < policy.turns_per_s < float("inf")
     assert found.times.prefill_s > 0 and found.times.decode_s > 0
     assert found.compute.decode_weights_s > 0
+
+
+def test_computing_tokens_takes_cores() -> None:
+    scenario = shipped("validate")
+    generated = scenario.model_copy(update={"kv": "generated"})
+    found, without = foresee(scenario), foresee(generated)
+    fastest = max(policy.turns_per_s for policy in found.prediction.policies.values())
+    computing = fastest * found.means.generate_tokens * CpuCosts().token_s
+    assert found.need.cores == pytest.approx(without.need.cores + computing)

@@ -9,6 +9,7 @@ import pytest
 
 from agents.models import PRESETS
 from agents.settings import DualPathScenario
+from agents.transformer.config import TINY
 from testbed.errors import ScenarioError
 from testbed.experiment.scenario import json_schema, load_scenario
 from testbed.plan.settings import PlanSettings
@@ -298,3 +299,34 @@ def test_what_a_network_section_says_reaches_the_plan() -> None:
     assert (settings.mtu, settings.rto_min_ms, settings.gso_max_bytes) == (1500, 2000, 8192)
     assert settings.arbitration == "fifo"
     assert load().network.plan_settings("fair") == PlanSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "needed"),
+    [
+        ("scale: {rate: 4000, bytes: 1}\nworkload: {start: cold}\n", "model: {preset: tiny}"),
+        (
+            "model: {preset: tiny}\nscale: {rate: 4000, bytes: 2}\nworkload: {start: cold}\n",
+            "scale.bytes: 1",
+        ),
+        ("model: {preset: tiny}\nscale: {rate: 4000, bytes: 1}\n", "workload.start: cold"),
+        ("model: {preset: tiny, layers: 5}\nscale: {bytes: 1}\n", "workload.start: cold"),
+        (
+            "scale: {bytes: 1}\nworkload: {kind: mooncake, file: x, start: cold}\n",
+            "workload.kind: agentic",
+        ),
+    ],
+)
+def test_a_transformer_says_what_it_needs(text: str, needed: str) -> None:
+    with pytest.raises(ScenarioError, match="kv: transformer needs") as refused:
+        load("engines: network-only\nkv: transformer\n" + text)
+    assert needed in str(refused.value)
+
+
+def test_a_transformers_blocks_are_exactly_its_kv() -> None:
+    scenario = load(
+        "engines: network-only\nkv: transformer\nmodel: {preset: tiny}\n"
+        "scale: {rate: 4000, bytes: 1}\nworkload: {start: cold}\n"
+    )
+    assert scenario.layout == TINY.layout(64)
+    assert scenario.realised_scale.bytes == 1

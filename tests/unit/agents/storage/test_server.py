@@ -12,7 +12,7 @@ import pytest
 
 from agents.blocks.generate import check_full, fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
-from agents.cluster import Buffers, Cluster, Compute, Load
+from agents.cluster import Buffers, Cluster, Compute, Load, Scheduling
 from agents.control import (
     LaidDown,
     LayDown,
@@ -101,6 +101,9 @@ def with_node(
         engines="network-only", compute=Compute(0.0, 0.0, [(0.0, 0.0)], 0.0),
         buffers=Buffers(1, 1, 1, 1), storage_directory=str(tmp_path / "kv"),
         storage_bytes=CAPACITY * 60, storage_eviction="lru", extent_blocks=64, policy="pe-only",
+        scheduling=Scheduling(
+            "adaptive", 0.02, 1, 1, "counted", "completion", "net", "seeded", "cluster"
+        ),
         load=Load(TraceSpec("agentic", 0), 1, "warm", 0.0, 0.0, 1.0), seed=0,
         records=str(tmp_path),
     )  # fmt: skip

@@ -1,0 +1,91 @@
+"""A transformer's tokens over every read path are those of one process that never moved a byte.
+
+storage ══ pe0 … (2 engines) ══ compute fabric ══ de0 (2 engines) ══ storage
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agents.records import RequestRecord
+from agents.settings import DualPathScenario
+from agents.workload import DualPath
+from testbed.experiment import runner
+from testbed.experiment.runner import Ran
+from testbed.experiment.scenario import load_scenario
+from tests.e2e.test_read_paths import Faulty, failed_checks, summary
+
+SMALL = """
+name: tokens
+topology: {{name: {preset}, set: {{gpus: 2}}}}
+scale: {{rate: 8000, bytes: 1}}
+duration: {duration}
+engines: network-only
+kv: transformer
+model: {{preset: tiny}}
+prefill: {{layers_per_transfer: 2}}
+workload: {{kind: agentic, trace: 32k, agents: 3, start: cold,
+           append_scale: 0.02, generation_scale: 0.08, max_context: 512}}
+window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+policies: [{policies}]
+"""
+
+
+def run(directory: Path, workload: DualPath | None = None, **values: str) -> Ran:
+    """Run a small scenario of real tokens."""
+    filled = {"preset": "1p1d", "policies": "pe-only", "duration": "3s", **values}
+    scenario = load_scenario(SMALL.format(**filled), DualPathScenario)
+    return runner.run(scenario, workload or DualPath(), directory, lambda progress: None)
+
+
+def records(ran: Ran, policy: str) -> list[RequestRecord]:
+    """The requests of a policy."""
+    return [r for r in ran.outcomes[policy].tables["requests"] if isinstance(r, RequestRecord)]
+
+
+@pytest.mark.parametrize(
+    ("preset", "policies"),
+    [
+        ("1p1d", "pe-only, de-only, round-robin, shorter-queue"),
+        ("2p1d", "round-robin, shorter-queue"),
+    ],
+)
+def test_all_tokens_are_those_of_one_process(tmp_path: Path, preset: str, policies: str) -> None:
+    ran = run(tmp_path, preset=preset, policies=policies)
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        seen = records(ran, policy)
+        assert summary(ran, policy)["requests_failed"] == 0
+        assert max(r.turn for r in seen if r.hit_tokens) >= 2
+    checks = [c for c in ran.verdict.checks if c.name == "tokens as one process finds them"]
+    assert len(checks) == len(ran.outcomes)
+    read = {policy: {r.path for r in records(ran, policy)} for policy in ran.outcomes}
+    assert read["round-robin"] >= {"pe", "de"}
+
+
+@pytest.mark.parametrize(
+    ("process", "fault", "policy", "shows"),
+    [
+        ("st0", "flip-stored-bit", "pe-only", "digest"),
+        ("de0", "flip-kept-bit", "pe-only", "KV that prefill loaded"),
+        ("pe0", "flip-loaded-bit", "pe-only", "KV that prefill loaded"),
+        ("pe0", "flip-loaded-bit", "de-only", "KV that prefill loaded"),
+        ("pe0", "flip-returned-byte", "pe-only", "KV that decode read"),
+        ("de0", "flip-decoded-bit", "de-only", "KV that decode read"),
+        ("pe0", "swap-layers", "pe-only", "KV that prefill loaded"),
+        ("de0", "swap-layers", "de-only", "KV that prefill loaded"),
+    ],
+)
+def test_one_flipped_bit_or_two_swapped_layers_fail_the_run(
+    tmp_path: Path, process: str, fault: str, policy: str, shows: str
+) -> None:
+    ran = run(tmp_path, workload=Faulty(process, fault), policies=policy, duration="2s")
+    assert ran.verdict.status == "FAIL"
+    assert summary(ran, policy)["requests_failed"] > 0
+    errors = [r.error for r in records(ran, policy) if r.error]
+    assert all(shows in error for error in errors), errors[:3]
+    failed = {check.name for check in ran.verdict.checks if not check.ok}
+    assert "every request ended well" in failed
+    assert "tokens as one process finds them" in failed
