@@ -54,6 +54,7 @@ class StreamTransport:
             leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
         loop: make progress in this loop, whose thread alone may then call anything here; None
             for a thread of the transport's own.
+        batched: writes that wait share system calls; False for one each.
     """
 
     def __init__(
@@ -62,8 +63,10 @@ class StreamTransport:
         send_buffer_bytes: int | None = None,
         receive_buffer_bytes: int | None = None,
         loop: asyncio.AbstractEventLoop | None = None,
+        batched: bool = True,
     ) -> None:
         self._loop = loop
+        self._batched = batched
         self._buffers = (
             (socket.SO_SNDBUF, "SO_SNDBUF", send_buffer_bytes),
             (socket.SO_RCVBUF, "SO_RCVBUF", receive_buffer_bytes),
@@ -127,7 +130,7 @@ class StreamTransport:
         self._start()
         self._prepare(sock)
         set_lane(sock, lane)
-        pair = StreamPair(sock, peer, lane, self._regions, self._wake)
+        pair = self._pair(sock, peer, lane)
         pair.introduce(hello if hello is not None else peer)
         return pair
 
@@ -196,6 +199,9 @@ class StreamTransport:
             elif self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
                 self._thread.start()
+
+    def _pair(self, sock: socket.socket, peer: str, lane: str) -> StreamPair:
+        return StreamPair(sock, peer, lane, self._regions, self._wake, batched=self._batched)
 
     def _prepare(self, sock: socket.socket) -> None:
         self._set_buffers(sock)
@@ -354,7 +360,7 @@ class StreamTransport:
             except ConnectionAbortedError:
                 continue  # it has gone while it was in the queue
             self._prepare(sock)
-            pair = StreamPair(sock, "", "", self._regions, self._wake)
+            pair = self._pair(sock, "", "")
             self._strangers[sock.fileno()] = _Stranger(pair, listener.on_peer)
             self._epoll.register(sock, select.EPOLLIN)
 
