@@ -18,6 +18,7 @@ from agents.cluster import Cluster, Load
 from agents.forecast import Forecast, check, forecast
 from agents.records import (
     AnyRecord,
+    CollectiveRecord,
     EventRecord,
     ProcessRecord,
     RequestRecord,
@@ -28,6 +29,7 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
+from agents.traffic.offered import Passes, execution_of, submission_of
 from testbed.errors import ScenarioError
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
@@ -40,6 +42,7 @@ _TABLES: dict[str, type] = {
     "transfers": TransferRecord,
     "events": EventRecord,
     "sessions": SessionRecord,
+    "collectives": CollectiveRecord,
     "processes": ProcessRecord,
     "storage": StorageRecord,
 }
@@ -71,7 +74,8 @@ class DualPath:
             "rto_min_ms": None if network.rto_min is None else round(network.rto_min * 1000),
         }
         chosen = {name: value for name, value in given.items() if value is not None}
-        return PlanSettings(arbitration=scenario.arbitration, **chosen)
+        lanes = scenario.traffic.mode != "no-lanes"
+        return PlanSettings(arbitration=scenario.arbitration, lanes=lanes, **chosen)
 
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
         if id(plan) not in self._forecasts:
@@ -201,6 +205,10 @@ class DualPath:
             ),
             seed=scenario.seed,
             records=str(directory.resolve()),
+            traffic=scenario.traffic.mode,
+            execution=execution_of(scenario, found.shape, _passes(found)),
+            batched=scenario.traffic.batched,
+            submission=submission_of(scenario),
         )
 
     def outcome(
@@ -242,6 +250,11 @@ class DualPath:
     ) -> dict[str, Any]:
         """Scale, speed-ups, bytes verified: figures over all policies."""
         return comparison(scenario, prediction, outcomes)
+
+
+def _passes(found: Forecast) -> Passes:
+    """The shortest passes through the model: a request of mean length, and one token."""
+    return Passes(found.times.prefill_s, found.times.decode_s / found.means.generate_tokens)
 
 
 def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:

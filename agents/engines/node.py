@@ -14,12 +14,14 @@ from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Read, ReadDone, ReadFailed, ReadFinished, Side
+from agents.control import Assign, Inboxes, Read, ReadDone, ReadFailed, ReadFinished, Side
 from agents.engines.geometry import Geometry
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
+from agents.traffic.execution import ModelExecution
 from agents.wire.immediates import Kind
 from agents.wire.transport import Received
+from testbed.errors import ProgramError
 from testbed.sandbox.sockets import Broker
 
 SCHEDULER = "sched"
@@ -58,18 +60,42 @@ class Node(Process):
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
         self.layout = cluster.layout
-        self.ports = Ports(self, cluster.write_bytes)
+        self.ports = Ports(
+            self, cluster.write_bytes, batched=cluster.batched, submission=cluster.submission
+        )
         self.staging = Arena(cluster.buffers.staging, f"{name} staging")
         self.staging_key = self.ports.register(self.staging.memory)
         self.hbm = [Arena(cluster.buffers.hbm, f"{name}g{k} HBM") for k in range(cluster.rails)]
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
         self._read_window = asyncio.Semaphore(cluster.read_window)
+        self._broker = Broker.from_environment()
+        self.execution = self._execution()
+
+    def _execution(self) -> ModelExecution | None:
+        """Model execution among the engines of this node's role, if it is emulated."""
+        cluster = self.cluster
+        if cluster.execution is None:
+            return None
+        role, nodes = "prefill", cluster.prefill
+        if self.name in cluster.decode:
+            role, nodes = "decode", cluster.decode
+        return ModelExecution(
+            self.ports,
+            self.records.append,
+            cluster.execution,
+            role=role,
+            nodes=nodes,
+            own=self.name,
+            rails=cluster.rails,
+        )
 
     # --- connections -------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Accept queue pairs on every port of the DRAM domain."""
+        """Accept queue pairs on every port of the DRAM domain, and of the HBM domains."""
         listen(self.ports)
+        if self.execution is not None:
+            self.execution.listen(self._broker)
 
     async def connect(self) -> None:
         """Call storage over the SNIC, and the own CNICs from every HBM domain (the loopback)."""
@@ -78,16 +104,27 @@ class Node(Process):
             local = socket.socket()
             local.bind((own[self.name]["snic0"], 0))
             call(self.ports, local, own[storage]["snic0"], self.name, storage, "snic0")
-        broker = Broker.from_environment()
         for rail in range(self.cluster.rails):
             targets = self.callees(rail)
             domain = f"{self.name}g{rail}"
             for local, (node, port) in zip(
-                broker.sockets(domain, len(targets)), targets, strict=True
+                self._broker.sockets(domain, len(targets)), targets, strict=True
             ):
-                device = f"cnic{port}"
+                device = f"cnic{port}" if node != self.name else self.cluster.local_device(port)
                 call(self.ports, local, own[node][device], domain, node, device)
-        await self.ports.connected(self.pair_count())
+        collectives = 0
+        if self.execution is not None:
+            self.execution.call(self._broker, own)
+            collectives = self.execution.pair_count()
+        await self.ports.connected(self.pair_count() + collectives)
+        if self.execution is not None:
+            await self.execution.meet(lambda node, keys: self.mesh.send(node, Inboxes(keys)))
+
+    def met(self, node: str, keys: list[int]) -> None:
+        """Another node of the role has said where its engines' inboxes are."""
+        if self.execution is None:
+            raise ProgramError(f"{self.name} has no model execution, and {node} has")
+        self.execution.met(node, keys)
 
     def callees(self, rail: int) -> list[tuple[str, int]]:
         """(node, CNIC) pairs that engine `rail` calls; always its own CNIC's loopback."""

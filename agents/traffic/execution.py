@@ -26,8 +26,9 @@ from agents.traffic.exchange import Exchange, Finished
 from agents.traffic.members import LANE, SLOT_BYTES, Members
 from agents.traffic.ring import Ring
 from agents.traffic.sizes import ALL_REDUCES_PER_LAYER, Carry, Execution
-from testbed.errors import ProgramError
 from testbed.sandbox.sockets import Broker
+
+_ROUNDING = 1e-9  # of layers: sums of shares are not exact
 
 
 class _Due:
@@ -36,7 +37,7 @@ class _Due:
     def __init__(self) -> None:
         self.layers = 0.0
         self.token_layers = 0.0
-        self.busy = False
+        self.turn = asyncio.Lock()
 
 
 class ModelExecution:
@@ -138,38 +139,27 @@ class ModelExecution:
                 decode step.  Engines without tokens need not call.
             count: layers of the model, as the KV cache counts them.
 
-        Raises:
-            ProgramError: the engine has a collective under way.
+        An engine has one collective under way at a time: further calls wait their turn.
         """
-        due = self._due[rail]
-        if due.busy:
-            raise ProgramError(
-                f"engine {rail} of {self._members.own} begins a collective inside another"
-            )
         if tokens == 0:
             return
+        due = self._due[rail]
         layers = count * self._execution.layer_share
-        due.busy = True
-        try:
-            while layers > 0:
+        async with due.turn:
+            while layers > _ROUNDING:
                 taken = min(layers, self._fused - due.layers)
                 due.layers += taken
                 due.token_layers += taken * tokens
                 layers -= taken
-                if due.layers >= self._fused - 1e-9:  # sums of shares are not exact
+                if due.layers >= self._fused - _ROUNDING:
                     await self._collective(rail, due)
-        finally:
-            due.busy = False
 
     async def flush(self, rail: int) -> None:
         """Run the collective of layers that are still being put together: the engine rests."""
         due = self._due[rail]
-        if due.token_layers and not due.busy:
-            due.busy = True
-            try:
+        async with due.turn:
+            if due.token_layers:
                 await self._collective(rail, due)
-            finally:
-                due.busy = False
 
     async def _collective(self, rail: int, due: _Due) -> None:
         layers, token_layers = due.layers, due.token_layers

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agents.traffic.sizes import spread
 from agents.wire.immediates import Kind
-from testbed.errors import ProgramError
 from tests.unit.agents.traffic.conftest import Network, dense, moe
 
 HEAD_BYTES = 8
@@ -117,15 +115,9 @@ def test_a_ring_sends_twice_the_tensor_less_a_share(rails: int, seed: int, token
     assert {record.kind for record in network.records} == {"all-reduce"}
 
 
-def test_a_collective_inside_another_of_the_same_engine_is_refused() -> None:
-    async def twice() -> None:
-        network = Network(2, 1, moe())
-        await network.meet()
-        first = asyncio.ensure_future(network.nodes[0].layers(0, 5, 1))
-        await asyncio.sleep(0)
-        with pytest.raises(ProgramError, match="inside another"):
-            await network.nodes[0].layers(0, 5, 1)
-        await network.run(lambda names: names[0])
-        await first
-
-    asyncio.run(twice())
+def test_collectives_of_one_engine_follow_each_other() -> None:
+    calls = [(0, 0, 5, 1), (0, 0, 7, 1), (0, 0, 9, 1)]
+    network = asyncio.run(ran(Network(2, 1, moe()), 1, *calls))
+    first, second, third = sorted(network.records, key=lambda record: record.t_start)
+    assert [record.tokens for record in (first, second, third)] == [5, 7, 9]
+    assert first.t_end <= second.t_start <= second.t_end <= third.t_start
