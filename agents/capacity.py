@@ -101,7 +101,7 @@ def cores_needed(
         share: of reads on the prefill side.
         costs: of the machine.
     """
-    loads = turn_loads(turn, share)
+    loads = turn_loads(turn, share, loopback=shape.loopback)
     # A storage link is shaped where it leaves the one end and where it enters the other.
     snic = 2 * sum(size for nic, size in loads.items() if "snic" in nic)
     cnic = sum(size for nic, size in loads.items() if "cnic" in nic)

@@ -29,7 +29,7 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
-from agents.traffic.offered import Passes, execution_of, submission_of
+from agents.traffic.offered import Passes, execution_of, fusing_of, submission_of
 from testbed.errors import ScenarioError
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
@@ -104,6 +104,7 @@ class DualPath:
                 "generated_bytes": found.turn.generated,
             },
             "layers_per_transfer": found.layers_per_transfer,
+            "collectives": _collectives(scenario, found),
             "cores": found.need.cores,
             "cores_available": cores,
             "memory_bytes": found.need.memory_bytes,
@@ -250,6 +251,14 @@ class DualPath:
     ) -> dict[str, Any]:
         """Scale, speed-ups, bytes verified: figures over all policies."""
         return comparison(scenario, prediction, outcomes)
+
+
+def _collectives(scenario: DualPathScenario, found: Forecast) -> dict[str, Any]:
+    """How many layers share a collective, and the messages that they are, by role."""
+    if not scenario.traffic.collectives:
+        return {}
+    fused = fusing_of(scenario, found.shape, _passes(found))
+    return {role: one._asdict() for role, one in fused.items()}
 
 
 def _passes(found: Forecast) -> Passes:
