@@ -2,11 +2,12 @@
 
     python -m scripts.bench.collectives [--seconds 12] [--json]
 
-Two prefill nodes run all-to-alls (dispatch and combine, 429 tokens, top-8 of hidden 7 168, FP8 there
-and BF16 back, 8 layers fused, half of each for the other node) with as much computing between
-them as they take; bytes and rates are those of scale {bytes: 1000, rate: 4000}, the line has 100
-Mbit/s.  At the same time KV fills every direction of both CNICs: DRAM to HBM over the loopback, HBM to
-the decode node, decode node to HBM.  Completion is from the first byte posted to the last result.
+Two prefill nodes run all-to-alls (dispatch and combine of 429 tokens to the top 8 of experts,
+hidden size 7 168, FP8 there and BF16 back, 8 layers fused, half of it for the other node) and
+compute for 50 ms in between; bytes and rates are those of scale {bytes: 1000, rate: 4000}, so that
+a CNIC has 100 Mbit/s.  At the same time KV fills every direction of both CNICs: DRAM to HBM by
+the loopback, HBM to the decode node, decode node to HBM.  Completion is from the first byte posted to
+the last result that is back.
 
     pe0g0 ──┐           ┌── pe1g0     collectives, model lane
     pe0   ──┤ cnic ══ cnic ├── pe1    KV: loopback, return to de0, fetch from de0
@@ -14,9 +15,10 @@ the decode node, decode node to HBM.  Completion is from the first byte posted t
 
 Cases take turns, A B C C B A, in one run; ratios are to the idle line of that run.  Targets: with
 lanes the median within 1.1 and p99 within 1.3; in one lane the median 3 or more; KV keeps 0.9 % of
-a line that collectives fill, and has 95 % of one that they leave.  Also shown, without a target: one
-lane that is one queue; one lane under less KV, where the 1.8 that arXiv 2603.17456 reports falls; and
-collectives of a single layer, whose bursts are so short that one packet of KV shows.
+a line that collectives fill, and has 95 % of one that they leave.  Also shown, without a target:
+one lane that is one queue; one lane under less KV, where the 1.8 of arXiv 2603.17456 falls; and
+collectives of a single layer, so short (12 and 25 KB: the link's burst, or three packets) that one
+packet of KV shows.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -33,8 +35,6 @@ from agents.records import CollectiveRecord
 from agents.traffic.sizes import Execution
 from scripts.bench.support.traffic_lab import Seen, run
 from scripts.bench.support.traffic_node import Load
-from testbed.plan.settings import PlanSettings
-from topologies.dualpath import DualPathTopo
 
 LINE_MBIT = 100.0
 HIDDEN, BYTES_SCALE = 7168, 1000
@@ -46,21 +46,20 @@ MEDIAN, P99, ONE_LANE = 1.1, 1.3, 3.0
 FLOOR, IDLE_SHARE = 0.009, 0.95
 REPORTED = 1.8  # arXiv 2603.17456
 EXECUTION = Execution(
-    experts=256, top_k=8, dispatch_bytes=HIDDEN / BYTES_SCALE, combine_bytes=2 * HIDDEN / BYTES_SCALE,
-    reduce_bytes=0.0, layer_share=1.0, copies="expert", ep_domain="role", nvlink=False,
+    experts=256, top_k=8, dispatch_bytes=HIDDEN / BYTES_SCALE,
+    combine_bytes=2 * HIDDEN / BYTES_SCALE, reduce_bytes=0.0, layer_share=1.0,
+    copies="expert", ep_domain="role", nvlink=False,
     fused_layers={"prefill": LAYERS},
 )  # fmt: skip
-LANES, ONE, QUEUE = (
-    PlanSettings(),
-    PlanSettings(lanes=False),
-    PlanSettings(lanes=False, arbitration="fifo"),
-)
+LANES: dict[str, str] = {}
+ONE = {"traffic.mode": "no-lanes"}
+QUEUE = {**ONE, "arbitration": "fifo"}
 
 
 class Case(NamedTuple):
-    """A load, and on what plan."""
+    """A load, and on what cluster."""
 
-    settings: PlanSettings
+    settings: Mapping[str, str]
     load: Load
 
 
@@ -85,10 +84,6 @@ def cases(seconds: float) -> dict[str, Case]:
         "single layers, idle": Case(LANES, msgspec.structs.replace(quiet, **brief)),
         "single layers, lanes": Case(LANES, msgspec.structs.replace(full, **brief)),
     }
-
-
-def _topo() -> DualPathTopo:
-    return DualPathTopo(prefill=2, decode=1, gpus=1, cnic_mbit=LINE_MBIT)
 
 
 def _percentile(values: Sequence[float], share: float) -> float:
@@ -125,17 +120,15 @@ def compare(seconds: float) -> dict[str, Any]:
     records: dict[str, list[CollectiveRecord]] = {name: [] for name in compared}
     for name in [*compared, *reversed(compared)]:
         settings, load = compared[name]
-        records[name] += run(_topo(), settings, load).collectives
+        records[name] += run(settings, load).collectives
     took = {name: _took(found) for name, found in records.items()}
     ratios = {}
     for name, found in took.items():
         idle = took["single layers, idle" if name.startswith("single") else "idle"]
         ratios[name] = {each: found[each] / idle[each] for each in ("p50_s", "p99_s")}
     full = compared["lanes"].load
-    saturated = run(
-        _topo(), LANES, msgspec.structs.replace(full, tokens=10 * TOKENS, gap_s=0.0)
-    )  # fmt: skip
-    alone = run(_topo(), LANES, msgspec.structs.replace(full, tokens=0))
+    saturated = run(LANES, msgspec.structs.replace(full, tokens=10 * TOKENS, gap_s=0.0))
+    alone = run(LANES, msgspec.structs.replace(full, tokens=0))
     kv = {
         "model_share_when_saturated": _fullest(saturated, "model"),
         "kv_share_when_saturated": _least_kv(saturated),

@@ -18,8 +18,16 @@ from scapy.layers.inet import IP
 from agents.accounts import carried_bytes
 from agents.dissect import messages, streams
 from agents.ports import DATA_PORT
-from agents.records import AccountRecord, CollectiveRecord, TransferRecord, read_records
+from agents.records import (
+    AccountRecord,
+    CollectiveRecord,
+    RequestRecord,
+    TransferRecord,
+    read_records,
+)
 from agents.settings import DualPathScenario
+from agents.traces.session import BLOCK_TOKENS
+from agents.traffic.submission import COPY_ENGINE_S
 from agents.wire.header import LANES
 from agents.workload import DualPath
 from testbed.experiment import runner
@@ -179,4 +187,14 @@ def test_direct_traffic_leaves_cnics_to_other_nodes(tmp_path: Path) -> None:
 def test_a_submission_takes_its_time(tmp_path: Path) -> None:
     ran = run(tmp_path, traffic="{mode: direct, submission_cost: true}", policy="pe-only")
     assert failed_checks(ran) == {}
-    assert ran.outcomes["pe-only"].summary["requests_failed"] == 0
+    scenario = load_scenario(
+        SMALL.format(preset="1p1d", engines="network-only", nvlink="null", policy="pe-only",
+                     traffic="direct"),
+        DualPathScenario,
+    )  # fmt: skip
+    block_s = COPY_ENGINE_S * scenario.realised_scale.stretch
+    requests: list[RequestRecord] = ran.outcomes["pe-only"].tables["requests"]  # type: ignore[assignment]
+    assert requests
+    for request in requests:  # a copy engine takes every Layer Block of the prompt on its own
+        blocks = -(-request.prompt_tokens // BLOCK_TOKENS) * scenario.layout.layers
+        assert request.t_decode_start - request.t_first_token >= 0.99 * blocks * block_s

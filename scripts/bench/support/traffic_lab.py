@@ -1,10 +1,11 @@
-"""Running nodes that do nothing but collectives and KV (`traffic_node`) on a cluster of their own."""
+"""Nodes that do nothing but collectives and KV (`traffic_node`), on a cluster of their own."""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -13,20 +14,27 @@ import msgspec
 
 from agents import cluster as cluster_file
 from agents.accounts import carried_bytes
-from agents.cluster import Buffers, Cluster, Compute
-from agents.cluster import Load as ClientLoad
 from agents.records import AccountRecord, CollectiveRecord, EventRecord, read_records
-from agents.traces.load import TraceSpec
+from agents.settings import DualPathScenario
+from agents.workload import DualPath
 from scripts.bench.support.traffic_node import Load
+from testbed.experiment.scenario import load_scenario
 from testbed.kernel.samples import MeterSample
 from testbed.lab import Lab, Process
 from testbed.plan.model import Plan
-from testbed.plan.settings import PlanSettings
 from testbed.sandbox.program import Program
-from topologies.dualpath import DualPathTopo
 
 _ROOT = str(Path(__file__).resolve().parents[3])
-_WRITE_BYTES = 256 * 1024
+# What decides the links and their queues; what requests would do is of no matter here.
+_SCENARIO = """
+name: traffic
+topology: {name: dualpath, set: {prefill: 2, decode: 1, gpus: 1}}
+scale: {rate: 4000, bytes: 1000}
+duration: 10s
+engines: network-only
+workload: {trace: 32k, agents: 1}
+policies: [pe-only]
+"""
 _MEASURED_AFTER_S = 0.3  # collectives have begun: what their first seconds see is what all see
 
 
@@ -62,35 +70,32 @@ class Seen(NamedTuple):
         return carried_bytes(self.accounts, lane)
 
 
-def _cluster(plan: Plan, directory: str) -> Cluster:
-    """The parts of a cluster that traffic nodes look at; the rest is empty."""
-    dram = {name: d for name, d in plan.domains.items() if d.kind == "dram"}
-    roles = {role: [n for n, d in dram.items() if d.role == role] for role in ("prefill", "decode")}
-    nodes = [*roles["prefill"], *roles["decode"]]
-    rails = sum(d.kind == "hbm" and d.node == nodes[0] for d in plan.domains.values())
-    trace = TraceSpec("agentic", 0)
-    return Cluster(
-        control={name: dram[name].addresses["mgmt"] for name in nodes},
-        prefill=roles["prefill"], decode=roles["decode"], storage=[], rails=rails,
-        addresses={name: dict(d.addresses) for name, d in plan.domains.items()},
-        layers=1, layer_block_bytes=1, block_tokens=1, layers_per_transfer=1, hbm_layers=1,
-        engine_requests=1, read_window=1, write_bytes=_WRITE_BYTES, engines="network-only",
-        compute=Compute(0.0, 0.0, [(0.0, 0.0)], 0.0), buffers=Buffers(1, 1, 1, 1),
-        storage_directory="", storage_bytes=0, policy="",
-        load=ClientLoad(trace, 0, "cold", 0.0, 0.0, 0.0), seed=0, records=directory,
-    )  # fmt: skip
+def _cluster(workload: DualPath, scenario: DualPathScenario, plan: Plan, place: Path) -> Path:
+    """The file of a cluster that has prefill and decode nodes only."""
+    workload.programs(scenario, plan, scenario.policies[0], place)
+    file = place / "cluster.json"
+    whole = cluster_file.read(file)
+    control = {name: whole.control[name] for name in (*whole.prefill, *whole.decode)}
+    cluster_file.write(msgspec.structs.replace(whole, control=control, storage=[]), file)
+    return file
 
 
-def run(topo: DualPathTopo, settings: PlanSettings, load: Load) -> Seen:
-    """One load on a fresh cluster.
+def run(settings: Mapping[str, str], load: Load) -> Seen:
+    """One load on a fresh cluster of two prefill nodes and a decode node, 100 Mbit a CNIC.
+
+    Args:
+        settings: of the scenario, e.g. {"traffic.mode": "no-lanes"}.
+        load: of the nodes.
 
     Raises:
         RuntimeError: a node failed, or a byte was wrong.
     """
-    with tempfile.TemporaryDirectory() as directory, Lab(topo, settings=settings) as lab:
-        cluster = _cluster(lab.plan, directory)
-        file = Path(directory) / "cluster.json"
-        cluster_file.write(cluster, file)
+    workload = DualPath()
+    scenario = load_scenario(_SCENARIO, DualPathScenario, overrides=settings)
+    topo, plan_settings = workload.topology(scenario), workload.plan_settings(scenario)
+    with tempfile.TemporaryDirectory() as directory, Lab(topo, settings=plan_settings) as lab:
+        file = _cluster(workload, scenario, lab.plan, Path(directory))
+        cluster = cluster_file.read(file)
         (Path(directory) / "load.json").write_bytes(msgspec.json.encode(load))
         with ExitStack() as stack:
             started = {name: _start(lab, name, file) for name in cluster.control}

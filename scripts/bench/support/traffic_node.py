@@ -2,8 +2,8 @@
 
     python -m scripts.bench.support.traffic_node --name pe0 --cluster FILE
 
-Beside the cluster file lies `load.json`, a `Load`.  Prefill nodes run collectives; KV goes round in
-circles: DRAM to HBM over each engine's own CNIC (as loaded layers do), HBM to the decode nodes' DRAM
+Beside the cluster file lies `load.json`, a `Load`.  Prefill nodes run collectives.  KV goes from
+DRAM to HBM over each engine's own CNIC (as loaded layers do), from HBM to the decode nodes' DRAM
 (as KV returns), and from there to HBM (as on the `de` path).  Each flow keeps a window of transfers
 under way.  Between collectives an engine "computes" for a time drawn around the mean gap.
 """
