@@ -4,7 +4,7 @@
     execution.listen(broker)                 before the control mesh
     execution.call(broker, addresses)        when it is complete; then wait for all queue pairs
     await execution.meet(announce)           the inboxes of all nodes are known
-    await execution.layers(rail, tokens, n)  n layers of a batch (or step) have been computed
+    await execution.layers(rank, tokens, n)  n layers of a batch (or step) have been computed
 
 `layers` returns when the results of every collective that was due are back, and at once when
 tokens are 0 or the layers are still being put together into one.
@@ -130,36 +130,36 @@ class ModelExecution:
 
     # --- engines -------------------------------------------------------------------------
 
-    async def layers(self, rail: int, tokens: int, count: int) -> None:
-        """An engine has computed `count` layers for `tokens` tokens.
+    async def layers(self, rank: int, tokens: int, layers: int) -> None:
+        """Exchange what an engine's tokens need in some layers; returns when it is done.
 
         Args:
-            rail: of the engine.
-            tokens: that went through the layers: miss tokens of a batch, or one a request of a
+            rank: the engine, by its rail.
+            tokens: that go through the layers: miss tokens of a batch, or one a request of a
                 decode step.  Engines without tokens need not call.
-            count: layers of the model, as the KV cache counts them.
+            layers: of the model, as the KV cache counts them.
 
         An engine has one collective under way at a time: further calls wait their turn.
         """
         if tokens == 0:
             return
-        due = self._due[rail]
-        layers = count * self._execution.layer_share
+        due = self._due[rank]
+        left = layers * self._execution.layer_share
         async with due.turn:
-            while layers > _ROUNDING:
-                taken = min(layers, self._fused - due.layers)
+            while left > _ROUNDING:
+                taken = min(left, self._fused - due.layers)
                 due.layers += taken
                 due.token_layers += taken * tokens
-                layers -= taken
+                left -= taken
                 if due.layers >= self._fused - _ROUNDING:
-                    await self._collective(rail, due)
+                    await self._collective(rank, due)
 
-    async def flush(self, rail: int) -> None:
+    async def flush(self, rank: int) -> None:
         """Run the collective of layers that are still being put together: the engine rests."""
-        due = self._due[rail]
+        due = self._due[rank]
         async with due.turn:
             if due.token_layers:
-                await self._collective(rail, due)
+                await self._collective(rank, due)
 
     async def _collective(self, rail: int, due: _Due) -> None:
         layers, token_layers = due.layers, due.token_layers

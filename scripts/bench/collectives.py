@@ -6,8 +6,8 @@ Two prefill nodes run all-to-alls (dispatch and combine of 429 tokens to the top
 hidden size 7 168, FP8 there and BF16 back, 8 layers fused, half of it for the other node) and
 compute for 50 ms in between; bytes and rates are those of scale {bytes: 1000, rate: 4000}, so that
 a CNIC has 100 Mbit/s.  At the same time KV fills every direction of both CNICs: DRAM to HBM by
-the loopback, HBM to the decode node, decode node to HBM.  Completion is from the first byte posted to
-the last result that is back.
+the loopback, HBM to the decode node, decode node to HBM.  Completion is from the first byte posted
+to the last result that is back.
 
     pe0g0 ──┐           ┌── pe1g0     collectives, model lane
     pe0   ──┤ cnic ══ cnic ├── pe1    KV: loopback, return to de0, fetch from de0
