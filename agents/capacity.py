@@ -119,6 +119,28 @@ def cores_needed(
     return turns_per_s * per_turn_s
 
 
+def collective_cores(
+    costs: CpuCosts,
+    *,
+    cnic_bytes_per_s: float,
+    cnic_bps: float,
+    nvlink_bytes_per_s: float,
+    nvlink_bps: float,
+    messages_per_s: float,
+) -> float:
+    """Cores that collectives keep busy: each byte crosses two shapers and is sent and received.
+
+    Args:
+        costs: of the machine.
+        cnic_bytes_per_s, nvlink_bytes_per_s: sent, over links of `cnic_bps` and `nvlink_bps`.
+        messages_per_s: transfers.
+    """
+    shaping_s = cnic_bytes_per_s * costs.shaper_at(cnic_bps)
+    shaping_s += nvlink_bytes_per_s * costs.shaper_at(nvlink_bps)
+    moving_s = (cnic_bytes_per_s + nvlink_bytes_per_s) * costs.payload_s_per_gib
+    return (2 * shaping_s + moving_s) / _GIB + messages_per_s * costs.operation_s
+
+
 def least_rate_factor(
     cores_at: Callable[[float], float], allowed_cores: float, limit: float = 2.0**20
 ) -> float | None:

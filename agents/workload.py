@@ -29,7 +29,8 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
-from agents.traffic.offered import Passes, execution_of, fusing_of, submission_of
+from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
+from agents.traffic.offered import execution_of, submission_of
 from testbed.errors import ScenarioError
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
@@ -79,7 +80,7 @@ class DualPath:
 
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
         if id(plan) not in self._forecasts:
-            self._forecasts[id(plan)] = forecast(scenario, plan)
+            self._forecasts[id(plan)] = with_collectives(scenario, forecast(scenario, plan))
         return self._forecasts[id(plan)]
 
     def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
@@ -104,7 +105,7 @@ class DualPath:
                 "generated_bytes": found.turn.generated,
             },
             "layers_per_transfer": found.layers_per_transfer,
-            "collectives": _collectives(scenario, found),
+            "collectives": fusing_figures(scenario, found),
             "cores": found.need.cores,
             "cores_available": cores,
             "memory_bytes": found.need.memory_bytes,
@@ -207,7 +208,7 @@ class DualPath:
             seed=scenario.seed,
             records=str(directory.resolve()),
             traffic=scenario.traffic.mode,
-            execution=execution_of(scenario, found.shape, _passes(found)),
+            execution=execution_of(scenario, found.shape, passes_of(found)),
             batched=scenario.traffic.batched,
             submission=submission_of(scenario),
         )
@@ -251,19 +252,6 @@ class DualPath:
     ) -> dict[str, Any]:
         """Scale, speed-ups, bytes verified: figures over all policies."""
         return comparison(scenario, prediction, outcomes)
-
-
-def _collectives(scenario: DualPathScenario, found: Forecast) -> dict[str, Any]:
-    """How many layers share a collective, and the messages that they are, by role."""
-    if not scenario.traffic.collectives:
-        return {}
-    fused = fusing_of(scenario, found.shape, _passes(found))
-    return {role: one._asdict() for role, one in fused.items()}
-
-
-def _passes(found: Forecast) -> Passes:
-    """The shortest passes through the model: a request of mean length, and one token."""
-    return Passes(found.times.prefill_s, found.times.decode_s / found.means.generate_tokens)
 
 
 def _storage_directory(scenario: DualPathScenario, directory: Path) -> Path:

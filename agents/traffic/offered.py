@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agents.caps import Shape
@@ -9,11 +10,13 @@ from agents.models import Model
 from agents.settings import DualPathScenario
 from agents.traffic.fusing import Fused, fuse
 from agents.traffic.sizes import (
+    ALL_REDUCES_PER_LAYER,
     BF16_BYTES,
     FP8_BYTES,
     Execution,
     messages_per_exchange,
     messages_per_ring,
+    spread,
 )
 from agents.traffic.submission import COPY_ENGINE_S, RDMA_WRITE_S, SubmissionCosts
 from testbed.errors import ScenarioError
@@ -36,7 +39,7 @@ def execution_of(scenario: DualPathScenario, shape: Shape, passes: Passes) -> Ex
             layer next time; at least.
 
     Raises:
-        ScenarioError: what the model sends is not known.
+        ScenarioError: what the model sends is not known, or goes nowhere.
     """
     if not scenario.traffic.collectives:
         return None
@@ -48,6 +51,12 @@ def execution_of(scenario: DualPathScenario, shape: Shape, passes: Passes) -> Ex
         )
     element_bytes = model.hidden_size / scale.bytes
     fused = fusing_of(scenario, shape, passes)
+    if not any(role.messages_per_s for role in fused.values()):
+        raise ScenarioError(
+            "traffic.collectives: no engine of this cluster has anybody to send to: there is one "
+            "node of each role, or the model is dense, or ep_domain is node",
+            hint="give cluster.nvlink a rate (GPUs of a node then exchange), or more nodes",
+        )
     return Execution(
         experts=model.routed_experts,
         top_k=model.active_experts or 0,
@@ -84,6 +93,51 @@ def fusing_of(scenario: DualPathScenario, shape: Shape, passes: Passes) -> dict[
             most_messages_per_s=scenario.traffic.messages_per_s / 2,
         )
     return found
+
+
+class Volume(NamedTuple):
+    """What collectives carry in a second of the mean load, all engines together, emulated.
+
+    Args:
+        cnic_bytes, nvlink_bytes: sent over the one and the other.
+        messages: transfers.
+    """
+
+    cnic_bytes: float
+    nvlink_bytes: float
+    messages: float
+
+
+def volume_of(
+    scenario: DualPathScenario,
+    shape: Shape,
+    passes: Passes,
+    tokens_per_s: Mapping[str, float],
+) -> Volume:
+    """The volume of a run's collectives.
+
+    Args:
+        scenario, shape, passes: as `execution_of`.
+        tokens_per_s: role -> tokens that go through the model, all engines together.
+    """
+    execution = execution_of(scenario, shape, passes)
+    if execution is None:
+        return Volume(0.0, 0.0, 0.0)
+    fused = fusing_of(scenario, shape, passes)
+    layers = _layers(scenario.resolved_model)
+    cnic = nvlink = 0.0
+    for role, nodes in (("prefill", shape.prefill), ("decode", shape.decode)):
+        token_layers = tokens_per_s[role] * layers
+        if not execution.experts:
+            ring = 2 * (shape.engines - 1) * ALL_REDUCES_PER_LAYER
+            nvlink += token_layers * execution.reduce_bytes * ring * execution.nvlink
+            continue
+        among = nodes if execution.ep_domain == "role" else 1
+        to_node, to_gpu = spread(execution, among, shape.engines)
+        both_ways = token_layers * (execution.dispatch_bytes + execution.combine_bytes)
+        cnic += both_ways * (among - 1) * to_node
+        nvlink += both_ways * among * (shape.engines - 1) * to_gpu * execution.nvlink
+    return Volume(cnic, nvlink, sum(role.messages_per_s for role in fused.values()))
 
 
 def submission_of(scenario: DualPathScenario) -> SubmissionCosts | None:

@@ -7,7 +7,13 @@ import pytest
 from agents.caps import Shape
 from agents.models import PRESETS
 from agents.settings import DualPathScenario
-from agents.traffic.offered import Passes, execution_of, fusing_of, submission_of
+from agents.traffic.offered import (
+    Passes,
+    execution_of,
+    fusing_of,
+    submission_of,
+    volume_of,
+)
 from agents.traffic.settings import TrafficSection
 from agents.workload import DualPath
 from testbed.errors import ScenarioError
@@ -61,14 +67,33 @@ def test_both_roles_keep_to_the_budget() -> None:
 
 def test_experts_of_a_node_and_no_nvlink_have_nothing_to_send() -> None:
     scenario = load("traffic: {collectives: true, ep_domain: node}\n")
-    fused = fusing_of(scenario, SHAPE, PASSES)
-    assert {role: found.messages_per_s for role, found in fused.items()} == {
-        "prefill": 0.0, "decode": 0.0,
-    }  # fmt: skip
+    assert not any(role.messages_per_s for role in fusing_of(scenario, SHAPE, PASSES).values())
+    with pytest.raises(ScenarioError, match="anybody to send to"):
+        execution_of(scenario, SHAPE, PASSES)
+
+
+def test_one_node_of_each_role_has_nobody_to_send_to_but_over_nvlink() -> None:
+    one = Shape(1, 1, 8, 100e6, 100e6)
+    with pytest.raises(ScenarioError, match="one node of each role"):
+        execution_of(load("traffic: {collectives: true}\n"), one, PASSES)
+    inside = load("traffic: {collectives: true}\ncluster: {nvlink: 1600Gbit}\n")
+    assert execution_of(inside, one, PASSES) is not None
+
+
+def test_volume_is_what_the_tokens_bytes_come_to() -> None:
+    scenario = load("traffic: {collectives: true}\ncluster: {nvlink: 1600Gbit}\n")
+    volume = volume_of(scenario, SHAPE, PASSES, {"prefill": 100.0, "decode": 0.0})
+    both_ways = 100 * 58 * 8 * 3 * 7168 / scenario.realised_scale.bytes
+    assert volume.cnic_bytes == pytest.approx(both_ways / 2)  # the other of two nodes
+    # 7 of 8 GPUs in both nodes: those that are not on the rail
+    assert volume.nvlink_bytes == pytest.approx(both_ways * 7 / 8)
 
 
 def test_a_dense_model_reduces() -> None:
-    scenario = load("traffic: {collectives: true}\nmodel: {preset: qwen2.5-32b}\n")
+    dense = "traffic: {collectives: true}\nmodel: {preset: qwen2.5-32b}\n"
+    with pytest.raises(ScenarioError, match="the model is dense"):
+        execution_of(load(dense), SHAPE, PASSES)
+    scenario = load(dense + "cluster: {nvlink: 1600Gbit}\n")
     found = execution_of(scenario, SHAPE, PASSES)
     assert found is not None and found.experts == 0
     assert found.reduce_bytes == pytest.approx(2 * 5120 / scenario.realised_scale.bytes)
