@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import numpy as np
 
@@ -81,6 +82,7 @@ class ModelExecution:
         )
         self._due = [_Due() for _ in range(rails)]
         self._carries = [Carry() for _ in range(rails)]
+        self._tasks: set[asyncio.Task[None]] = set()
         self._known: dict[str, list[int]] = {own: self.keys}
         self._all_known = asyncio.Event()
 
@@ -139,10 +141,23 @@ class ModelExecution:
                 decode step.  Engines without tokens need not call.
             layers: of the model, as the KV cache counts them.
 
-        An engine has one collective under way at a time: further calls wait their turn.
+        An engine has one collective under way at a time: further calls wait their turn.  Who is
+        cancelled leaves it to end by itself, for others have it half done.
         """
-        if tokens == 0:
-            return
+        if tokens:
+            await self._to_its_end(self._layers(rank, tokens, layers))
+
+    async def flush(self, rank: int) -> None:
+        """Run the collective of layers that are still being put together: the engine rests."""
+        await self._to_its_end(self._rest(rank))
+
+    async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)  # the loop itself holds no more than a weak reference
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.shield(task)
+
+    async def _layers(self, rank: int, tokens: int, layers: int) -> None:
         due = self._due[rank]
         left = layers * self._execution.layer_share
         async with due.turn:
@@ -154,8 +169,7 @@ class ModelExecution:
                 if due.layers >= self._fused - _ROUNDING:
                     await self._collective(rank, due)
 
-    async def flush(self, rank: int) -> None:
-        """Run the collective of layers that are still being put together: the engine rests."""
+    async def _rest(self, rank: int) -> None:
         due = self._due[rank]
         async with due.turn:
             if due.token_layers:

@@ -116,5 +116,5 @@ class Network:
             task.result()
 
     async def _settle(self) -> None:
-        for _ in range(5):  # a message wakes a future, which wakes a task
+        for _ in range(8):  # a message wakes a future, which wakes tasks
             await asyncio.sleep(0)

@@ -121,3 +121,18 @@ def test_collectives_of_one_engine_follow_each_other() -> None:
     first, second, third = sorted(network.records, key=lambda record: record.t_start)
     assert [record.tokens for record in (first, second, third)] == [5, 7, 9]
     assert first.t_end <= second.t_start <= second.t_end <= third.t_start
+
+
+def test_a_collective_whose_engine_has_given_up_still_ends() -> None:
+    async def given_up() -> None:
+        network = Network(2, 1, moe())
+        await network.meet()
+        first = asyncio.ensure_future(network.nodes[0].layers(0, 5, 1))
+        while not any(network.posted.values()):
+            await asyncio.sleep(0)
+        first.cancel()
+        await network.run(lambda names: names[0], network.nodes[0].layers(0, 7, 1))
+        assert first.cancelled()
+        assert [record.tokens for record in network.records] == [5, 7]
+
+    asyncio.run(given_up())
