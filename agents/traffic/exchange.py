@@ -33,7 +33,8 @@ from agents.traffic.sizes import Carry, Execution, spread
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 
-_COUNTER_BITS = 26  # of an operation's number; above it is the engine that began
+_BELOW_ENGINE_BITS = 26  # of an operation's number: a bit for the role, and a counter
+_COUNTER_BITS = _BELOW_ENGINE_BITS - 1
 _HEAD = struct.Struct("<d")  # before results: when the tokens had arrived, time.monotonic()
 
 
@@ -113,9 +114,11 @@ class Exchange:
         self._keys = keys
 
     def number(self, rail: int) -> int:
-        """A number for an operation that an engine begins."""
+        """A number for an operation that an engine begins, unlike any other's of the run."""
         engine = self._members.engine(self._members.number, rail)
-        return engine << _COUNTER_BITS | next(self._counter) % (1 << _COUNTER_BITS)
+        role = self._members.role == "decode"
+        count = next(self._counter) % (1 << _COUNTER_BITS)
+        return engine << _BELOW_ENGINE_BITS | role << _COUNTER_BITS | count
 
     # --- the engine that has tokens ------------------------------------------------------
 
@@ -191,7 +194,7 @@ class Exchange:
     def _tokens_arrived(self, what: Immediate, received: Received) -> None:
         members = self._members
         rail = self._rail(received)
-        initiator = what.number >> _COUNTER_BITS
+        initiator = what.number >> _BELOW_ENGINE_BITS
         node, begun_on = divmod(initiator, members.rails)
         at = members.tokens_at(initiator)
         size = received.offset + received.length - at
@@ -216,7 +219,7 @@ class Exchange:
     def _forward_arrived(self, what: Immediate, received: Received) -> None:
         members = self._members
         rail = self._rail(received)
-        initiator = what.number >> _COUNTER_BITS
+        initiator = what.number >> _BELOW_ENGINE_BITS
         node, relay = divmod(initiator, members.rails)
         size = received.offset + received.length - members.tokens_at(initiator)
         self._answer(
@@ -228,7 +231,7 @@ class Exchange:
     def _gathered(self, what: Immediate, received: Received) -> None:
         members = self._members
         relayed = self._relayed[what.number]
-        node = (what.number >> _COUNTER_BITS) // members.rails
+        node = (what.number >> _BELOW_ENGINE_BITS) // members.rails
         at = members.results_at(members.engine(node, what.part))
         relayed.arrived_s = max(relayed.arrived_s, self._arrived_s(self._rail(received), at))
         relayed.left -= 1
@@ -239,7 +242,7 @@ class Exchange:
             return
         del self._relayed[number]
         members = self._members
-        node, rail = divmod(number >> _COUNTER_BITS, members.rails)
+        node, rail = divmod(number >> _BELOW_ENGINE_BITS, members.rails)
         own = members.engine(members.number, rail)
         self._answer(
             members.to_node(rail, node), Kind.COMBINE, number, own, self._keys[node][rail],

@@ -69,7 +69,7 @@ class ModelExecution:
         self._execution = execution
         self._fused = execution.fused_layers[role]
         among = nodes if execution.experts and execution.ep_domain == "role" else [own]
-        self._members = members = Members(among, own, rails, nvlink=execution.nvlink)
+        self._members = members = Members(among, own, rails, nvlink=execution.nvlink, role=role)
         inboxes = [Arena(members.inbox_bytes, f"{own}g{rail} activations") for rail in range(rails)]
         self.keys = [ports.register(inbox.memory) for inbox in inboxes]
         made = np.random.default_rng(members.number).bytes(SLOT_BYTES)

@@ -33,9 +33,13 @@ class Members:
         own: the node that asks.
         rails: engines of each node.
         nvlink: whether GPUs of a node are joined.
+        role: "prefill" or "decode".
     """
 
-    def __init__(self, nodes: list[str], own: str, rails: int, *, nvlink: bool) -> None:
+    def __init__(
+        self, nodes: list[str], own: str, rails: int, *, nvlink: bool, role: str = "prefill"
+    ) -> None:
+        self.role = role
         self.nodes = nodes
         self.own = own
         self.rails = rails
