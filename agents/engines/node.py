@@ -69,9 +69,9 @@ class Node(Process):
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
         self._read_window = asyncio.Semaphore(cluster.read_window)
         self._broker = Broker.from_environment()
-        self.execution = self._execution()
+        self.collectives = self._model_execution()
 
-    def _execution(self) -> ModelExecution | None:
+    def _model_execution(self) -> ModelExecution | None:
         """Model execution among the engines of this node's role, if it is emulated."""
         cluster = self.cluster
         if cluster.execution is None:
@@ -94,8 +94,8 @@ class Node(Process):
     def listen(self) -> None:
         """Accept queue pairs on every port of the DRAM domain, and of the HBM domains."""
         listen(self.ports)
-        if self.execution is not None:
-            self.execution.listen(self._broker)
+        if self.collectives is not None:
+            self.collectives.listen(self._broker)
 
     async def connect(self) -> None:
         """Call storage over the SNIC, and the own CNICs from every HBM domain (the loopback)."""
@@ -113,18 +113,18 @@ class Node(Process):
                 device = f"cnic{port}" if node != self.name else self.cluster.local_device(port)
                 call(self.ports, local, own[node][device], domain, node, device)
         collectives = 0
-        if self.execution is not None:
-            self.execution.call(self._broker, own)
-            collectives = self.execution.pair_count()
+        if self.collectives is not None:
+            self.collectives.call(self._broker, own)
+            collectives = self.collectives.pair_count()
         await self.ports.connected(self.pair_count() + collectives)
-        if self.execution is not None:
-            await self.execution.meet(lambda node, keys: self.mesh.send(node, Inboxes(keys)))
+        if self.collectives is not None:
+            await self.collectives.meet(lambda node, keys: self.mesh.send(node, Inboxes(keys)))
 
     def met(self, node: str, keys: list[int]) -> None:
         """Another node of the role has said where its engines' inboxes are."""
-        if self.execution is None:
+        if self.collectives is None:
             raise ProgramError(f"{self.name} has no model execution, and {node} has")
-        self.execution.met(node, keys)
+        self.collectives.met(node, keys)
 
     def callees(self, rail: int) -> list[tuple[str, int]]:
         """(node, CNIC) pairs that engine `rail` calls; always its own CNIC's loopback."""

@@ -209,8 +209,8 @@ class PrefillNode(Node):
             whole_s = prefill_s(self.cluster.compute, geometry.hit_tokens, geometry.miss_tokens)
             clock = self._clocks[job.prefill.rail]
             await clock.run(whole_s * group.count / self.layout.layers)
-            if self.execution is not None:
-                await self.execution.layers(job.prefill.rail, geometry.miss_tokens, group.count)
+            if self.collectives is not None:
+                await self.collectives.layers(job.prefill.rail, geometry.miss_tokens, group.count)
         blocks = self.hashes(job)[geometry.hit_blocks : geometry.prompt_blocks]
         part = geometry.miss_in_slot(group).of(memory)
         fill_group(self.layout, blocks, group.first, group.count, geometry.last_block_tokens, part)
