@@ -18,7 +18,7 @@ from agents.control import Assign, Inboxes, Read, ReadDone, ReadFailed, ReadFini
 from agents.engines.geometry import Geometry
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
-from agents.traffic.execution import ModelExecution
+from agents.traffic.execution import Collectives
 from agents.wire.immediates import Kind
 from agents.wire.transport import Received
 from testbed.errors import ProgramError
@@ -71,7 +71,7 @@ class Node(Process):
         self._broker = Broker.from_environment()
         self.collectives = self._model_execution()
 
-    def _model_execution(self) -> ModelExecution | None:
+    def _model_execution(self) -> Collectives | None:
         """Model execution among the engines of this node's role, if it is emulated."""
         cluster = self.cluster
         if cluster.execution is None:
@@ -79,7 +79,7 @@ class Node(Process):
         role, nodes = "prefill", cluster.prefill
         if self.name in cluster.decode:
             role, nodes = "decode", cluster.decode
-        return ModelExecution(
+        return Collectives(
             self.ports,
             self.records.append,
             cluster.execution,

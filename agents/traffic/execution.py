@@ -1,6 +1,6 @@
 """What engines call: the collectives of the layers that they compute, with their fusing.
 
-    execution = ModelExecution(ports, log, execution, nodes, own, rails)
+    execution = Collectives(ports, log, execution, nodes, own, rails)
     execution.listen(broker)                 before the control mesh
     execution.call(broker, addresses)        when it is complete; then wait for all queue pairs
     await execution.meet(announce)           the inboxes of all nodes are known
@@ -41,7 +41,7 @@ class _Due:
         self.turn = asyncio.Lock()
 
 
-class ModelExecution:
+class Collectives:
     """The model-execution traffic of one node: that of its engines, and of experts they host.
 
     Args:

@@ -23,7 +23,7 @@ from agents.connections import call, listen
 from agents.control import Inboxes, Message
 from agents.ports import Ports, Transfer, pair_name
 from agents.process import Process, main, say
-from agents.traffic.execution import ModelExecution
+from agents.traffic.execution import Collectives
 from agents.traffic.sizes import Execution
 from agents.wire.immediates import Kind
 from testbed.sandbox.sockets import Broker
@@ -69,9 +69,9 @@ class TrafficNode(Process):
         self.key = self.ports.register(self.buffer.memory)
         self.keys: dict[str, list[int]] = {}
         self.known = asyncio.Event()
-        self.execution: ModelExecution | None = None
+        self.execution: Collectives | None = None
         if name in cluster.prefill:
-            self.execution = ModelExecution(
+            self.execution = Collectives(
                 self.ports, self.records.append, self.load.execution,
                 role="prefill", nodes=cluster.prefill, own=name, rails=cluster.rails,
             )  # fmt: skip

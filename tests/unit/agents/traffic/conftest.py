@@ -9,7 +9,7 @@ from typing import Any
 
 from agents.ports import Transfer
 from agents.records import CollectiveRecord
-from agents.traffic.execution import ModelExecution
+from agents.traffic.execution import Collectives
 from agents.traffic.sizes import Execution
 from agents.wire.immediates import Kind, pack, unpack
 from agents.wire.transport import Received
@@ -31,7 +31,7 @@ def dense(**changed: Any) -> Execution:
 
 
 class MemoryPorts:
-    """What `ModelExecution` needs of `agents.ports.Ports`."""
+    """What `Collectives` needs of `agents.ports.Ports`."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -59,7 +59,7 @@ class Network:
         self.names = [f"de{n}" for n in range(nodes)]
         self.ports = {name: MemoryPorts(self) for name in self.names}
         self.nodes = [
-            ModelExecution(
+            Collectives(
                 self.ports[name], self.records.append, execution,  # type: ignore[arg-type]
                 role="decode", nodes=self.names, own=name, rails=rails,
             )
