@@ -12,11 +12,14 @@ from collections.abc import Sequence
 from agents.records import AccountRecord
 
 
-def carried_bytes(accounts: Sequence[AccountRecord]) -> dict[tuple[str, str], float]:
+def carried_bytes(
+    accounts: Sequence[AccountRecord], lane: str | None = None
+) -> dict[tuple[str, str], float]:
     """Bytes of TCP payload that should have crossed each NIC.
 
     Args:
         accounts: of both ends of every queue pair; each direction is counted once, at the sender.
+        lane: count only queue pairs of this lane.
 
     Returns:
         (nic, direction) -> bytes; directions as `testbed.plan.model.Meter` has them.
@@ -25,21 +28,39 @@ def carried_bytes(accounts: Sequence[AccountRecord]) -> dict[tuple[str, str], fl
     for account in accounts:
         ends, _, side = account.pair.partition("#")
         caller, _, called = ends.partition(">")
-        callee, _, device = called.partition("/")
+        callee, _, port = called.partition("/")
+        device, _, marked = port.partition(":")
+        own_lane = marked or "kv"
+        if lane not in (None, own_lane):
+            continue
         sender, receiver = (caller, callee) if side == "caller" else (callee, caller)
-        for nic in _crossed(sender, receiver, device, callee):
+        if own_lane == "model":
+            crossed = _between_gpus(sender, receiver, device)
+        else:
+            crossed = _crossed(sender, receiver, device, callee)
+        for nic in crossed:
             totals[nic] = totals.get(nic, 0.0) + account.sent_bytes
     return totals
 
 
+def _between_gpus(source: str, target: str, device: str) -> list[tuple[str, str]]:
+    """The NICs between two HBM domains: a CNIC each, or inside a node an NVLink port each."""
+    if device.startswith("cnic"):
+        node, peer = (domain.rpartition("g")[0] for domain in (source, target))
+        return [(f"{node}/{device}", "read"), (f"{peer}/{device}", "write")]
+    return [(f"{source}/{device}", "out"), (f"{target}/{device}", "in")]
+
+
 def _crossed(source: str, target: str, device: str, callee: str) -> list[tuple[str, str]]:
-    """The NICs, and their directions, between two memory domains.
+    """The NICs, and their directions, between two memory domains of which one is DRAM.
 
     Args:
         device: the port that was called, at `callee`; an HBM domain has only its own CNIC.
     """
     if device.startswith("snic"):
         return [(f"{source}/{device}", "out"), (f"{target}/{device}", "in")]
+    if device.startswith("pcie"):  # one link, named after its DRAM end
+        return [(f"{callee}/{device}", "out" if source == callee else "in")]
     return [
         (_cnic(source, device, callee), "read"),
         (_cnic(target, device, callee), "write"),

@@ -51,7 +51,10 @@ def best_split(shape: Shape, turn: TurnBytes, *, dram_bps: float | None = None) 
     # Half a second, for those who need it.
     from scipy.optimize import linprog
 
-    loads = {"pe": _loads(turn, 1.0), "de": _loads(turn, 0.0)}
+    loads = {
+        path: _loads(turn, share, loopback=shape.loopback)
+        for path, share in (("pe", 1.0), ("de", 0.0))
+    }
     capacities = _capacities_bps(shape, dram_bps)
     ways = list(product(range(shape.prefill), range(shape.decode), loads))
     limits = [
@@ -87,10 +90,11 @@ def best_split(shape: Shape, turn: TurnBytes, *, dram_bps: float | None = None) 
     )
 
 
-def _loads(turn: TurnBytes, share: float) -> dict[str, float]:
+def _loads(turn: TurnBytes, share: float, *, loopback: bool) -> dict[str, float]:
     """Bytes of one turn through the NICs of its nodes, and in and out of their DRAM."""
     on_prefill, on_decode = share * turn.hit, (1 - share) * turn.hit
-    nics = {str(nic): size for nic, size in turn_loads(turn, share).items()}
+    by_nic = turn_loads(turn, share, loopback=loopback)
+    nics = {str(nic): size for nic, size in by_nic.items()}
     return nics | {
         # In from storage and out to HBM.
         "pe-dram": 2 * on_prefill,

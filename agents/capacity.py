@@ -106,7 +106,7 @@ def cores_needed(
         share: of reads on the prefill side.
         costs: of the machine.
     """
-    loads = turn_loads(turn, share)
+    loads = turn_loads(turn, share, loopback=shape.loopback)
     # A storage link is shaped where it leaves the one end and where it enters the other.
     snic = 2 * sum(size for nic, size in loads.items() if "snic" in nic)
     cnic = sum(size for nic, size in loads.items() if "cnic" in nic)
@@ -123,6 +123,28 @@ def cores_needed(
     ) / _GIB + work.operations * costs.operation_s
     per_turn_s += work.computed_tokens * costs.token_s
     return turns_per_s * per_turn_s
+
+
+def collective_cores(
+    costs: CpuCosts,
+    *,
+    cnic_bytes_per_s: float,
+    cnic_bps: float,
+    nvlink_bytes_per_s: float,
+    nvlink_bps: float,
+    messages_per_s: float,
+) -> float:
+    """Cores that collectives keep busy: each byte crosses two shapers and is sent and received.
+
+    Args:
+        costs: of the machine.
+        cnic_bytes_per_s, nvlink_bytes_per_s: sent, over links of `cnic_bps` and `nvlink_bps`.
+        messages_per_s: transfers.
+    """
+    shaping_s = cnic_bytes_per_s * costs.shaper_at(cnic_bps)
+    shaping_s += nvlink_bytes_per_s * costs.shaper_at(nvlink_bps)
+    moving_s = (cnic_bytes_per_s + nvlink_bytes_per_s) * costs.payload_s_per_gib
+    return (2 * shaping_s + moving_s) / _GIB + messages_per_s * costs.operation_s
 
 
 def least_rate_factor(

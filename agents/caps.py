@@ -9,8 +9,14 @@ prefill side:
     prefill CNICs read   2a·H + M              decode CNICs read   (2-a)·H + M + W
     prefill CNICs write  H                     decode CNICs write  (1+a)·H + 2M + W
 
-A CNIC's *read* is the NIC reading memory; loopback copies cross read and write.  Everything is
-linear in the rate of turns, so each NIC class caps that rate, and the smallest cap binds.
+A CNIC's *read* is the NIC reading memory; loopback copies cross read and write.  Where DRAM and HBM
+have PCIe links, which are taken to be wide enough, nothing is copied over a CNIC's loopback:
+
+    prefill CNICs read   a·H + M               decode CNICs read   (1-a)·H
+    prefill CNICs write  (1-a)·H               decode CNICs write  a·H + M
+
+Everything is linear in the rate of turns, so each NIC class caps that rate, and the smallest cap
+binds.
 
 Units: rates in bit/s, sizes in bytes; real or emulated, as long as all of them are alike.
 """
@@ -48,6 +54,7 @@ class Shape:
         engines: on each node, and as many CNICs.
         snic_bps: rate of a node's SNIC, each way.
         cnic_bps: rate at which a CNIC reads memory, and at which it writes it.
+        loopback: DRAM and HBM of a node exchange bytes over CNICs.
     """
 
     prefill: int
@@ -55,6 +62,7 @@ class Shape:
     engines: int
     snic_bps: float
     cnic_bps: float
+    loopback: bool = True
 
     def capacities_bps(self) -> dict[NicClass, float]:
         """The rate of all NICs of each class together."""
@@ -103,6 +111,7 @@ def shape_of(plan: Plan) -> Shape:
         engines=next(iter(engines.values())),
         snic_bps=float(rates["snic"].pop()),
         cnic_bps=float(rates["cnic"].pop()),
+        loopback=not any(meter.kind == "pcie" for meter in plan.meters),
     )
 
 
@@ -126,22 +135,25 @@ class TurnBytes:
         return self.hit + self.miss
 
 
-def turn_loads(turn: TurnBytes, share: float) -> dict[NicClass, float]:
+def turn_loads(turn: TurnBytes, share: float, *, loopback: bool = True) -> dict[NicClass, float]:
     """Bytes that one turn moves through each NIC class.
 
     Args:
         turn: the mean turn.
         share: a, the share of hits read on the prefill side.
+        loopback: DRAM and HBM of a node exchange bytes over CNICs.
     """
     hit, miss, generated = turn.hit, turn.miss, turn.generated
+    loaded = share * hit if loopback else 0.0  # into prefill HBM
+    copied = hit + miss + generated if loopback else 0.0  # into decode HBM, and out of it
     return {
         "pe-snic-in": share * hit,
         "de-snic-in": (1 - share) * hit,
         "de-snic-out": miss + generated,
-        "pe-cnic-read": 2 * share * hit + miss,
-        "pe-cnic-write": hit,
-        "de-cnic-read": (2 - share) * hit + miss + generated,
-        "de-cnic-write": (1 + share) * hit + 2 * miss + generated,
+        "pe-cnic-read": share * hit + miss + loaded,
+        "pe-cnic-write": (1 - share) * hit + loaded,
+        "de-cnic-read": (1 - share) * hit + copied,
+        "de-cnic-write": share * hit + miss + copied,
     }
 
 
@@ -179,7 +191,7 @@ def network_cap(shape: Shape, turn: TurnBytes, share: float, *, nics: str = "") 
         nics: consider only classes with this in their names, e.g. "cnic"; default all.
     """
     capacities = shape.capacities_bps()
-    loads = turn_loads(turn, share)
+    loads = turn_loads(turn, share, loopback=shape.loopback)
     caps = {
         nic: capacities[nic] / (8 * loads[nic]) if loads[nic] > 0 else float("inf")
         for nic in loads
@@ -197,7 +209,7 @@ def best_network_cap(shape: Shape, turn: TurnBytes, *, nics: str = "") -> Networ
     # Load over capacity is linear in the share for each class, so the largest of them is lowest
     # at an end, or where two classes are equally full.
     capacities = shape.capacities_bps()
-    at_0, at_1 = turn_loads(turn, 0.0), turn_loads(turn, 1.0)
+    at_0, at_1 = (turn_loads(turn, at, loopback=shape.loopback) for at in (0.0, 1.0))
     lines = [
         (at_0[nic] / capacities[nic], (at_1[nic] - at_0[nic]) / capacities[nic])
         for nic in at_0

@@ -13,6 +13,8 @@ import msgspec
 from agents.blocks.layout import KVLayout
 from agents.storage.placement import Placement
 from agents.traces.load import TraceSpec
+from agents.traffic.sizes import Execution
+from agents.traffic.submission import SubmissionCosts
 
 
 class Compute(msgspec.Struct, frozen=True):
@@ -129,6 +131,10 @@ class Cluster(msgspec.Struct, frozen=True):
         load: what the client offers.
         records: directory for record files.
         kv: how engines make KV: see `agents.blocks.maker`.
+        traffic: which way a GPU's bytes go.
+        execution: traffic of model execution; None for none.
+        batched: transfers that wait for one queue pair share system calls.
+        submission: emulated cost of submitting transfers; None for none.
     """
 
     control: dict[str, str]
@@ -158,6 +164,14 @@ class Cluster(msgspec.Struct, frozen=True):
     seed: int
     records: str
     kv: Literal["generated", "transformer"] = "generated"
+    traffic: Literal["cnic-centric", "direct", "no-lanes"] = "cnic-centric"
+    execution: Execution | None = None
+    batched: bool = True
+    submission: SubmissionCosts | None = None
+
+    def local_device(self, rail: int) -> str:
+        """The port of a node's DRAM that its own engine `rail` is reached by."""
+        return f"pcie{rail}" if self.traffic == "direct" else f"cnic{rail}"
 
     @property
     def layout(self) -> KVLayout:

@@ -310,6 +310,12 @@ class Done(Message, frozen=True, tag="done"):
     proof: Proof = Proof()
 
 
+class Inboxes(Message, frozen=True, tag="inboxes"):
+    """Node to node of its role: the regions that take what model execution sends, by rail."""
+
+    keys: list[int]
+
+
 class RequestFailed(Message, frozen=True, tag="request-failed"):
     """Prefill node to decode node, or back: give this request up, and why."""
 
@@ -337,6 +343,7 @@ AnyMessage = (
     | LayDown
     | LaidDown
     | Done
+    | Inboxes
     | RequestFailed
 )
 

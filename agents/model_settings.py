@@ -81,6 +81,8 @@ class ModelSection(Section):
         if self.preset is None:
             return Model(name, **parts)
         preset = PRESETS[self.preset]
+        if self.layers is not None:
+            parts["collective_layers"] = None  # all of them: which have experts is not said
         # What is stated here is neither fitted nor derived any more.
         fitted = tuple(part for part in preset.fitted if part not in parts)
         derived = tuple(part for part in preset.derived if part not in parts)

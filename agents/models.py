@@ -93,6 +93,7 @@ class Model:
         hidden_size: elements of a token's activation; None where it is not known.
         routed_experts: of a layer; 0 of a dense model, None where it is not known.
         active_experts: routed experts that a token visits, top-k; 0 of a dense model.
+        collective_layers: layers with collectives: of experts, or dense; None: those with KV.
         fitted, derived: names of the fields that are so; all others are published.
     """
 
@@ -107,6 +108,7 @@ class Model:
     hidden_size: int | None = None
     routed_experts: int | None = None
     active_experts: int | None = None
+    collective_layers: int | None = None
     fitted: tuple[str, ...] = ()
     derived: tuple[str, ...] = ()
 
@@ -184,6 +186,7 @@ def _deepseek_v32(name: str, kv_bytes_per_token: int) -> Model:
         hidden_size=_DS_660B_HIDDEN,
         routed_experts=256,
         active_experts=8,
+        collective_layers=58,  # the first three are dense
         fitted=_SPEEDS,
     )
 
@@ -237,6 +240,7 @@ PRESETS: dict[str, Model] = {
             hidden_size=7168,
             routed_experts=256,
             active_experts=8,
+            collective_layers=58,
         ),
         Model(
             "qwen2.5-32b",
@@ -277,6 +281,7 @@ PRESETS: dict[str, Model] = {
             hidden_size=2880,
             routed_experts=128,
             active_experts=4,
+            collective_layers=36,
         ),
         # What `kv: transformer` really computes.
         Model(

@@ -29,7 +29,9 @@ class NicSeries:
         self.meters = list(first)
         self.times_s = np.array([[m.t_s for m in sample] for sample in samples])
         self._bytes = np.array([[m.bytes for m in sample] for sample in samples], float)
-        self._payload = np.array([[m.payload_bytes for m in sample] for sample in samples], float)
+        self._payload = np.array(
+            [[meter.lanes["kv"].payload_bytes for meter in sample] for sample in samples], float
+        )
 
     def _grown(
         self, counts: NDArray[np.float64], open_s: float, close_s: float
@@ -46,7 +48,10 @@ class NicSeries:
         return {name: 8 * rate for name, rate in self._grown(self._bytes, open_s, close_s).items()}
 
     def payload_bps(self, open_s: float, close_s: float) -> dict[tuple[str, str], float]:
-        """(nic, direction) -> bit/s of TCP payload: headers and ACKs taken off by packets."""
+        """(nic, direction) -> bit/s of TCP payload in the kv lane; of all, where that is the only.
+
+        Headers and ACKs are taken off by packets.
+        """
         grown = self._grown(self._payload, open_s, close_s)
         return {name: 8 * rate for name, rate in grown.items()}
 
@@ -115,6 +120,8 @@ def load_table(
     roles: dict[str, str],
     read_bps: float,
     shares: Shares,
+    *,
+    loopback: bool = True,
 ) -> list[Load]:
     """Measured loads beside DualPath's formulae (section 4.2, with miss and write-back terms).
 
@@ -123,9 +130,10 @@ def load_table(
         roles: node -> role.
         read_bps: T, payload read from storage by all nodes.
         shares: a, m, w of the run.
+        loopback: DRAM and HBM of a node exchange bytes over CNICs.
     """
     turn = TurnBytes(1.0, shares.miss, shares.generated)
-    formula = turn_loads(turn, shares.prefill)
+    formula = turn_loads(turn, shares.prefill, loopback=loopback)
     formula["de-snic-out"] = shares.written  # only blocks that are full are written
     measured: dict[NicClass, float] = dict.fromkeys(formula, 0.0)
     for (nic, direction), rate in rates_bps.items():

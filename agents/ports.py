@@ -17,6 +17,7 @@ import xxhash
 from agents.control import PeerLost
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord
+from agents.traffic.submission import SubmissionClock, SubmissionCosts, submitter
 from agents.wire.header import PATHS
 from agents.wire.immediates import Immediate, Kind, pack, unpack
 from agents.wire.stream import StreamTransport
@@ -56,6 +57,7 @@ class Transfer(NamedTuple):
         number: the request (or put) it belongs to, and `kind`, `part` what part of it.
         key, offset: the remote region and where in it.
         digest: send the xxh3-64 of every write along (memory sources only).
+        blocks: Layer Blocks in it, whose submission is charged where that is emulated.
     """
 
     kind: Kind
@@ -68,6 +70,7 @@ class Transfer(NamedTuple):
     layer_count: int = 0
     path: str = "none"
     digest: bool = False
+    blocks: int = 0
 
 
 def source_bytes(source: Source) -> int:
@@ -102,13 +105,24 @@ class Ports:
     Args:
         process: where arrivals are recorded and failures end.
         write_bytes: longest single write.
+        batched: writes that wait share system calls.
+        submission: emulated cost of submitting transfers; None for no cost.
     """
 
-    def __init__(self, process: Process, write_bytes: int) -> None:
+    def __init__(
+        self,
+        process: Process,
+        write_bytes: int,
+        *,
+        batched: bool = True,
+        submission: SubmissionCosts | None = None,
+    ) -> None:
         self._process = process
         self._write_bytes = write_bytes
+        self._costs = submission
+        self._clock = SubmissionClock()
         self._loop = asyncio.get_running_loop()
-        self.transport = StreamTransport(self._loop)
+        self.transport = StreamTransport(self._loop, batched=batched)
         self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
@@ -197,8 +211,20 @@ class Ports:
             at += length
         future: asyncio.Future[Sent] = self._loop.create_future()
         self._posted[batch[-1].immediate] = future
-        self._pairs[pair].post(batch)
+        self._submit(pair, batch, transfer.blocks)
         return future
+
+    def _submit(self, pair: str, batch: list[WriteRequest], blocks: int) -> None:
+        """Post at once, or when the submitting engine has worked through its Layer Blocks.
+
+        On one queue pair all transfers are charged or none is, so that writes stay in order.
+        """
+        who = submitter(pair, self._costs) if self._costs is not None and blocks else None
+        if who is None or not who.block_s:
+            self._pairs[pair].post(batch)
+            return
+        due_s = self._clock.submit(who, self._loop.time(), blocks)
+        self._loop.call_at(due_s, self._pairs[pair].post, batch)
 
     # --- completions -------------------------------------------------------------------
 
@@ -280,9 +306,10 @@ def _digest(sources: Sequence[Source]) -> int:
     return state.intdigest()
 
 
-def pair_name(caller: str, target: str, device: str, side: Side) -> str:
-    """The name of one end of a queue pair: who called which port, and which end this is."""
-    return f"{caller}>{target}/{device}#{side}"
+def pair_name(caller: str, target: str, device: str, side: Side, lane: str = "kv") -> str:
+    """The name of one end of a queue pair: who called which port, in which lane, which end."""
+    port = device if lane == "kv" else f"{device}:{lane}"
+    return f"{caller}>{target}/{port}#{side}"
 
 
 @functools.cache

@@ -101,6 +101,31 @@ class AccountRecord(msgspec.Struct, frozen=True, tag="account"):
     received_bytes: int
 
 
+class CollectiveRecord(msgspec.Struct, frozen=True, gc=False, tag="collective"):
+    """One collective of model execution, recorded by the engine that began it.
+
+    Args:
+        kind: "all-to-all" (dispatch and combine) or "all-reduce".
+        number: of the operation: the `request` of its transfers; of the last, if it took several.
+        engine: the HBM domain whose tokens they are; `engines` may host experts of theirs.
+        layers: of the model that are fused in it; `tokens` of each, in the mean.
+        size_bytes: sent and received by the engine; in an all-reduce by all of the ring.
+        t_dispatched: when the last tokens had reached their experts.
+        t_end: when the last result was back.
+    """
+
+    kind: str
+    number: int
+    engine: str
+    engines: int
+    layers: float
+    tokens: float
+    size_bytes: int
+    t_start: float
+    t_dispatched: float
+    t_end: float
+
+
 class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     """One process at its end: its cost, its loop's lag, the peak use of its arenas.
 
@@ -141,6 +166,7 @@ AnyRecord = (
     | RequestRecord
     | SessionRecord
     | AccountRecord
+    | CollectiveRecord
     | ProcessRecord
     | StorageRecord
 )

@@ -21,6 +21,7 @@ from agents.scheduler.settings import SchedulerSection
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec
 from agents.traces.session import BLOCK_TOKENS
+from agents.traffic.settings import TrafficSection
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, PerSecond, RateBps, Scenario, Section, SizeBytes
@@ -28,7 +29,7 @@ from testbed.plan.graph import LEAST_RATE_BPS, MOST_RATE_BPS
 from testbed.units import show_rate
 
 _AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
-_CNIC_PARAMETER = "cnic_mbit"
+_OUR_PARAMETERS = {"cnic_mbit": "cnic", "nvlink_mbit": "nvlink", "pcie_mbit": "pcie"}
 _OPEN_LENGTH = (
     3  # a trace released by the clock must not end before the window that follows warm-up
 )
@@ -39,6 +40,12 @@ class Cluster(Section):
 
     cnic: Annotated[RateBps, Field(gt=0)] = 400_000_000_000
     """Rate B of a compute NIC; a storage NIC has s·B, and s is the topology's."""
+
+    nvlink: Annotated[RateBps, Field(gt=0)] | None = None
+    """Rate of a GPU's NVLink port, each way; null: traffic between a node's GPUs is left out."""
+
+    pcie: Annotated[RateBps, Field(gt=0)] = 512_000_000_000
+    """Rate of a GPU's PCIe link to DRAM, each way; it is there with traffic: direct only."""
 
 
 class Prefill(Section):
@@ -226,6 +233,9 @@ class DualPathScenario(Scenario):
     scheduler: SchedulerSection = SchedulerSection()
     """Which engines serve a request, and when that is decided."""
 
+    traffic: TrafficSection = TrafficSection()
+    """Which way a GPU's bytes go, and model execution: cnic-centric, direct or no-lanes."""
+
     policies: list[str] = Field(default=["pe-only", "shorter-queue"], min_length=1)
     """Read-path policies to compare, the first is the baseline; your own: mine.py:Policy."""
 
@@ -269,10 +279,19 @@ class DualPathScenario(Scenario):
 
     @model_validator(mode="after")
     def _rate_is_ours(self) -> DualPathScenario:
-        if _CNIC_PARAMETER in self.topology.set:
+        for parameter, rate in _OUR_PARAMETERS.items():
+            if parameter in self.topology.set:
+                raise ValueError(
+                    f"topology.set.{parameter} follows from cluster.{rate} and scale.rate; "
+                    "set these"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _collectives_have_gaps(self) -> DualPathScenario:
+        if self.traffic.collectives and self.engines == "network-only":
             raise ValueError(
-                f"topology.set.{_CNIC_PARAMETER} follows from cluster.cnic and scale.rate; "
-                "set these"
+                "traffic.collectives come between layers that are computed: engines: modelled"
             )
         return self
 
@@ -300,9 +319,18 @@ class DualPathScenario(Scenario):
 
     @property
     def topology_settings(self) -> dict[str, str]:
-        """The topology's parameters, with the emulated rate of a CNIC in Mbit."""
-        mbit = self.scale.emulated_rate_bps(self.cluster.cnic * self.hardware.nic) / 1e6
-        return {**self.topology.settings, _CNIC_PARAMETER: f"{mbit:g}"}
+        """The topology's parameters, with the emulated rates of the GPUs' links in Mbit."""
+        real = {
+            "cnic_mbit": self.cluster.cnic * self.hardware.nic,
+            "nvlink_mbit": self.cluster.nvlink,
+            "pcie_mbit": self.cluster.pcie if self.traffic.mode == "direct" else None,
+        }
+        emulated = {
+            name: f"{self.scale.emulated_rate_bps(rate) / 1e6:g}"
+            for name, rate in real.items()
+            if rate is not None
+        }
+        return {**self.topology.settings, **emulated}
 
     @property
     def resolved_model(self) -> Model:

@@ -23,6 +23,7 @@ from agents.nics import Load, NicSeries, Shares, load_table
 from agents.records import (
     AccountRecord,
     AnyRecord,
+    CollectiveRecord,
     EventRecord,
     ProcessRecord,
     RequestRecord,
@@ -31,6 +32,7 @@ from agents.records import (
     TransferRecord,
 )
 from agents.settings import DualPathScenario
+from agents.traffic.summary import collective_figures
 from agents.waiting import wait_share
 from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import Window, in_window, steady_window
@@ -64,6 +66,7 @@ _OF_THE_WINDOW = (
     "miss_share",
     "generated_share",
     "nic_loads",
+    "collectives",
 )
 T = TypeVar("T")
 
@@ -198,7 +201,9 @@ def nic_loads(run: Run) -> list[Load]:
     opened, closed = run.window
     read_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
     roles = {d.node: d.role for d in run.plan.domains.values()}
-    return load_table(run.nics.payload_bps(opened, closed), roles, read_bps, measured)
+    payload_bps = run.nics.payload_bps(opened, closed)
+    loopback = run.scenario.traffic.mode != "direct"
+    return load_table(payload_bps, roles, read_bps, measured, loopback=loopback)
 
 
 def bound_by(run: Run) -> str:
@@ -308,6 +313,12 @@ def summarise(run: Run) -> dict[str, Any]:
             }
             for load in loads
         ],
+        "collectives": collective_figures(
+            run.of(CollectiveRecord),
+            {name: domain.role for name, domain in run.plan.domains.items()},
+            window,
+            distribution,
+        ),
         **_of_the_run(run),
     }
 

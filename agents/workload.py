@@ -20,6 +20,7 @@ from agents.limits import Limits, formula_limits
 from agents.profile import profile_of, profile_runs
 from agents.records import (
     AnyRecord,
+    CollectiveRecord,
     EventRecord,
     ProcessRecord,
     RequestRecord,
@@ -30,6 +31,8 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
+from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
+from agents.traffic.offered import execution_of, submission_of
 from testbed.errors import ScenarioError
 from testbed.experiment.profile import Profile
 from testbed.experiment.workload import Outcome, Placed, Series
@@ -43,6 +46,7 @@ _TABLES: dict[str, type] = {
     "transfers": TransferRecord,
     "events": EventRecord,
     "sessions": SessionRecord,
+    "collectives": CollectiveRecord,
     "processes": ProcessRecord,
     "storage": StorageRecord,
 }
@@ -64,12 +68,16 @@ class DualPath:
 
     def plan_settings(self, scenario: DualPathScenario) -> PlanSettings:
         """What the scenario says of links and queues."""
-        return scenario.network.plan_settings(scenario.arbitration)
+        lanes = scenario.traffic.mode != "no-lanes"
+        return dataclasses.replace(
+            scenario.network.plan_settings(scenario.arbitration), lanes=lanes
+        )
 
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
         latest = self._latest
         if latest is None or latest[0] is not scenario or latest[1] is not plan:
-            latest = self._latest = (scenario, plan, forecast(scenario, plan))
+            found = with_collectives(scenario, forecast(scenario, plan))
+            latest = self._latest = (scenario, plan, found)
         return latest[2]
 
     def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
@@ -95,6 +103,7 @@ class DualPath:
             },
             "layers_per_transfer": found.layers_per_transfer,
             "scheduler": _limits(scenario, found)._asdict(),
+            "collectives": fusing_figures(scenario, found),
             "cores": found.need.cores,
             "cores_available": cores,
             "memory_bytes": found.need.memory_bytes,
@@ -198,6 +207,10 @@ class DualPath:
             seed=scenario.seed,
             records=str(directory.resolve()),
             kv=scenario.kv,
+            traffic=scenario.traffic.mode,
+            execution=execution_of(scenario, found.shape, passes_of(found)),
+            batched=scenario.traffic.batched,
+            submission=submission_of(scenario),
         )
 
     def outcome(

@@ -78,10 +78,14 @@ def names(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
     Lists of records (a row for each NIC, say) are for a table of their own.
     """
-    found: dict[str, None] = {}
-    for summary in summaries.values():
-        for name, value in summary.items():
-            records = isinstance(value, list) and any(isinstance(row, Mapping) for row in value)
-            if not records and name not in _HIDDEN:
-                found.setdefault(name)
-    return list(found)
+    found = dict.fromkeys(name for summary in summaries.values() for name in summary)
+    return [
+        name
+        for name in found
+        if name not in _HIDDEN
+        and not any(_is_table(summary.get(name)) for summary in summaries.values())
+    ]
+
+
+def _is_table(value: Any) -> bool:
+    return isinstance(value, list) and any(isinstance(row, Mapping) for row in value)

@@ -16,6 +16,7 @@ from agents.control import (
     Assign,
     Credit,
     Done,
+    Inboxes,
     Loaded,
     Message,
     PrefillDone,
@@ -83,6 +84,8 @@ class DecodeNode(Node):
                 self.spawn(self._send_layers(message))
             case PrefillDone():
                 self.answer("prefill-done", message.request, message)
+            case Inboxes():
+                self.met(sender, message.keys)
             case PutReply():
                 self.answer("put-reply", message.put, message)
             case PutDone():
@@ -212,10 +215,20 @@ class DecodeNode(Node):
         arrived = self.ports.expect(job.request, Kind.H2D)
         source = buffer.view[: geometry.prompt_bytes]
         key = self.hbm_keys[job.decode.rail]
-        pair = pair_name(job.decode.domain, self.name, f"cnic{job.decode.rail}", "called")
-        await self.ports.post(
-            pair, Transfer(Kind.H2D, job.request, 0, [source], key, extent.offset, path=job.path)
+        device = self.cluster.local_device(job.decode.rail)
+        pair = pair_name(job.decode.domain, self.name, device, "called")
+        blocks = geometry.prompt_blocks * self.layout.layers
+        transfer = Transfer(
+            Kind.H2D,
+            job.request,
+            0,
+            [source],
+            key,
+            extent.offset,
+            path=job.path,
+            blocks=blocks,
         )
+        await self.ports.post(pair, transfer)
         await arrived
 
     def _check(self, job: Assign, geometry: Geometry, kv: DecodeKV, memory: memoryview) -> None:
@@ -274,7 +287,8 @@ class DecodeNode(Node):
             self.copied_bytes["scattered"] += self.layout.layers * tail
         staged = await self.staging.allocate(size)
         arrived = self.ports.expect(job.request, Kind.D2H, index)
-        pair = pair_name(job.decode.domain, self.name, f"cnic{job.decode.rail}", "caller")
+        device = self.cluster.local_device(job.decode.rail)
+        pair = pair_name(job.decode.domain, self.name, device, "caller")
         await self.ports.post(
             pair,
             Transfer(
@@ -286,6 +300,7 @@ class DecodeNode(Node):
                 staged.offset,
                 path=job.path,
                 digest=True,
+                blocks=self.layout.layers,
             ),
         )
         await arrived

@@ -15,15 +15,17 @@ from agents.blocks.digests import first_wrong
 from agents.blocks.maker import Prompt
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Fetch, Read, ReadDone, ReadFailed, ReadFinished, Side
+from agents.control import Assign, Fetch, Inboxes, Read, ReadDone, ReadFailed, ReadFinished, Side
 from agents.engines.account import Account
 from agents.engines.geometry import Geometry
 from agents.engines.leader import Leader
 from agents.engines.makers import kv_maker
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
+from agents.traffic.execution import Collectives
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
+from testbed.errors import ProgramError
 from testbed.sandbox.sockets import Broker
 
 SCHEDULER = "sched"
@@ -62,7 +64,9 @@ class Node(Process):
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
         self.layout = cluster.layout
-        self.ports = Ports(self, cluster.write_bytes)
+        self.ports = Ports(
+            self, cluster.write_bytes, batched=cluster.batched, submission=cluster.submission
+        )
         self.staging = Arena(cluster.buffers.staging, f"{name} staging")
         self.staging_key = self.ports.register(self.staging.memory)
         self.hbm = [Arena(cluster.buffers.hbm, f"{name}g{k} HBM") for k in range(cluster.rails)]
@@ -78,12 +82,34 @@ class Node(Process):
             reports=self._pulls,
         )
         self.ports.watch(Kind.STORAGE_READ, self._read_arrived)
+        self._broker = Broker.from_environment()
+        self.collectives = self._model_execution()
+
+    def _model_execution(self) -> Collectives | None:
+        """Model execution among the engines of this node's role, if it is emulated."""
+        cluster = self.cluster
+        if cluster.execution is None:
+            return None
+        role, nodes = "prefill", cluster.prefill
+        if self.name in cluster.decode:
+            role, nodes = "decode", cluster.decode
+        return Collectives(
+            self.ports,
+            self.records.append,
+            cluster.execution,
+            role=role,
+            nodes=nodes,
+            own=self.name,
+            rails=cluster.rails,
+        )
 
     # --- connections -------------------------------------------------------------------
 
     def listen(self) -> None:
-        """Accept queue pairs on every port of the DRAM domain."""
+        """Accept queue pairs on every port of the DRAM domain, and of the HBM domains."""
         listen(self.ports)
+        if self.collectives is not None:
+            self.collectives.listen(self._broker)
 
     async def connect(self) -> None:
         """Call storage over the SNIC, and the own CNICs from every HBM domain (the loopback)."""
@@ -92,18 +118,29 @@ class Node(Process):
             local = socket.socket()
             local.bind((own[self.name]["snic0"], 0))
             call(self.ports, local, own[storage]["snic0"], self.name, storage, "snic0")
-        broker = Broker.from_environment()
         for rail in range(self.cluster.rails):
             targets = self.callees(rail)
             domain = f"{self.name}g{rail}"
             for local, (node, port) in zip(
-                broker.sockets(domain, len(targets)), targets, strict=True
+                self._broker.sockets(domain, len(targets)), targets, strict=True
             ):
-                device = f"cnic{port}"
+                device = f"cnic{port}" if node != self.name else self.cluster.local_device(port)
                 call(self.ports, local, own[node][device], domain, node, device)
-        await self.ports.connected(self.pair_count())
+        collectives = 0
+        if self.collectives is not None:
+            self.collectives.call(self._broker, own)
+            collectives = self.collectives.pair_count()
+        await self.ports.connected(self.pair_count() + collectives)
+        if self.collectives is not None:
+            await self.collectives.meet(lambda node, keys: self.mesh.send(node, Inboxes(keys)))
         if self._pulls:
             self.spawn(self._lead())
+
+    def met(self, node: str, keys: list[int]) -> None:
+        """Another node of the role has said where its engines' inboxes are."""
+        if self.collectives is None:
+            raise ProgramError(f"{self.name} has no model execution, and {node} has")
+        self.collectives.met(node, keys)
 
     def callees(self, rail: int) -> list[tuple[str, int]]:
         """(node, CNIC) pairs that engine `rail` calls; always its own CNIC's loopback."""

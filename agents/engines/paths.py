@@ -72,6 +72,7 @@ async def send_group(
                 group.first,
                 group.count,
                 path,
+                blocks=blocks * group.count,
             ),
         )
     finally:

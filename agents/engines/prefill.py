@@ -14,6 +14,7 @@ from agents.blocks.maker import Prefilled, PrefillKV
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
+    Inboxes,
     Loaded,
     Message,
     PrefillDone,
@@ -81,6 +82,8 @@ class PrefillNode(Node):
                 self.spawn(self._serve(message, loaded))
             case Loaded():
                 self.answer("loaded", message.request, message)
+            case Inboxes():
+                self.met(sender, message.keys)
             case ReadFailed():
                 self.read_failed(message)
             case RequestFailed():
@@ -115,9 +118,8 @@ class PrefillNode(Node):
             if geometry.pe_blocks:
                 buffer = await self.pe_buffer.allocate(geometry.pe_bytes)
                 reads.append(self.read_blocks(job, "pe", self.pe_buffer_key, buffer))
-                loopback = pair_name(
-                    job.prefill.domain, self.name, f"cnic{job.prefill.rail}", "called"
-                )
+                device = self.cluster.local_device(job.prefill.rail)
+                loopback = pair_name(job.prefill.domain, self.name, device, "called")
                 sources.append(PrefillSide(self, job, geometry, buffer, loopback))
             times = _span(await asyncio.gather(*reads, return_exceptions=True))
             async with self._turns[job.prefill.rail]:
@@ -219,6 +221,8 @@ class PrefillNode(Node):
             whole_s = prefill_s(self.cluster.compute, geometry.hit_tokens, geometry.miss_tokens)
             clock = self._clocks[job.prefill.rail]
             await clock.run(whole_s * group.count / self.layout.layers)
+            if self.collectives is not None:
+                await self.collectives.layers(job.prefill.rail, geometry.miss_tokens, group.count)
         hits, misses = geometry.hit_in_slot(group), geometry.miss_in_slot(group)
         kv.compute(group, hits.of(memory), misses.of(memory))
 
@@ -240,6 +244,7 @@ class PrefillNode(Node):
             group.count,
             job.path,
             digest=True,
+            blocks=(geometry.prompt_blocks - geometry.de_blocks) * group.count,
         )
         return self.ports.post(pair, transfer)
 

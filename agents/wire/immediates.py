@@ -23,6 +23,12 @@ class Kind(enum.IntEnum):
     D2H = 6  # HBM of the decode engine -> DRAM: generated blocks
     STORAGE_WRITE = 7  # DRAM -> storage: Full Blocks to keep
     LAYER_FETCH = 8  # DE buffer -> HBM of a prefill engine
+    # Model execution, numbered by the operation: see `agents.traffic`.
+    DISPATCH = 32  # HBM -> HBM of another engine: tokens, to the node of their experts
+    FORWARD = 33  # HBM -> HBM inside a node: tokens, on to the GPU of their experts
+    GATHER = 34  # HBM -> HBM inside a node: results, back to where tokens entered it
+    COMBINE = 35  # HBM -> HBM: results, back to the tokens' engine
+    REDUCE = 36  # HBM -> HBM inside a node: one step of a ring all-reduce
 
 
 class Immediate(NamedTuple):

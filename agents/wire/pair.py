@@ -41,11 +41,13 @@ class StreamPair:
         lane: str,
         regions: Mapping[int, memoryview],
         wake: Callable[[StreamPair], None],
+        *,
+        batched: bool = True,
     ) -> None:
         self.peer = peer
         self.lane = lane
         self.socket = sock
-        self.sender = Sender(sock, peer)
+        self.sender = Sender(sock, peer, batched=batched)
         self.receiver = Receiver(sock, regions, peer, lane)
         self.broken = ""
         self.waits_to_write = False

@@ -57,11 +57,14 @@ class Sender:
     Args:
         sock: connected and non-blocking.
         peer: for completions; may be set later, before anything is posted.
+        batched: messages that wait go out in one system call, as far as it takes them; else each
+            has one of its own (work requests of one doorbell, or a doorbell each).
     """
 
-    def __init__(self, sock: socket.socket, peer: str) -> None:
+    def __init__(self, sock: socket.socket, peer: str, *, batched: bool = True) -> None:
         self._socket = sock
         self.peer = peer
+        self._batched = batched
         self._pieces: deque[Piece] = deque()
         self._pending: deque[_Pending] = deque()
         self._queued_bytes = 0  # position in the stream of the end of what is queued
@@ -115,15 +118,19 @@ class Sender:
         """One sendmsg(2) of the pieces up to the next file; whether the socket is full now."""
         batch: list[memoryview] = []
         size = 0
+        most = _BATCH_BYTES
+        if not self._batched:
+            most = min(most, self._pending[0].end - self.sent_bytes)
         for piece in self._pieces:
             if isinstance(piece, FileRange):
                 break
             batch.append(piece)
             size += len(piece)
-            if size >= _BATCH_BYTES or len(batch) == _BATCH_PIECES:
+            if size >= most or len(batch) == _BATCH_PIECES:
                 break
         # What follows at once shall share the last segment.
-        flags = socket.MSG_MORE if len(batch) < len(self._pieces) else 0
+        more = len(batch) < len(self._pieces) and self._batched
+        flags = socket.MSG_MORE if more else 0
         sent = self._socket.sendmsg(batch, (), flags)
         self.sent_bytes += sent
         full = sent < size

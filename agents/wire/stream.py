@@ -50,6 +50,7 @@ class StreamTransport:
         loop: makes progress; everything here is called in its thread.
         send_buffer_bytes, receive_buffer_bytes: SO_SNDBUF and SO_RCVBUF of every socket; None
             leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
+        batched: writes that wait share system calls; False for one each.
     """
 
     def __init__(
@@ -58,8 +59,10 @@ class StreamTransport:
         *,
         send_buffer_bytes: int | None = None,
         receive_buffer_bytes: int | None = None,
+        batched: bool = True,
     ) -> None:
         self._loop = loop
+        self._batched = batched
         self._buffers = (
             (socket.SO_SNDBUF, "SO_SNDBUF", send_buffer_bytes),
             (socket.SO_RCVBUF, "SO_RCVBUF", receive_buffer_bytes),
@@ -115,7 +118,7 @@ class StreamTransport:
         self._start()
         self._prepare(sock)
         set_lane(sock, lane)
-        pair = StreamPair(sock, peer, lane, self._regions, self._wake)
+        pair = self._pair(sock, peer, lane)
         pair.introduce(hello if hello is not None else peer)
         return pair
 
@@ -166,6 +169,9 @@ class StreamTransport:
         if not self._watched:
             self._watched = True
             self._loop.add_reader(self._epoll.fileno(), self._turn)
+
+    def _pair(self, sock: socket.socket, peer: str, lane: str) -> StreamPair:
+        return StreamPair(sock, peer, lane, self._regions, self._wake, batched=self._batched)
 
     def _prepare(self, sock: socket.socket) -> None:
         self._set_buffers(sock)
@@ -301,7 +307,7 @@ class StreamTransport:
             except ConnectionAbortedError:
                 continue  # it has gone while it was in the queue
             self._prepare(sock)
-            pair = StreamPair(sock, "", "", self._regions, self._wake)
+            pair = self._pair(sock, "", "")
             self._strangers[sock.fileno()] = _Stranger(pair, listener.on_peer)
             self._epoll.register(sock, select.EPOLLIN)
 

@@ -21,6 +21,11 @@ class LaneSample(msgspec.Struct, frozen=True, array_like=True):
     packets: int
     overlimits: int  # times that it had to wait for its rate
 
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of TCP payload, see `MeterSample.payload_bytes`."""
+        return self.bytes - self.packets * FRAME_HEADER_BYTES
+
 
 class MeterSample(msgspec.Struct, frozen=True, array_like=True):
     """The counters of one direction of one NIC, since the cluster was made.

@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from testbed.errors import TopologyError
 from testbed.plan import nic
-from testbed.plan.addresses import NETWORKS, Port, compute_address, numbered
+from testbed.plan.addresses import (
+    NETWORKS,
+    Port,
+    compute_address,
+    numbered,
+    nvlink_address,
+    pcie_address,
+)
 from testbed.plan.fabric import Attached, Forwarding
-from testbed.plan.graph import LONGEST_INTERFACE_NAME, Edge, Graph
+from testbed.plan.graph import Edge, Graph
 from testbed.plan.model import Domain
 from testbed.plan.nic import Attachment, HostRole
 
@@ -63,12 +69,17 @@ def attach(graph: Graph) -> Ports:
             what = (
                 nic.attachment(graph, host, edge)
                 if (edge.other(host).node in graph.switches)
-                else _direct(host, edge)
+                else nic.direct_attachment(graph, host, edge)
             )
+            role = roles[host]
             if what.network == "compute":
                 rail = graph.switches[edge.other(host).node]["rail"]
-                role = roles[host]
                 address = compute_address(nodes[role.node], rail, role.kind)
+            elif what.network == "nvlink":
+                address = nvlink_address(nodes[role.node], nic.rail_of(graph, host))
+            elif what.network == "pcie":
+                hbm = host if role.kind == "hbm" else edge.other(host).node
+                address = pcie_address(nodes[role.node], nic.rail_of(graph, hbm), role.kind)
             elif what.network == "plain" and not first:
                 numbers["plain"] += 1
                 address = numbered("10.128.0.0", numbers["plain"], NETWORKS["plain"])
@@ -88,15 +99,3 @@ def attach(graph: Graph) -> Ports:
 def _rank(graph: Graph, host: str, edge: Edge) -> tuple[bool, int]:
     """A host's address is that of its first port, as in Mininet, but one that all can reach."""
     return edge.other(host).node not in graph.switches, edge.end(host).port
-
-
-def _direct(host: str, edge: Edge) -> Attachment:
-    """A link between two hosts, without a switch."""
-    near = edge.end(host)
-    device = f"{host}-eth{near.port}"
-    if len(device) > LONGEST_INTERFACE_NAME:
-        raise TopologyError(
-            f"the interface name {device!r} is longer than {LONGEST_INTERFACE_NAME} bytes",
-            hint="give the host a shorter name",
-        )
-    return Attachment("plain", "link", device, "")

@@ -11,7 +11,7 @@ from testbed.errors import TopologyError
 from testbed.plan import nic
 from testbed.plan.attach import attach
 from testbed.plan.graph import LONGEST_INTERFACE_NAME, Edge, Graph, rate_of, read_topo
-from testbed.plan.lanes import LANE_CLASSES, Leaves, leaf_names, shaper_elements
+from testbed.plan.lanes import Leaves, lane_classes, leaf_names, shaper_elements
 from testbed.plan.model import (
     Address,
     AnyElement,
@@ -142,8 +142,12 @@ class _Compiler:
             )
         )
 
-    def _shape(self, namespace: str, device: str, rate_bps: int, leaves: Leaves) -> None:
-        self._elements += shaper_elements(namespace, device, rate_bps, leaves, self._settings)
+    def _shape(
+        self, namespace: str, device: str, rate_bps: int, leaves: Leaves, *, lanes: bool = True
+    ) -> None:
+        self._elements += shaper_elements(
+            namespace, device, rate_bps, leaves, self._settings, lanes=lanes
+        )
 
     def _rate(self, number: int) -> int | None:
         """The rate that bounds a domain's port."""
@@ -220,6 +224,8 @@ class _Compiler:
         device: str,
         rate: int,
         leaves: Leaves,
+        *,
+        lanes: bool = True,
     ) -> None:
         known = self._roles.get(node)
         self._meters.append(
@@ -233,7 +239,7 @@ class _Compiler:
                 device=device,
                 rate_bps=rate,
                 burst_bytes=self._settings.link_burst_bytes(rate),
-                lanes=dict(LANE_CLASSES),
+                lanes=lane_classes(lanes=lanes and self._settings.lanes),
                 leaves=leaf_names(leaves),
             )
         )
@@ -310,12 +316,22 @@ class _Compiler:
             other = self._forwarding.attached[peer].port
             here = (port.domain, port.device)
             self._veth(here, (other.domain, other.device), port.mac, edge.rate_bps)
+            kind = self._attachments[number].nic
             if number < peer:
-                self._links.append(Link(port.domain, other.domain, "link", edge.rate_bps))
-            if edge.rate_bps:
-                own = Leaves.alone(port.domain)
-                self._shape(*here, edge.rate_bps, own)
-                self._meter("/".join(here), "link", port.domain, "out", *here, edge.rate_bps, own)
+                self._links.append(Link(port.domain, other.domain, kind, edge.rate_bps))  # type: ignore[arg-type]
+            if not edge.rate_bps:
+                continue
+            own = Leaves.alone(port.domain)
+            pcie = kind == "pcie"  # which has no lanes of its own
+            self._shape(*here, edge.rate_bps, own, lanes=not pcie)
+            direction: Direction = "out"
+            name = "/".join(here)
+            if pcie and self._roles[port.domain].kind == "hbm":
+                # The link has one name, that of the DRAM's end: to it is "in".
+                direction, name = "in", f"{other.domain}/{other.device}"
+            self._meter(
+                name, kind, port.domain, direction, *here, edge.rate_bps, own, lanes=not pcie
+            )
 
 
 def _check(elements: list[AnyElement], graph: Graph) -> None:

@@ -6,7 +6,7 @@
 
 Each lane may borrow the whole line (ceil); the model lane borrows first (prio).  A leaf is chosen
 by bits of the source address, in the lane's own filter chain (HTB follows the chain of an inner
-class, see tc-htb(8)).
+class, see tc-htb(8)).  A shaper without lanes has the kv lane only, which takes every mark.
 """
 
 from __future__ import annotations
@@ -120,8 +120,45 @@ def _multiple_of_8(rate_bps: float) -> int:
     return max(_LEAST_RATE_BPS, int(rate_bps) // 8 * 8)
 
 
+def lane_classes(*, lanes: bool) -> dict[str, int]:
+    """The lanes of a shaper by name, with their class ids."""
+    kept = LANE_CLASSES.items()
+    return {name: classid for name, classid in kept if lanes or classid != MODEL_LANE}
+
+
+class _Lane(NamedTuple):
+    """One lane of a shaper: its class, that of its first leaf, and which packets are its own."""
+
+    classid: int
+    first_leaf: int
+    priority: int
+    rate_bps: int
+    leaves: Sequence[Leaf]
+    filter: int
+    tos: int
+    tos_mask: int
+
+
+def _lanes(rate_bps: int, rest_bps: int, leaves: Leaves, *, lanes: bool) -> list[_Lane]:
+    if not lanes:
+        whole_bps = max(8, rate_bps - rest_bps)
+        return [_Lane(KV_LANE, KV_LEAVES, 1, whole_bps, leaves.kv, 1, 0, 0)]
+    kv_bps = _multiple_of_8(rate_bps * _KV_SHARE)
+    model_bps = max(8, rate_bps - kv_bps - rest_bps)
+    return [
+        _Lane(MODEL_LANE, MODEL_LEAVES, 0, model_bps, leaves.model, 1, MODEL_TOS, DSCP_MASK),
+        _Lane(KV_LANE, KV_LEAVES, 1, kv_bps, leaves.kv, 2, 0, 0),
+    ]
+
+
 def shaper_elements(
-    namespace: str, device: str, rate_bps: int, leaves: Leaves, settings: PlanSettings
+    namespace: str,
+    device: str,
+    rate_bps: int,
+    leaves: Leaves,
+    settings: PlanSettings,
+    *,
+    lanes: bool = True,
 ) -> list[AnyElement]:
     """The qdisc, classes and filters of one shaper.
 
@@ -129,13 +166,13 @@ def shaper_elements(
         namespace, device: where.
         rate_bps: of the line, a multiple of 8.
         leaves: of each lane.
-        settings: aggregation, bursts, queue depth.
+        settings: aggregation, bursts, queue depth; whether any shaper has lanes.
+        lanes: whether this one may have.
     """
     unit = settings.gso_bytes(rate_bps) + settings.mtu
     line_burst = settings.link_burst_bytes(rate_bps)
-    kv_bps = _multiple_of_8(rate_bps * _KV_SHARE)
     rest_bps = _multiple_of_8(rate_bps * _UNCLASSIFIED_SHARE)
-    lanes_bps = {MODEL_LANE: max(8, rate_bps - kv_bps - rest_bps), KV_LANE: kv_bps}
+    chosen = _lanes(rate_bps, rest_bps, leaves, lanes=lanes and settings.lanes)
 
     def made(
         classid: int, parent: int, rate: int, burst: int, priority: int, queue: int
@@ -159,45 +196,32 @@ def shaper_elements(
         Shaper(namespace, device, HANDLE, UNCLASSIFIED, queue),
         made(ROOT, 0, rate_bps, line_burst, 0, 0),
         made(UNCLASSIFIED, ROOT, rest_bps, unit, 7, queue),
-        Filter(
-            namespace,
-            device,
-            0,
-            1,
-            1,
-            tos=MODEL_TOS,
-            tos_mask=DSCP_MASK,
-            source=0,
-            source_mask=0,
-            classid=MODEL_LANE,
-        ),
-        Filter(
-            namespace,
-            device,
-            0,
-            1,
-            2,
-            tos=0,
-            tos_mask=0,
-            source=0,
-            source_mask=0,
-            classid=KV_LANE,
-        ),
     ]
-    for lane, first, priority, own in (
-        (MODEL_LANE, MODEL_LEAVES, 0, leaves.model),
-        (KV_LANE, KV_LEAVES, 1, leaves.kv),
-    ):
-        elements.append(made(lane, ROOT, lanes_bps[lane], unit, 0, 0))
-        leaf_bps = max(8, lanes_bps[lane] // len(own) // 8 * 8)
-        for index, leaf in enumerate(own):
-            classid = first + index
-            elements.append(made(classid, lane, leaf_bps, unit, priority, queue))
+    for lane in chosen:
+        elements.append(
+            Filter(
+                namespace,
+                device,
+                0,
+                1,
+                lane.filter,
+                tos=lane.tos,
+                tos_mask=lane.tos_mask,
+                source=0,
+                source_mask=0,
+                classid=lane.classid,
+            )
+        )
+        elements.append(made(lane.classid, ROOT, lane.rate_bps, unit, 0, 0))
+        leaf_bps = max(8, lane.rate_bps // len(lane.leaves) // 8 * 8)
+        for index, leaf in enumerate(lane.leaves):
+            classid = lane.first_leaf + index
+            elements.append(made(classid, lane.classid, leaf_bps, unit, lane.priority, queue))
             elements.append(
                 Filter(
                     namespace,
                     device,
-                    lane,
+                    lane.classid,
                     1,
                     index + 1,
                     tos=0,

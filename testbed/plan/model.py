@@ -277,7 +277,7 @@ def key(element: AnyElement) -> tuple[object, ...]:
 # --- what the objects stand for -------------------------------------------------------------
 
 DomainKind = Literal["dram", "hbm", "host"]
-NicKind = Literal["snic", "cnic", "mgmt", "link"]
+NicKind = Literal["snic", "cnic", "nvlink", "pcie", "mgmt", "link"]
 
 
 class Domain(msgspec.Struct, frozen=True):
@@ -294,7 +294,7 @@ class Meter(msgspec.Struct, frozen=True):
     """One direction of one NIC, and the shaper in the kernel that carries all of it.
 
     For a CNIC `direction` is "read" (NIC reads memory) or "write" (NIC writes memory); for
-    every other NIC it is "out" or "in", seen from the node.
+    every other NIC it is "out" or "in", seen from the domain that it is named after.
     """
 
     nic: str  # "pe0/snic0", "pe0/cnic3", "h1/h1-eth0"
@@ -306,7 +306,7 @@ class Meter(msgspec.Struct, frozen=True):
     device: str
     rate_bps: int
     burst_bytes: int
-    lanes: dict[str, int]  # lane name -> classid; always holds "unclassified", the default leaf
+    lanes: dict[str, int]  # name -> classid; always "kv" and "unclassified", the default leaf
     leaves: dict[str, list[str]] = {}  # leaf classid in hex -> domains that share it
 
 
@@ -315,7 +315,7 @@ class Link(msgspec.Struct, frozen=True):
 
     a: str
     b: str
-    kind: Literal["snic", "cnic-dram", "cnic-hbm", "cnic-wire", "mgmt", "link"]
+    kind: Literal["snic", "cnic-dram", "cnic-hbm", "cnic-wire", "nvlink", "pcie", "mgmt", "link"]
     rate_bps: int | None
 
 

@@ -12,9 +12,15 @@ from testbed.plan.graph import IGNORED_HOST_OPTIONS, LONGEST_INTERFACE_NAME, Edg
 from testbed.plan.model import DomainKind, NicKind
 
 FABRIC = "fabric"  # the namespace of all switches
-Network = Literal["mgmt", "storage", "compute", "plain"]
+Network = Literal["mgmt", "storage", "compute", "nvlink", "pcie", "plain"]
 _MEMORY = ("dram", "hbm")
-_FABRICS = ("storage", "compute", "mgmt")
+_FABRICS = ("storage", "compute", "mgmt", "nvlink")
+# What a host's port to each fabric is called, and its kind of NIC.
+_FABRIC_PORTS: dict[Network, tuple[str, NicKind]] = {
+    "mgmt": ("mgmt", "mgmt"),
+    "storage": ("snic0", "snic"),
+    "nvlink": ("nvl", "nvlink"),
+}
 _HOST_OPTIONS = {"memory", "role", "of", "rail", *IGNORED_HOST_OPTIONS}
 _SWITCH_OPTIONS = {
     "isSwitch",
@@ -98,8 +104,10 @@ def check_switches(graph: Graph) -> None:
             if annotated(graph) and fabric is None:
                 raise TopologyError(
                     f"switch {name} is neither a fabric nor a NIC",
-                    hint='say fabric="storage", "compute" or "mgmt", or nic="cnic"',
+                    hint=f"say fabric={', '.join(_FABRICS)}, or nic=cnic",
                 )
+            if fabric == "nvlink":
+                _check_nvlink(graph, name)
             continue
         if nic != "cnic":
             raise TopologyError(f"switch {name} has nic={nic!r}", hint='the only kind is "cnic"')
@@ -124,6 +132,47 @@ def check_switches(graph: Graph) -> None:
             )
 
 
+def _check_nvlink(graph: Graph, name: str) -> None:
+    """An NVLink switch is inside one node, between its HBM hosts."""
+    hosts = [graph.hosts.get(n, {}) for n in graph.neighbours(name)]
+    nodes = {host.get("of") for host in hosts}
+    if len(nodes) != 1 or any(host.get("memory") != "hbm" for host in hosts):
+        raise TopologyError(
+            f"NVLink switch {name} is linked to {', '.join(graph.neighbours(name)) or 'nothing'}",
+            hint="it links the HBM hosts of one node, and nothing else",
+        )
+
+
+def rail_of(graph: Graph, host: str) -> int:
+    """The number of an HBM host in its node.
+
+    Raises:
+        TopologyError: the topology does not give it.
+    """
+    rail = graph.hosts[host].get("rail")
+    if not isinstance(rail, int):
+        raise TopologyError(f"HBM host {host} lacks rail=", hint="number the GPUs of a node from 0")
+    return rail
+
+
+def direct_attachment(graph: Graph, host: str, edge: Edge) -> Attachment:
+    """What a link between two hosts stands for: PCIe inside a node, else a link as it is.
+
+    Raises:
+        TopologyError: PCIe without a rate, or a name is too long.
+    """
+    far = edge.other(host).node
+    memory = graph.hosts[host].get("memory")
+    hbm = host if memory == "hbm" else far
+    inside = {memory, graph.hosts[far].get("memory")} == {"dram", "hbm"}
+    if not inside or graph.hosts[hbm].get("of") not in (host, far):
+        return Attachment("plain", "link", _short(f"{host}-eth{edge.end(host).port}"), "")
+    if edge.rate_bps is None:
+        raise TopologyError(f"the PCIe link {host} - {far} has no rate", hint="give bw=, in Mbit/s")
+    rail = rail_of(graph, hbm)
+    return Attachment("pcie", "pcie", f"pcie{rail}" if memory == "dram" else "pcie", "")
+
+
 def attachment(graph: Graph, host: str, edge: Edge) -> Attachment:
     """What the link of a host stands for.
 
@@ -146,8 +195,8 @@ def attachment(graph: Graph, host: str, edge: Edge) -> Attachment:
         )
     if edge.rate_bps is None:
         raise TopologyError(f"the link {host} - {far.node} has no rate", hint="give bw=, in Mbit/s")
-    device, nic = ("mgmt", "mgmt") if fabric == "mgmt" else ("snic0", "snic")
-    return Attachment(fabric, nic, device, _short(f"{host}-{device}"))  # type: ignore[arg-type]
+    device, nic = _FABRIC_PORTS[fabric]
+    return Attachment(fabric, nic, device, _short(f"{host}-{device}"))
 
 
 def switch_port(graph: Graph, switch: str, edge: Edge) -> str:

@@ -40,6 +40,8 @@ class _Routes:
                 what = self._ports.attachments[number]
                 if what.nic == "cnic":
                     self._compute_routes(number)
+                elif what.nic == "pcie":
+                    self._peer_routes(number)
                 elif what.network != "plain":
                     self._route(number, MAIN_TABLE, NETWORKS[what.network])
             plain = [n for n in numbers if self._ports.attachments[n].network == "plain"]
@@ -76,6 +78,12 @@ class _Routes:
         rail = self._ports.graph.switches[edge.other(port.domain).node]["rail"]
         self._route(number, MAIN_TABLE, rail_network(rail))
         self._source_routes(number, rail, COMPUTE_NETWORK)
+
+    def _peer_routes(self, number: int) -> None:
+        """To the other end of a link, and no further: a DRAM domain has one such link a GPU."""
+        for peer in self._ports.forwarding.peers(number):
+            address = self._ports.forwarding.attached[peer].port.address
+            self._route(number, MAIN_TABLE, f"{address}/32")
 
     def _plain_routes(self, numbers: list[int]) -> None:
         """The first link has the whole network; the others what only they reach."""

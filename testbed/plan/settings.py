@@ -26,6 +26,7 @@ class PlanSettings:
         rto_min_ms: least retransmission timeout on every route: above the longest legitimate wait.
         leaves: senders told apart in a lane of a port, at most; a power of two.
         arbitration: "fair" gives each sender a queue, "fifo" gives a lane one.
+        lanes: False for one lane that takes all, whatever its mark.
         tcp_rmem, tcp_wmem: see tcp(7).  What is under way in the network is bounded by the receive
             buffer; a large send buffer only spares the sender wake-ups.
         congestion_control: of every socket that does not choose.  Nothing is ever lost, so windows
@@ -39,6 +40,7 @@ class PlanSettings:
     rto_min_ms: int = 10_000
     leaves: int = 16
     arbitration: Literal["fair", "fifo"] = "fair"
+    lanes: bool = True
     tcp_rmem: str = "4096 262144 262144"
     tcp_wmem: str = "4096 1048576 1048576"
     congestion_control: str = "reno"

@@ -54,9 +54,12 @@ def _nodes(plan: Plan) -> list[str]:
 
 def _addresses(domain: Domain) -> str:
     given = [f"{device} {address}" for device, address in domain.addresses.items()]
-    first = [text for text in given if not text.startswith("cnic")]
-    cnics = len(given) - len(first)
-    return ", ".join(first + ([f"{cnics} CNIC ports"] if cnics else []))
+    many = {"CNIC": "cnic", "PCIe": "pcie"}  # a port for each GPU
+    shown = [text for text in given if not text.startswith(tuple(many.values()))]
+    for name, device in many.items():
+        if count := sum(text.startswith(device) for text in given):
+            shown.append(f"{count} {name} ports")
+    return ", ".join(shown)
 
 
 def _names(domains: list[Domain]) -> str:

@@ -10,7 +10,7 @@ import pytest
 from testbed.errors import KernelError
 from testbed.kernel.apply import apply
 from testbed.kernel.readback import read
-from testbed.plan.compile import compile_plan
+from testbed.plan.compile import PlanSettings, compile_plan
 from testbed.plan.diff import differences
 from testbed.plan.model import Plan, Route, ShaperClass, Veth
 from tests.netns.steps import STEPS
@@ -45,6 +45,14 @@ def test_presets_read_back_as_they_were_asked(
     prefill: int, decode: int, gpus: int, bring_up: BringUp
 ) -> None:
     plan = compile_plan(DualPathTopo(prefill=prefill, decode=decode, gpus=gpus))
+    assert described(plan, bring_up(plan)) == []
+
+
+@pytest.mark.parametrize("lanes", [True, False])
+def test_links_inside_nodes_read_back_as_they_were_asked(lanes: bool, bring_up: BringUp) -> None:
+    # pe0 ══ pcie0, pcie1 ══ pe0g0, pe0g1 ══ nvl ══ [pe0nv]
+    topo = DualPathTopo(decode=2, gpus=2, nvlink_mbit=400, pcie_mbit=200)
+    plan = compile_plan(topo, PlanSettings(lanes=lanes))
     assert described(plan, bring_up(plan)) == []
 
 

@@ -13,7 +13,7 @@ from agents.settings import DualPathScenario
 from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.fidelity.checks import Check
-from testbed.kernel.samples import MeterSample
+from testbed.kernel.samples import LaneSample, MeterSample
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Meter, Plan
 from topologies.dualpath import DualPathTopo
@@ -130,5 +130,5 @@ def test_no_node_loads_more_than_its_own_line(
 def _meter(meter: Meter, t_s: float) -> MeterSample:
     return MeterSample(
         t_s, meter.nic, meter.kind, meter.node, meter.role, meter.direction, meter.rate_bps,
-        0, 0, 0, 0, 0, 0, 0, 0, 0, {},
+        0, 0, 0, 0, 0, 0, 0, 0, 0, {"kv": LaneSample(0, 0, 0)},
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import itertools
 
 import pytest
@@ -11,7 +12,7 @@ from mininet.topo import LinearTopo, SingleSwitchTopo, Topo
 from mininet.topolib import TreeTopo
 
 from testbed.errors import TopologyError, UnsupportedError
-from testbed.plan.addresses import mac_of
+from testbed.plan.addresses import MAIN_TABLE, mac_of
 from testbed.plan.compile import PlanSettings, compile_plan
 from testbed.plan.graph import IgnoredOptionWarning
 from testbed.plan.lanes import KV_LANE, MODEL_LANE, Prefix, address_int, choose_leaves
@@ -23,6 +24,7 @@ from testbed.plan.model import (
     Neighbours,
     Plan,
     Port,
+    Route,
     Shaper,
     ShaperClass,
     Veth,
@@ -40,6 +42,8 @@ CLUSTERS = st.builds(
     decode=st.integers(1, 3),
     storage=st.integers(1, 2),
     gpus=st.integers(1, 2),
+    nvlink_mbit=st.sampled_from([None, 400.0]),
+    pcie_mbit=st.sampled_from([None, 200.0]),
 )
 
 
@@ -111,6 +115,19 @@ def classify(plan: Plan, namespace: str, device: str, tos: int, source: int) -> 
 
     lane = matches(0)[0]
     return matches(lane)
+
+
+def routed(plan: Plan, domain: str, address: str) -> str:
+    """The device that an unbound socket of a domain reaches an address by."""
+    ways = [
+        (ipaddress.IPv4Network(route.destination), route.device)
+        for route in of(plan, Route)
+        if (route.namespace, route.table) == (domain, MAIN_TABLE)
+    ]
+    fitting = [
+        (net.prefixlen, device) for net, device in ways if ipaddress.ip_address(address) in net
+    ]
+    return max(fitting)[1] if fitting else ""
 
 
 class Mixed(Topo):
@@ -203,10 +220,59 @@ def test_a_plain_port_has_leaves_by_sender_in_the_kv_lane_and_one_in_the_model_l
             assert named == sorted(f"{name}/{name}-eth0" for name in others)
 
 
+def test_gpus_of_a_node_reach_each_other_by_nvlink_and_their_dram_by_pcie() -> None:
+    # pe0 ══ pcie{k} ══ pe0g{k} ══ nvl ══ [pe0nv]; de0, de1 alike
+    plan = compile_plan(DualPathTopo(decode=2, gpus=3, nvlink_mbit=400, pcie_mbit=200))
+    domains = plan.domains
+    for name, domain in domains.items():
+        if domain.kind != "hbm":
+            continue
+        for peer in domains.values():
+            if peer.kind != "hbm" or peer.name == name:
+                continue
+            together = peer.node == domain.node
+            frame = reaches(plan, name, "nvl", mac_of(peer.addresses["nvl"]))
+            assert frame == (peer.name if together else "")
+            assert routed(plan, name, peer.addresses["nvl"]) == "nvl"
+            assert routed(plan, name, peer.addresses[f"cnic{peer.name[-1]}"]).startswith("cnic")
+        rail = name[-1]
+        node = domains[domain.node]
+        assert routed(plan, node.name, domain.addresses["pcie"]) == f"pcie{rail}"
+        assert routed(plan, name, node.addresses[f"pcie{rail}"]) == "pcie"
+        assert reaches(plan, name, "pcie", mac_of(node.addresses[f"pcie{rail}"])) == node.name
+    ends = {(m.direction, m.namespace, m.device) for m in plan.meters if m.nic == "de1/pcie2"}
+    assert ends == {("out", "de1", "pcie2"), ("in", "de1g2", "pcie")}
+    assert all("model" not in m.lanes for m in plan.meters if m.kind == "pcie")
+    nvlink = [m for m in plan.meters if m.kind == "nvlink"]
+    assert {m.nic for m in nvlink} == {
+        f"{n}g{k}/nvl" for n in ("pe0", "de0", "de1") for k in range(3)
+    }
+    assert all(m.rate_bps == 400_000_000 and "model" in m.lanes for m in nvlink)
+
+
+def test_without_lanes_every_mark_is_in_the_kv_lane() -> None:
+    plan = compile_plan(DualPathTopo(gpus=2, nvlink_mbit=400), PlanSettings(lanes=False))
+    classes = {(c.namespace, c.device, c.classid): c for c in of(plan, ShaperClass)}
+    assert not any(classid == MODEL_LANE for _, _, classid in classes)
+    for meter in plan.meters:
+        assert meter.lanes.keys() == {"kv", "unclassified"}
+        if (meter.kind, meter.direction) != ("cnic", "write"):
+            continue
+        for source in (
+            a for d in plan.domains.values() for n, a in d.addresses.items() if "cnic" in n
+        ):
+            leaves = {
+                tuple(classify(plan, meter.namespace, meter.device, tos, address_int(source)))
+                for tos in (0xB8, 0x20, 0x00)
+            }
+            ((leaf,),) = leaves  # one and the same
+            assert classes[meter.namespace, meter.device, leaf].parent == KV_LANE
+
+
 @settings(max_examples=4)
-@given(CLUSTERS)
-def test_shapers_are_sound(topo: DualPathTopo) -> None:
-    plan = compile_plan(topo)
+@given(CLUSTERS, st.booleans())
+def test_shapers_are_sound(topo: DualPathTopo, lanes: bool) -> None:
+    plan = compile_plan(topo, PlanSettings(lanes=lanes))
     classes: dict[tuple[str, str], dict[int, ShaperClass]] = {}
     for c in of(plan, ShaperClass):
         classes.setdefault((c.namespace, c.device), {})[c.classid] = c
@@ -278,6 +344,27 @@ def test_a_name_that_linux_cannot_hold_is_refused() -> None:
     topo.addHost("a-rather-long-host")
     topo.addLink("a-rather-long-host", "s1")
     with pytest.raises(TopologyError, match="15 bytes"):
+        compile_plan(topo)
+
+
+def test_an_nvlink_switch_between_nodes_is_refused() -> None:
+    topo = Topo()
+    topo.addSwitch("nv", fabric="nvlink")
+    for node in ("pe0", "pe1"):
+        topo.addHost(node, memory="dram", role="prefill")
+        topo.addHost(f"{node}g0", memory="hbm", of=node, rail=0)
+        topo.addLink(node, f"{node}g0", bw=100)
+        topo.addLink(f"{node}g0", "nv", bw=100)
+    with pytest.raises(TopologyError, match="NVLink switch nv"):
+        compile_plan(topo)
+
+
+def test_pcie_without_a_rate_is_refused() -> None:
+    topo = Topo()
+    topo.addHost("pe0", memory="dram", role="prefill")
+    topo.addHost("pe0g0", memory="hbm", of="pe0", rail=0)
+    topo.addLink("pe0", "pe0g0")
+    with pytest.raises(TopologyError, match="PCIe link pe0 - pe0g0 has no rate"):
         compile_plan(topo)
 
 
