@@ -41,23 +41,31 @@ SMALL_BYTES = 4096
 
 def receive(told: Connection) -> None:
     """The receiving process: says where and into which region, then what it cost."""
-    transport = StreamTransport()
+    asyncio.run(_receive(told))
+
+
+async def _receive(told: Connection) -> None:
+    loop = asyncio.get_running_loop()
+    transport = StreamTransport(loop)
+    arrived = asyncio.Event()
     writes = 0
 
     def count(batch: list[Completion]) -> None:
         nonlocal writes
         writes += sum(isinstance(each, Received) for each in batch)
+        arrived.set()
 
     transport.on_completions(count)
     key = transport.register(memoryview(bytearray(REGION_BYTES)))
     server = socket.create_server(("127.0.0.1", 0))
     told.send((server.getsockname(), key))
     transport.listen(server, lambda _name, _pair: None)
-    while (expected := told.recv()) is not None:
+    while (expected := await asyncio.to_thread(told.recv)) is not None:
         began_s, before = time.process_time(), writes
         told.send("ready")
         while writes - before < expected:
-            time.sleep(0.002)  # the transport's thread works
+            arrived.clear()
+            await arrived.wait()
         told.send((time.process_time() - began_s) / expected)
     transport.close()
 
@@ -67,7 +75,7 @@ class Sending:
 
     def __init__(self, address: tuple[str, int], key: int, *, batched: bool) -> None:
         self._key = key
-        self._transport = StreamTransport(loop=asyncio.get_running_loop(), batched=batched)
+        self._transport = StreamTransport(asyncio.get_running_loop(), batched=batched)
         self._transport.on_completions(self._completed)
         sock = socket.create_connection(address)
         self._pair = self._transport.adopt(sock, "sink")

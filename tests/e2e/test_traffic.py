@@ -33,7 +33,8 @@ from agents.workload import DualPath
 from testbed.experiment import runner
 from testbed.experiment.runner import Ran
 from testbed.experiment.scenario import load_scenario
-from testbed.fidelity.checks import ACCOUNT_BYTES, ACCOUNT_SHARE, FRAME_HEADER_BYTES
+from testbed.fidelity.checks import ACCOUNT_BYTES, ACCOUNT_SHARE
+from testbed.kernel.samples import FRAME_HEADER_BYTES
 from testbed.plan.lanes import KV_TOS, MODEL_TOS
 from tests.e2e.captures import Capturing, Frame, captured
 from tests.e2e.test_read_paths import failed_checks
