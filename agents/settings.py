@@ -55,7 +55,9 @@ class Prefill(Section):
     """Layers that travel together; auto makes a transfer of the mean prompt about 128 KiB."""
 
     hbm_layers: int | None = Field(default=None, ge=1)
-    """Layers of one request in a prefill engine's HBM; default two transfers' worth."""
+    """Layers of one request that a prefill engine's HBM holds at most.  The unit is a transfer:
+    default 2 × layers_per_transfer, one that computes while the next arrives (`--predict` shows
+    both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
 
     concurrent_requests: int = Field(default=4, ge=1)
     """Requests that one engine works on at a time."""

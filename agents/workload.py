@@ -102,6 +102,7 @@ class DualPath:
                 "generated_bytes": found.turn.generated,
             },
             "layers_per_transfer": found.layers_per_transfer,
+            "hbm_layers": found.hbm_layers,
             "scheduler": _limits(scenario, found)._asdict(),
             "collectives": fusing_figures(scenario, found),
             "cores": found.need.cores,

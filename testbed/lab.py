@@ -38,6 +38,7 @@ from testbed.sandbox.protocol import (
     KillScope,
     Message,
     ReadCounters,
+    ReadLinks,
     ReadTcp,
     Value,
     Verify,
@@ -232,6 +233,16 @@ class Lab:
 
         data = self._ask(ReadCounters(), Value).data
         return msgspec.msgpack.decode(data, type=list[MeterSample])
+
+    def link_counters(self) -> dict[str, dict[str, Any]]:
+        """Domain -> device -> `testbed.kernel.samples.LinkSample`, now: unshaped links, too.
+
+        The switches' side is under "fabric".
+        """
+        from testbed.kernel.samples import LinkSample
+
+        data = self._ask(ReadLinks(), Value).data
+        return msgspec.msgpack.decode(data, type=dict[str, dict[str, LinkSample]])
 
     def tcp_counters(self) -> dict[str, dict[str, int]]:
         """Domain -> TCP counters (RetransSegs, OutSegs, TCPTimeouts, …)."""

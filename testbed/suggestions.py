@@ -15,11 +15,14 @@ def suggestion(asked: str, known: Iterable[str]) -> str:
         known: those that are.
 
     Returns:
-        "did you mean pe0?", else the names (the first twelve, if there are many).
+        "did you mean pe0?", else the names (the first twelve, if there are many).  A clause, for
+        a hint or behind a semicolon.
     """
     import difflib  # rarely needed, and not free
 
     names = list(known)
+    if not names:
+        return "there are none"
     if close := difflib.get_close_matches(asked, names, n=3):
         return f"did you mean {' or '.join(close)}?"
     shown = ", ".join(names[:_MOST_SHOWN])

@@ -12,9 +12,7 @@ Source of the shape: ibv_post_send(3), IBV_WR_RDMA_WRITE_WITH_IMM.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, Protocol
-
-ReadPath = Literal["pe", "de", "peer"]
+from typing import NamedTuple, Protocol
 
 
 class FileRange(NamedTuple):

@@ -1,4 +1,6 @@
-"""`testbed inspect`: what a running testbed is made of, and whether the kernel still agrees."""
+"""`testbed inspect`: what a running testbed is made of, what its NICs have carried so far, and
+whether the kernel still agrees with its plan.
+"""
 
 from __future__ import annotations
 
@@ -15,21 +17,42 @@ from testbed.cli.arguments import json_option, name_argument
 @click.option("--verify", is_flag=True, help="Read the kernel back and compare with the plan.")
 @json_option
 def command(name: str | None, verify: bool, as_json: bool) -> None:
-    """Show the nodes, links and shapers of the testbed NAME (or the only one)."""
+    """Show nodes, links, shapers and counters of the testbed NAME (or the only one)."""
     with output.failures(as_json):
+        import msgspec
+
+        from testbed.cli.carried import carried, carried_lines
         from testbed.errors import VerifyError
+        from testbed.kernel.samples import LinkSample, MeterSample
         from testbed.plan.model import counts, decode, encode_in_order
         from testbed.plan.show import plan_lines
         from testbed.sandbox import registry
         from testbed.sandbox.client import ask
-        from testbed.sandbox.protocol import Differs, GetPlan, Value, Verify
+        from testbed.sandbox.protocol import (
+            Differs,
+            GetPlan,
+            ReadCounters,
+            ReadLinks,
+            Value,
+            Verify,
+        )
 
         entry = registry.find(name)
         plan = decode(ask(entry, GetPlan(), Value).data)
+        meters = msgspec.msgpack.decode(
+            ask(entry, ReadCounters(), Value).data, type=list[MeterSample]
+        )
+        links = msgspec.msgpack.decode(
+            ask(entry, ReadLinks(), Value).data, type=dict[str, dict[str, LinkSample]]
+        )
+        counters = carried(plan, meters, links)
         lines = [f"testbed {entry.name}, since {entry.about.get('created')}", *plan_lines(plan)]
+        lines += ["", "carried so far", *(f"  {line}" for line in carried_lines(counters))]
         body = {"name": entry.name, "created": entry.about.get("created")}
         body |= json.loads(encode_in_order(plan))
-        body["elements"] = counts(plan)
+        del body["elements"]  # what they are, `up --dry-run` prints
+        body["objects"] = counts(plan)
+        body["counters"] = counters
         differing: list[str] = []
         if verify:
             differing = ask(entry, Verify(), Differs).lines

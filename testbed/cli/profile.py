@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import pairs
+from testbed.cli.arguments import json_option, pairs
 from testbed.cli.run import progress
 
 _EPILOG = """\b
@@ -35,7 +35,7 @@ Examples:
     help="Directory that the run directories are made in.",
 )
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(
     scenario: str, overrides: tuple[str, ...], out: Path, accept_unfaithful: bool, as_json: bool
 ) -> None:

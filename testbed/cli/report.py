@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from testbed.cli import output
+from testbed.cli.arguments import json_option
 
 
 @click.command("report")
@@ -18,7 +19,7 @@ from testbed.cli import output
     show_default=True,
     help="Directory that run directories are looked for in.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(run: str, out: Path, as_json: bool) -> None:
     """Write the report of RUN (a path, a name or the beginning of one, or `latest`)."""
     with output.failures(as_json):

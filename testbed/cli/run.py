@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import pairs
+from testbed.cli.arguments import json_option, pairs
 
 if TYPE_CHECKING:
     from testbed.experiment.runner import Progress
@@ -43,7 +43,7 @@ Examples:
 )
 @click.option("--predict", is_flag=True, help="Only predict: caps, and what the machine needs.")
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if the verdict is FAIL.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(
     scenario: str,
     overrides: tuple[str, ...],

@@ -7,6 +7,7 @@ import json
 import click
 
 from testbed.cli import output
+from testbed.cli.arguments import json_option
 
 _EPILOG = """\b
 Examples:
@@ -18,7 +19,7 @@ Examples:
 @click.command("scenarios", epilog=_EPILOG)
 @click.option("--schema", is_flag=True, help="Print the JSON schema of a scenario file.")
 @click.option("--workload", default=None, help="With --schema: of this workload's scenarios.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(schema: bool, workload: str | None, as_json: bool) -> None:
     """List the scenarios that `testbed run` knows by name."""
     with output.failures(as_json):

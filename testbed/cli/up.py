@@ -91,7 +91,7 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
     seconds = {"plan": planned_s, **ready.seconds, "total": total_s}
     nodes = len({domain.node for domain in plan.domains.values()})
     first = _first_node(plan)
-    objects = counts(plan).total()
+    objects = counts(plan)
     output.result(
         {
             "name": name,
@@ -99,12 +99,12 @@ def _bring_up(name: str, source: Source, settings: PlanSettings, as_json: bool) 
             "parameters": plan.parameters,
             "nodes": nodes,
             "domains": len(plan.domains),
-            "elements": objects,
+            "objects": objects,
             "seconds": seconds,
         },
         [
             f"{name} is up: {nodes} nodes, {len(plan.domains)} domains, "
-            f"{objects} kernel objects, verified, in {total_s:.2f} s",
+            f"{objects.total()} kernel objects, verified, in {total_s:.2f} s",
             "try:",
             f"  testbed shell {name} {first}",
             f"  testbed down {name}",

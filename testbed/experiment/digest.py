@@ -127,7 +127,7 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
         table.add_column(variant, justify="right")
     predicted = comparison.get("predicted", {})
     for name in names(summaries):
-        if all(isinstance(summary.get(name), list) for summary in summaries.values()):
+        if any(isinstance(summary.get(name), list) for summary in summaries.values()):
             continue  # too wide beside others
         table.add_row(label(name), *(show(name, s.get(name)) for s in summaries.values()))
         if any(name in each for each in predicted.values()):

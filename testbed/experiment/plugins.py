@@ -8,7 +8,6 @@ a workload is imported to list its scenarios, except that package itself.
 from __future__ import annotations
 
 import contextlib
-import difflib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
@@ -19,6 +18,7 @@ from pathlib import Path
 from testbed.errors import ConflictError, NotFoundError, ScenarioError
 from testbed.experiment.document import Document, Source, parse, read_source
 from testbed.plugins import declared
+from testbed.suggestions import suggestion
 
 GROUP = "testbed.workloads"
 
@@ -59,7 +59,7 @@ def load_plugin(name: str) -> object:
     known = plugins()
     if name not in known:
         raise NotFoundError(
-            f"there is no workload {name!r}{_instead(name, list(known))}",
+            f"there is no workload {name!r}; {suggestion(name, sorted(known))}",
             hint=f"a workload is an entry point of the group {GROUP} of an installed package",
         )
     with _importing(known[name]):
@@ -121,7 +121,7 @@ def find_scenario(name_or_path: str) -> Source:
     known = _resources()
     if name_or_path not in known:
         raise NotFoundError(
-            f"there is no scenario {name_or_path!r}{_instead(name_or_path, list(known))}",
+            f"there is no scenario {name_or_path!r}; {suggestion(name_or_path, sorted(known))}",
             hint="`testbed scenarios` lists them; your own file is given by its path, mine.yaml",
         )
     return _source(known[name_or_path][1])
@@ -153,8 +153,3 @@ def _resources() -> dict[str, tuple[str, Traversable]]:
 
 def _source(resource: Traversable) -> Source:
     return Source(resource.name, resource.read_text(encoding="utf-8"))
-
-
-def _instead(word: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f'; did you mean "{close[0]}"?' if close else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import is_dataclass
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from testbed.experiment.document import Document, KeyPath
+from testbed.suggestions import suggestion
 
 
 def describe(error: ValidationError, document: Document, model: type[BaseModel]) -> list[str]:
@@ -68,7 +68,7 @@ def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> st
         known = sorted(
             {name for section in _sections(model, path[:-1]) for name in _fields(section)}
         )
-        return f"unknown key{_suggestion(str(path[-1]), known)}"
+        return f"unknown key{_near(str(path[-1]), known)}"
     if kind in ("missing", "missing_argument"):
         return "this key is required"
     if kind in ("value_error", "assertion_error"):
@@ -78,15 +78,12 @@ def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> st
     message = details["msg"][:1].lower() + details["msg"][1:]
     if kind in ("literal_error", "enum", "union_tag_invalid"):
         known = sorted(str(choice) for hint in _hints(model, path) for choice in _literals(hint))
-        return f"{message}, not {value!r}{_suggestion(str(value), known)}"
+        return f"{message}, not {value!r}{_near(str(value), known)}"
     return f"{message}, not {value!r}"
 
 
-def _suggestion(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=2, cutoff=0.6)
-    if close:
-        return "; did you mean " + " or ".join(f'"{match}"' for match in close) + "?"
-    return f"; there are: {', '.join(known)}" if known else ""
+def _near(word: str, known: Sequence[str]) -> str:
+    return f"; {suggestion(word, known)}" if known else ""
 
 
 # --- which keys there are at a path ------------------------------------------------------------

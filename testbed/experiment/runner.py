@@ -22,6 +22,7 @@ from testbed.fidelity.monitor import Monitor
 from testbed.lab import Lab
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
+from testbed.results import layout
 
 SAMPLE_PERIOD_S = 0.1
 READY_TIMEOUT_S = 60.0
@@ -122,7 +123,7 @@ def run(
     checks = []
     interrupted = False
     for variant in workload.variants(scenario):
-        records = directory / "records" / variant
+        records = directory / layout.RECORDS / variant
         try:
             seen = _run_variant(scenario, workload, plan, variant, directory, report)
         except KeyboardInterrupt:
@@ -180,7 +181,7 @@ def _run_variant(
     report: Callable[[Progress], None],
 ) -> _Seen:
     """Run one variant on a cluster of its own; a KeyboardInterrupt outside its load is raised."""
-    records, logs = directory / "records" / variant, directory / "logs" / variant
+    records, logs = directory / layout.RECORDS / variant, directory / layout.LOGS / variant
     records.mkdir(parents=True)
     logs.mkdir(parents=True)
     report(Progress(variant, "bring-up", {}, {}))

@@ -5,12 +5,12 @@ The names and the columns of the tables are part of what `LAYOUT_VERSION` promis
 
 from __future__ import annotations
 
-import difflib
 import os
 import time
 from pathlib import Path
 
 from testbed.errors import ConflictError, NotFoundError, UsageError
+from testbed.suggestions import suggestion
 
 LAYOUT_VERSION = 1
 
@@ -131,9 +131,9 @@ def find_run(name_or_path: str, out: Path = RUNS) -> Path:
             f"{len(matches)} runs match {name_or_path!r}: {', '.join(matches[-5:])}",
             hint="give more of the name; `latest` is the last one",
         )
-    close = difflib.get_close_matches(name_or_path, names, n=3, cutoff=0.4)
     raise NotFoundError(
         f"there is no run {name_or_path!r} in {out}",
-        hint=f"near: {', '.join(close)}" if close
-        else f"runs: {', '.join(names[-5:]) or 'none yet; `testbed run demo` makes one'}",
-    )  # fmt: skip
+        hint=suggestion(name_or_path, reversed(names))
+        if names
+        else "there are none yet; `testbed run demo` makes one",
+    )

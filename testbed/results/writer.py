@@ -41,19 +41,6 @@ def _plain(value: object) -> Any:
     raise NotImplementedError(f"{type(value).__name__} cannot be stored as JSON")
 
 
-def write_table(
-    path: Path, records: Sequence[msgspec.Struct], kind: type[msgspec.Struct] | None = None
-) -> None:
-    """Write records of one type as Parquet, a column for each field.
-
-    Args:
-        path: the file.
-        records: all of one type.
-        kind: their type, for when there may be none.
-    """
-    frame(records, kind).write_parquet(path)
-
-
 def write_tables(path: Path, by_variant: Mapping[str, Sequence[msgspec.Struct]]) -> None:
     """Write the records of all variants as one table, with a first column `policy`.
 
@@ -62,9 +49,8 @@ def write_tables(path: Path, by_variant: Mapping[str, Sequence[msgspec.Struct]])
     kinds = {type(record) for records in by_variant.values() for record in records[:1]}
     if len(kinds) > 1:
         raise TypeError(f"{path.name}: variants have records of different types: {kinds}")
-    kind = kinds.pop() if kinds else None
     frames = [
-        frame(records, kind).select(pl.lit(variant).alias(VARIANT_COLUMN), pl.all())
+        frame(records).select(pl.lit(variant).alias(VARIANT_COLUMN), pl.all())
         for variant, records in by_variant.items()
         if records
     ]
@@ -72,15 +58,11 @@ def write_tables(path: Path, by_variant: Mapping[str, Sequence[msgspec.Struct]])
     (pl.concat(frames) if frames else empty).write_parquet(path)
 
 
-def frame(
-    records: Sequence[msgspec.Struct], kind: type[msgspec.Struct] | None = None
-) -> pl.DataFrame:
-    """Records as a table; types of columns follow the fields', not what happens to be in them."""
-    if kind is None:
-        if not records:
-            return pl.DataFrame()
-        kind = type(records[0])
-    described = inspect.type_info(kind)
+def frame(records: Sequence[msgspec.Struct]) -> pl.DataFrame:
+    """Records of one type as a table; column types follow the fields', not what is in them."""
+    if not records:
+        return pl.DataFrame()
+    described = inspect.type_info(type(records[0]))
     assert isinstance(described, inspect.StructType)
     columns: dict[str, pl.Series] = {}
     for field in described.fields:

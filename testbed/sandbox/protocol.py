@@ -98,6 +98,10 @@ class ReadCounters(msgspec.Struct, frozen=True, tag="read-counters"):
     """Read the counters of all meters."""
 
 
+class ReadLinks(msgspec.Struct, frozen=True, tag="read-links"):
+    """Read the counters of every device, shaped or not."""
+
+
 class ReadTcp(msgspec.Struct, frozen=True, tag="read-tcp"):
     """Read the TCP counters of all domains."""
 
@@ -141,6 +145,7 @@ Message: TypeAlias = (
     | KillScope
     | MakeSockets
     | ReadCounters
+    | ReadLinks
     | ReadTcp
     | Value
     | Verify

@@ -47,6 +47,7 @@ from testbed.sandbox.protocol import (
     Message,
     Order,
     ReadCounters,
+    ReadLinks,
     ReadTcp,
     Ready,
     Shutdown,
@@ -290,6 +291,8 @@ class Service:
                 self._make_sockets(client, message)
             case ReadCounters():
                 client.send(Value(msgspec.msgpack.encode(self._open_counters().sample())))
+            case ReadLinks():
+                client.send(Value(msgspec.msgpack.encode(self._open_counters().links())))
             case ReadTcp():
                 client.send(Value(msgspec.msgpack.encode(self._open_counters().tcp())))
             case Verify():

@@ -36,6 +36,9 @@ def test_a_label_is_the_name_in_words() -> None:
 
 
 def test_rows_of_records_and_clock_readings_are_no_figures() -> None:
-    summaries = {"a": {"x": 1, "window_s": [1, 2]}, "b": {"nics": [{}], "thirds_bps": [1.0, 2.0]}}
+    summaries = {
+        "a": {"x": 1, "window_s": [1, 2], "nics": None},
+        "b": {"nics": [{}], "thirds_bps": [1.0, 2.0]},
+    }
     assert names(summaries) == ["x", "thirds_bps"]
     assert show("thirds_bps", [1e6, 2e6]) == "1Mbit/s, 2Mbit/s"

@@ -47,7 +47,8 @@ def test_up_ls_inspect_down(testbed: Command, environment: dict[str, str]) -> No
     inspected = json.loads(testbed("inspect", "--verify", "--json").stdout)
     assert inspected["differences"] == []
     assert inspected["domains"]["h1"]["addresses"] == {"h1-eth0": "10.0.0.1"}
-    assert inspected["elements"]["namespace"] == 3
+    assert inspected["objects"]["namespace"] == 3
+    assert "elements" not in inspected
     assert "verified" in testbed("inspect", "single", "--verify").stdout
 
     directory = Path(environment["XDG_RUNTIME_DIR"]) / "testbed" / "single"
@@ -60,6 +61,29 @@ def test_up_ls_inspect_down(testbed: Command, environment: dict[str, str]) -> No
     assert not directory.exists()
     assert testbed("ls").stdout == ""
     assert _interfaces() == before
+
+
+def test_inspect_tells_what_nics_have_carried(testbed: Command) -> None:
+    # h1 ── s1 ── h2
+    assert testbed("up", "single", "--name", "counted").returncode == 0
+    try:
+        assert "nothing yet" in testbed("inspect", "counted").stdout
+        code = (
+            "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM);"
+            "s.sendto(bytes(1000), ('10.0.0.2', 9))"  # discard, RFC 863
+        )
+        assert testbed("exec", "counted", "h1", "--", "python3", "-c", code).returncode == 0
+        (out,) = (
+            each
+            for each in json.loads(testbed("inspect", "counted", "--json").stdout)["counters"]
+            if (each["nic"], each["direction"]) == ("h1/h1-eth0", "out")
+        )
+        assert (out["packets"], out["bytes"]) == (1, 1042)
+        assert out["lanes"]["kv"] == {"bytes": 1042, "packets": 1}
+        assert out["lanes"]["model"]["packets"] == out["drops"] == 0
+        assert "h1/h1-eth0  out" in testbed("inspect", "counted").stdout
+    finally:
+        assert testbed("down", "counted").returncode == 0
 
 
 def _ends(pidfd: int) -> bool:

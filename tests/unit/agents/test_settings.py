@@ -156,7 +156,7 @@ def test_a_users_policy_is_found_from_anywhere_and_named_without_its_directory(
         ("workload: {kind: mooncake}\n", "needs the path of a trace"),
         ("workload: {kind: sessions, file: /x, skip: 1s}\n", "only mooncake releases"),
         ("workload: {kind: sessions, file: $NO_SUCH/x}\n", r"\$NO_SUCH/x: an environment variable"),
-        ("workload: {agnets: 3}\n", 'did you mean "agents"'),
+        ("workload: {agnets: 3}\n", "did you mean agents?"),
         ("workload: {agents: 0}\n", "greater than or equal to 1"),
         ("cluster: {cnic: 400}\n", "400Mbit|100Mbit"),
         ("compute: {tpot: 0s}\n", "greater than 0"),

@@ -3,14 +3,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
 import pytest
 
 from testbed.errors import CapacityError, ProgramError, UnfaithfulError
-from testbed.experiment import record, runner
+from testbed.experiment import runner
 from testbed.experiment.record import Asked, execute
 from testbed.experiment.runner import Ran
 from testbed.experiment.scenario import Scenario, TopologyChoice
@@ -20,6 +19,7 @@ from testbed.fidelity.monitor import MachineSample
 from testbed.fidelity.verdict import judge
 from testbed.kernel.samples import LaneSample, MeterSample
 from testbed.plan.model import Plan
+from testbed.report import page
 from testbed.results import layout
 from testbed.results.load import load
 
@@ -55,7 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ran | Exce
 
     def execute_with(result: Ran | Exception) -> Any:
         def instead(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
-            (directory / "logs").mkdir()
+            (directory / layout.LOGS).mkdir()
             if isinstance(result, Exception):
                 raise result
             return result
@@ -64,7 +64,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ran | Exce
         asked = Asked(SCENARIO, None)  # type: ignore[arg-type]
         return execute(asked, tmp_path / "runs", ["testbed", "run", "tiny"], lambda _: None)
 
-    monkeypatch.setattr(record, "_write_report", lambda _: None)
+    monkeypatch.setattr(page, "write_report", lambda path: (path / layout.REPORT).touch())
     return execute_with
 
 
@@ -125,8 +125,8 @@ def test_a_run_that_could_not_begin_leaves_no_directory(
 
 def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def breaks(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
-        (directory / "logs").mkdir()
-        (directory / "logs" / "pe0.log").write_text("why")
+        (directory / layout.LOGS).mkdir()
+        (directory / layout.LOGS / "pe0.log").write_text("why")
         raise ProgramError("pe0 died")
 
     monkeypatch.setattr(runner, "run", breaks)
@@ -134,17 +134,5 @@ def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_
         execute(Asked(SCENARIO, None), tmp_path, ["testbed"], lambda _: None)  # type: ignore[arg-type]
     (left,) = tmp_path.iterdir()
     assert failure.value.__notes__ == [f"what there is of the run by now is in {left}"]
-    assert (left / "logs" / "pe0.log").read_text() == "why"
+    assert (left / layout.LOGS / "pe0.log").read_text() == "why"
     assert layout.all_runs(tmp_path) == []
-
-
-def test_the_report_is_written_from_the_directory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    page = ModuleType("page")
-    seen: list[Path] = []
-    page.write_report = seen.append  # type: ignore[attr-defined]
-    monkeypatch.setattr(record.importlib.util, "find_spec", lambda _: object())
-    monkeypatch.setattr(record.importlib, "import_module", lambda _: page)
-    record._write_report(tmp_path)
-    assert seen == [tmp_path]
