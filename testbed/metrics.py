@@ -44,7 +44,8 @@ def show(name: str, value: Any) -> str:
             if value["p50"] is None:
                 return NOTHING
             return f"{show(name, value['p50'])} (p99 {show(name, value['p99'])})"
-        return ", ".join(f"{label(key)} {show(_inner(name, key), v)}" for key, v in value.items())
+        parts = (f"{label(key)} {show(_inner(name, key), v)}" for key, v in value.items())
+        return ", ".join(parts) or NOTHING
     if isinstance(value, list):
         return ", ".join(show(name, each) for each in value) or NOTHING
     if not isinstance(value, int | float):

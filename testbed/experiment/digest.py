@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.metrics import label, names, show
+from testbed.metrics import NOTHING, label, names, show
 from testbed.terminal import is_terminal, wants_colour
 
 _PLAIN_WIDTH = 160
@@ -129,7 +129,10 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     for name in names(summaries):
         if any(isinstance(summary.get(name), list) for summary in summaries.values()):
             continue  # too wide beside others
-        table.add_row(label(name), *(show(name, s.get(name)) for s in summaries.values()))
+        shown = [show(name, summary.get(name)) for summary in summaries.values()]
+        if set(shown) == {NOTHING}:
+            continue  # no variant says
+        table.add_row(label(name), *shown)
         if any(name in each for each in predicted.values()):
             table.add_row(
                 f"{label(name)}, predicted",

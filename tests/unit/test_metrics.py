@@ -22,6 +22,7 @@ from testbed.metrics import label, names, show
         ("jct_s", {"p50": None, "p99": None, "mean": None}, "–"),
         ("path_share", {"pe": 0.5, "de": 0.5}, "pe 50.0%, de 50.0%"),
         ("bound_by", "storage", "storage"),
+        ("collectives", {}, "–"),
         ("requests", 12, "12"),
     ],
 )

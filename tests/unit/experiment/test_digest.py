@@ -43,6 +43,7 @@ def test_a_finished_run_begins_with_the_verdict() -> None:
     assert rows["decode-hbm"].split() == ["decode-hbm", "–", "4.5/s"]
     assert "network-only" in text
     assert "nic loads" not in text
+    assert "ttft" not in text, "no policy says"
     assert "\x1b" not in text, "no colours away from a terminal"
 
 
