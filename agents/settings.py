@@ -30,6 +30,7 @@ from testbed.units import show_rate
 
 _AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
 _OUR_PARAMETERS = {"cnic_mbit": "cnic", "nvlink_mbit": "nvlink", "pcie_mbit": "pcie"}
+_LONGEST_FETCH_S = 1.0  # between fetches of real tokens, emulated
 _OPEN_LENGTH = (
     3  # a trace released by the clock must not end before the window that follows warm-up
 )
@@ -306,11 +307,18 @@ class DualPathScenario(Scenario):
             "scale.bytes: 1": self.scale.bytes == 1,
             "workload.kind: agentic": self.workload.kind == "agentic",
             "workload.start: cold": self.workload.start == "cold",
+            "scheduler.fetch_period: 2us": self._fetches_in_time,
         }
         missing = [need for need, met in needs.items() if not met]
         if missing:
             raise ValueError(f"kv: transformer needs {', '.join(missing)}")
         return self
+
+    @property
+    def _fetches_in_time(self) -> bool:
+        """Unscaled bytes stretch times by the whole rate scale: engines could fetch too late."""
+        period_s = self.scale.emulated_s(self.scheduler.fetch_period)
+        return self.scheduler.placement != "adaptive" or period_s <= _LONGEST_FETCH_S
 
     # --- what follows from the sections ---------------------------------------------------
 

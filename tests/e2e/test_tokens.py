@@ -24,6 +24,7 @@ scale: {{rate: 8000, bytes: 1}}
 duration: {duration}
 engines: network-only
 kv: transformer
+scheduler: {{fetch_period: 2us}}
 model: {{preset: tiny}}
 prefill: {{layers_per_transfer: 2}}
 workload: {{kind: agentic, trace: 32k, agents: 3, start: cold,

@@ -311,6 +311,7 @@ def test_what_a_network_section_says_reaches_the_plan() -> None:
         ),
         ("model: {preset: tiny}\nscale: {rate: 4000, bytes: 1}\n", "workload.start: cold"),
         ("model: {preset: tiny, layers: 5}\nscale: {bytes: 1}\n", "workload.start: cold"),
+        ("scale: {rate: 4000, bytes: 1}\n", "scheduler.fetch_period: 2us"),
         (
             "scale: {bytes: 1}\nworkload: {kind: mooncake, file: x, start: cold}\n",
             "workload.kind: agentic",
@@ -326,7 +327,7 @@ def test_a_transformer_says_what_it_needs(text: str, needed: str) -> None:
 def test_a_transformers_blocks_are_exactly_its_kv() -> None:
     scenario = load(
         "engines: network-only\nkv: transformer\nmodel: {preset: tiny}\n"
-        "scale: {rate: 4000, bytes: 1}\nworkload: {start: cold}\n"
+        "scale: {rate: 4000, bytes: 1}\nworkload: {start: cold}\nscheduler: {fetch_period: 2us}\n"
     )
     assert scenario.layout == TINY.layout(64)
     assert scenario.realised_scale.bytes == 1

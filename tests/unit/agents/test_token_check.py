@@ -26,6 +26,7 @@ scale: {rate: 4000, bytes: 1}
 kv: transformer
 model: {preset: tiny}
 workload: {start: cold}
+scheduler: {fetch_period: 2us}
 """
 
 
