@@ -10,9 +10,8 @@ import socket
 import struct
 from collections.abc import Mapping
 
-from pyroute2.netlink.rtnl import RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE
-
 from testbed.kernel.attributes import Names, attributes, text, uint32
+from testbed.kernel.encoding import RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE
 from testbed.kernel.messages import (
     IFA_F_NOPREFIXROUTE,
     RT_SCOPE_LINK,

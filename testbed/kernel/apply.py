@@ -2,25 +2,28 @@
 
 The order matters: parameters before devices (so that no device ever has IPv6), shapers before
 devices are up (grafting a qdisc onto a device that is up waits for a grace period of the
-kernel), addresses and all that hangs on them after.
+kernel), addresses and all that hangs on them after.  It holds within each part of a plan, and
+parts are made as their namespaces come.
 """
 
 from __future__ import annotations
 
 import functools
 import ipaddress
-import select
 import socket
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from contextlib import ExitStack
+from types import TracebackType
+from typing import NamedTuple, Self
 
 from testbed.errors import KernelError
 from testbed.kernel import messages, shaper_messages
-from testbed.kernel.links import is_settled, list_links
+from testbed.kernel.namespaces import inside
 from testbed.kernel.neighbours import NeighbourWriter
-from testbed.kernel.netlink import Request, RouteSocket, route_sockets
-from testbed.kernel.shaping import DeviceShaper, ShaperWriter, shapers_by_device
+from testbed.kernel.netlink import Request, RouteSocket, route_socket
+from testbed.kernel.parts import Part, Place, by_kind, divide, merged
+from testbed.kernel.settling import settle
+from testbed.kernel.shaping import DeviceShaper, ShaperWriter
 from testbed.kernel.subjects import subject
 from testbed.kernel.sysctls import write_sysctls
 from testbed.plan.model import (
@@ -28,37 +31,27 @@ from testbed.plan.model import (
     AnyElement,
     Bridge,
     FdbEntry,
-    Filter,
     Ifb,
     Namespace,
-    Neighbour,
     Neighbours,
     Plan,
     Port,
     Redirect,
     Route,
     Rule,
-    Shaper,
-    ShaperClass,
     Sysctl,
-    Unknown,
     Veth,
 )
 
 # The kernel numbers devices that nobody numbered from 2 up: nothing foreign meets ours.
 _FIRST_INDEX = 1000
-_SETTLE_S = 10.0
-_POLL_MS = 1
-
-T = TypeVar("T", bound=AnyElement)
-Place = tuple[str, str]  # namespace, device
 
 
 class Step(NamedTuple):
-    """A part of applying a plan."""
+    """A step of making a part of a plan."""
 
     name: str
-    run: Callable[[], None]
+    run: Callable[[Part], None]
 
 
 def apply(
@@ -76,52 +69,82 @@ def apply(
             then hold a part of the plan and are good for nothing.
         UnsupportedError: the kernel lacks something that the plan needs.
     """
-    elements = _by_kind(plan)
-    names = {each.name for each in _of(elements, Namespace)}
-    if missing := sorted(names - namespaces.keys()):
+    names = sorted(each.name for each in plan.elements if isinstance(each, Namespace))
+    if missing := [name for name in names if name not in namespaces]:
         raise KernelError(f"no network namespace was made for {', '.join(missing)}")
-    with route_sockets(namespaces, sorted(names)) as sockets:
-        for step in _Work(elements, namespaces, sockets).steps():
-            if before is not None:
-                before(step.name)
-            step.run()
+    with Construction(plan, names, before) as construction:
+        construction.step("sysctls", lambda: write_sysctls(_sysctls(plan), namespaces))
+        construction.go_on({name: namespaces[name] for name in names})
+        construction.finish()
 
 
-def _by_kind(plan: Plan) -> dict[type, list[AnyElement]]:
-    elements: dict[type, list[AnyElement]] = {}
-    for element in plan.elements:
-        elements.setdefault(type(element), []).append(element)
-    for kind in (Unknown, Neighbour):  # which only readback and differences speak of
-        if unknown := elements.get(kind):
-            raise KernelError(f"no plan can ask for {subject(unknown[0])}")
-    return elements
+def _sysctls(plan: Plan) -> list[Sysctl]:
+    return [element for element in plan.elements if isinstance(element, Sysctl)]
 
 
-def _of(elements: dict[type, list[AnyElement]], kind: type[T]) -> list[T]:
-    return elements.get(kind, [])  # type: ignore[return-value]
+class Construction:
+    """A plan that is made in parts, as its namespaces come; its parameters are set by then.
 
+    Args:
+        plan: what to make.
+        order: its namespaces, as they will come.
+        before: as for `apply`.
 
-class _Work:
+    Raises:
+        KernelError, UnsupportedError: as `apply`; so do all its methods.
+    """
+
     def __init__(
-        self,
-        elements: dict[type, list[AnyElement]],
-        namespaces: Mapping[str, int],
-        sockets: Mapping[str, RouteSocket],
+        self, plan: Plan, order: Sequence[str], before: Callable[[str], None] | None = None
     ) -> None:
-        self._elements = elements
-        self._namespaces = namespaces
-        self._sockets = sockets
-        self._bridges = {(b.namespace, b.device): b for b in self._all(Bridge)}
-        self._veths = {(v.namespace, v.device): v for v in self._all(Veth)}
-        self._ifbs = {(i.namespace, i.device): i for i in self._all(Ifb)}
-        self._masters = {(p.namespace, p.device): p for p in self._all(Port)}
+        elements = by_kind(plan)
+        self._before = before
+        self._bridges = {(b.namespace, b.device): b for b in elements.of(Bridge)}
+        self._veths = {(v.namespace, v.device): v for v in elements.of(Veth)}
+        self._ifbs = {(i.namespace, i.device): i for i in elements.of(Ifb)}
+        self._masters = {(p.namespace, p.device): p for p in elements.of(Port)}
         # Unique in the whole cluster: readback pairs the ends of a veth by these alone.
         places = sorted([*self._bridges, *self._ifbs, *self._veths])
         self._indexes = {place: _FIRST_INDEX + i for i, place in enumerate(places)}
+        self._parts = divide(elements, order)
+        self._namespaces: dict[str, int] = {}
+        self._sockets: dict[str, RouteSocket] = {}
+        self._hooked: set[Place] = set()
+        self._opened = ExitStack()
+        self._shapers, self._neighbours = ShaperWriter(), NeighbourWriter()
 
-    def steps(self) -> Sequence[Step]:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self._opened.close()
+
+    def go_on(self, namespaces: Mapping[str, int]) -> None:
+        """Make what the next namespaces in order, name -> descriptor, allow to be made."""
+        for name, net in namespaces.items():
+            with inside(net):
+                self._sockets[name] = self._opened.enter_context(route_socket())
+        first = len(self._namespaces)
+        self._namespaces |= namespaces
+        part = merged(self._parts[first : len(self._namespaces)])
+        for name, run in self._steps():
+            self.step(name, functools.partial(run, part))
+
+    def finish(self) -> None:
+        """Wait until all links carry frames."""
+        self.step("settle", self._settle)
+
+    def step(self, name: str, run: Callable[[], None]) -> None:
+        """Take a step."""
+        if self._before is not None:
+            self._before(name)
+        run()
+
+    def _steps(self) -> Sequence[Step]:
         return [
-            Step("sysctls", lambda: write_sysctls(self._all(Sysctl), self._namespaces)),
             Step("bridges", self._make_bridges),
             Step("veths", self._make_veths),
             Step("ifbs", self._make_ifbs),
@@ -134,11 +157,7 @@ class _Work:
             Step("rules", self._make_rules),
             Step("neighbours", self._make_neighbours),
             Step("forwarding", self._make_forwarding),
-            Step("settle", self._settle),
         ]
-
-    def _all(self, kind: type[T]) -> list[T]:
-        return _of(self._elements, kind)
 
     def _index(self, element: AnyElement, place: Place) -> int:
         try:
@@ -147,6 +166,9 @@ class _Work:
             raise KernelError(
                 f"{subject(element)} needs a device {place[1]} in {place[0]}; the plan has none"
             ) from None
+
+    def _index_of(self, device: Bridge | Ifb | Veth) -> int:
+        return self._indexes[device.namespace, device.device]
 
     def _submit(self, requests: Iterable[tuple[str, Request]]) -> None:
         by_namespace: dict[str, list[Request]] = {}
@@ -157,24 +179,25 @@ class _Work:
 
     # --- devices -----------------------------------------------------------------------------
 
-    def _make_bridges(self) -> None:
+    def _make_bridges(self, part: Part) -> None:
         fill = messages.bridge().fill
         self._submit(
-            (b.namespace, Request(fill(self._indexes[place], *_name(b), b.mtu), b))
-            for place, b in self._bridges.items()
+            (b.namespace, Request(fill(self._index_of(b), *_name(b), b.mtu), b))
+            for b in part.elements.of(Bridge)
         )
 
-    def _make_ifbs(self) -> None:
+    def _make_ifbs(self, part: Part) -> None:
         fill = messages.ifb().fill
         self._submit(
-            (i.namespace, Request(fill(self._indexes[place], *_name(i), *_sizes(i)), i))
-            for place, i in self._ifbs.items()
+            (i.namespace, Request(fill(self._index_of(i), *_name(i), *_sizes(i)), i))
+            for i in part.elements.of(Ifb)
         )
 
-    def _make_veths(self) -> None:
+    def _make_veths(self, part: Part) -> None:
         fill = messages.veth().fill
         requests = []
-        for place, near in sorted(self._veths.items(), key=self._bridged_first):
+        ends = {(veth.namespace, veth.device): veth for veth in part.elements.of(Veth)}
+        for place, near in sorted(ends.items(), key=self._bridged_first):
             other = (near.peer_namespace, near.peer_device)
             far = self._veths.get(other)
             if far is None or (far.peer_namespace, far.peer_device) != place:
@@ -198,10 +221,11 @@ class _Work:
         port = self._masters.get(place)
         return 0 if port is None else self._index(port, (port.namespace, port.bridge))
 
-    def _make_ports(self) -> None:
+    def _make_ports(self, part: Part) -> None:
         enslave, configure = messages.master().fill, messages.port().fill
         requests = []
-        for place, port in self._masters.items():
+        for port in part.elements.of(Port):
+            place = (port.namespace, port.device)
             index = self._index(port, place)
             # Repeating it is harmless where the port was made in its bridge.
             requests.append(
@@ -211,65 +235,47 @@ class _Work:
             requests.append((port.namespace, Request(configure(index, *flags), port)))
         self._submit(requests)
 
-    def _set_up(self) -> None:
-        fill = messages.up().fill
-        devices: dict[Place, Bridge | Ifb | Veth] = self._bridges | self._ifbs | self._veths
+    def _set_up(self, part: Part) -> None:
+        fill, of = messages.up().fill, part.elements.of
+        devices: list[Bridge | Ifb | Veth] = [*of(Bridge), *of(Ifb), *of(Veth)]
         # Bridges first: a port of a bridge that is down would have to be told later.
         self._submit(
-            (device.namespace, Request(fill(self._indexes[place]), device))
-            for place, device in devices.items()
+            (device.namespace, Request(fill(self._index_of(device)), device))
+            for device in devices
             if device.up
         )
 
     def _settle(self) -> None:
-        """Wait until links carry frames; the kernel sees to that in the background."""
-        ups = {place for place, veth in self._veths.items() if veth.up}
         waiting: dict[str, set[int]] = {}
-        for place in ups:
-            veth = self._veths[place]
-            if (veth.peer_namespace, veth.peer_device) in ups:
-                waiting.setdefault(place[0], set()).add(self._indexes[place])
-        deadline_s = time.monotonic() + _SETTLE_S
-        poll = select.poll()
-        while waiting:
-            for namespace, indexes in list(waiting.items()):
-                links = list_links(self._sockets[namespace])
-                indexes -= {link.ifindex for link in links if is_settled(link)}
-                if not indexes:
-                    del waiting[namespace]
-            if waiting and time.monotonic() > deadline_s:
-                raise KernelError(
-                    f"links in {', '.join(sorted(waiting))} do not come up",
-                    hint="the machine may be overloaded; try again when it is quieter",
-                )
-            if waiting:
-                poll.poll(_POLL_MS)
-        # A device is said to be up a moment before its queues are; whoever changes devices next
+        ups = [veth for veth in self._veths.values() if veth.up]
+        for veth in ups:
+            if self._veths[veth.peer_namespace, veth.peer_device].up:
+                waiting.setdefault(veth.namespace, set()).add(self._index_of(veth))
+        settle(self._sockets, waiting)
+        # A device is said to be up a moment before its queues are; whoever changes a device next
         # waits for the lock under which both happen.
-        self._set_up()
+        for veth in ups[:1]:
+            message = messages.up().fill(self._index_of(veth))
+            self._submit([(veth.namespace, Request(message, veth))])
 
     # --- shapers -----------------------------------------------------------------------------
 
-    def _make_shapers(self) -> None:
-        queues: dict[Place, int] = {
-            place: device.txqueuelen for place, device in (self._ifbs | self._veths).items()
-        }
-        writer = ShaperWriter()
-        by_device = shapers_by_device(self._all(Shaper), self._all(ShaperClass), self._all(Filter))
-        for place, parts in by_device.items():
-            index = self._index(parts[0], place)
-            device = DeviceShaper(index, queues.get(place, 0), parts)
-            writer.write(device, self._sockets[place[0]])
+    def _make_shapers(self, part: Part) -> None:
+        devices = self._ifbs | self._veths
+        for place, parts in part.shapers.items():
+            index = self._index(parts.shaper, place)
+            queue = devices[place].txqueuelen if place in devices else 0
+            self._shapers.write(DeviceShaper(index, queue, parts), self._sockets[place[0]])
 
-    def _make_redirects(self) -> None:
+    def _make_redirects(self, part: Part) -> None:
         hook, fill = shaper_messages.clsact().fill, shaper_messages.redirect().fill
-        requests, hooked = [], set()
-        for redirect in self._all(Redirect):
+        requests = []
+        for redirect in part.elements.of(Redirect):
             place = (redirect.namespace, redirect.device)
             index = self._index(redirect, place)
             target = self._index(redirect, (redirect.namespace, redirect.target))
-            if place not in hooked:
-                hooked.add(place)
+            if place not in self._hooked:
+                self._hooked.add(place)
                 requests.append((redirect.namespace, Request(hook(index), redirect)))
             message = fill(index, shaper_messages.CLSACT_PARENT[redirect.direction], target)
             requests.append((redirect.namespace, Request(message, redirect)))
@@ -277,20 +283,20 @@ class _Work:
 
     # --- addresses and forwarding ------------------------------------------------------------
 
-    def _make_addresses(self) -> None:
+    def _make_addresses(self, part: Part) -> None:
         fill = messages.ipv4_address().fill
         requests = []
-        for address in sorted(self._all(Address), key=lambda a: (a.namespace, a.address)):
+        for address in sorted(part.elements.of(Address), key=lambda a: (a.namespace, a.address)):
             index = self._index(address, (address.namespace, address.device))
             packed = _ip(address.address)
             message = fill(index, address.prefix_len, packed, packed)
             requests.append((address.namespace, Request(message, address)))
         self._submit(requests)
 
-    def _make_routes(self) -> None:
+    def _make_routes(self, part: Part) -> None:
         fill = messages.route().fill
         requests = []
-        for route in self._all(Route):
+        for route in part.elements.of(Route):
             network = _network(route, route.destination)
             message = fill(
                 network.prefixlen, route.table, network.network_address.packed,
@@ -300,10 +306,10 @@ class _Work:
             requests.append((route.namespace, Request(message, route)))
         self._submit(requests)
 
-    def _make_rules(self) -> None:
+    def _make_rules(self, part: Part) -> None:
         fill = messages.rule().fill
         requests = []
-        for rule in self._all(Rule):
+        for rule in part.elements.of(Rule):
             network = _network(rule, rule.source)
             message = fill(
                 network.prefixlen, rule.priority, network.network_address.packed, rule.table
@@ -311,17 +317,16 @@ class _Work:
             requests.append((rule.namespace, Request(message, rule)))
         self._submit(requests)
 
-    def _make_neighbours(self) -> None:
-        writer = NeighbourWriter()
-        for each in self._all(Neighbours):
+    def _make_neighbours(self, part: Part) -> None:
+        for each in part.elements.of(Neighbours):
             index = self._index(each, (each.namespace, each.device))
-            writer.write(each, index, self._sockets[each.namespace])
+            self._neighbours.write(each, index, self._sockets[each.namespace])
 
-    def _make_forwarding(self) -> None:
+    def _make_forwarding(self, part: Part) -> None:
         fill = messages.fdb_entry().fill
         self._submit(
             (f.namespace, Request(fill(self._index(f, (f.namespace, f.device)), _mac(f.mac)), f))
-            for f in self._all(FdbEntry)
+            for f in part.elements.of(FdbEntry)
         )
 
 

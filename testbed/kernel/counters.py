@@ -14,16 +14,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
 
-from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_GETTCLASS
-
 from testbed.errors import KernelError
 from testbed.kernel.attributes import attributes, uint64
+from testbed.kernel.encoding import RTM_GETQDISC, RTM_GETTCLASS
 from testbed.kernel.links import list_links
 from testbed.kernel.namespaces import inside
 from testbed.kernel.netlink import HEADER, RouteSocket, route_sockets
 from testbed.kernel.samples import LaneSample, LeafSample, LinkSample, MeterSample
-from testbed.kernel.shaper_messages import TC_H_ROOT
-from testbed.kernel.tc_options import HTB_GLOBAL, HTB_INIT
+from testbed.kernel.shaper_messages import HTB_GLOBAL, HTB_INIT, TC_H_ROOT
 from testbed.kernel.traffic import MESSAGE, TCA_OPTIONS
 from testbed.plan.model import Meter
 

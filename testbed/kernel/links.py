@@ -7,9 +7,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_GETLINK
-
 from testbed.kernel.attributes import attributes, text, uint8, uint32
+from testbed.kernel.encoding import RTM_GETLINK
 from testbed.kernel.netlink import HEADER, RouteSocket
 from testbed.plan.model import AnyElement, Bridge, Ifb, Port, Unknown, Veth
 
@@ -19,6 +18,7 @@ IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 IFF_PROMISC, IFF_ALLMULTI = 0x100, 0x200
 # linux/if_link.h
 _ADDRESS, _NAME, _MTU, _LINK, _MASTER, _TXQLEN, _OPERSTATE, _LINKINFO = 1, 3, 4, 5, 10, 13, 16, 18
+_NUM_TX_QUEUES, _NUM_RX_QUEUES = 31, 32
 _EXT_MASK, _LINK_NETNSID, _GSO_MAX_SEGS, _GSO_MAX_SIZE, _XDP = 29, 37, 40, 41, 43
 _GSO_IPV4_MAX_SIZE, _PROTO_DOWN, _TSO_MAX_SEGS = 63, 39, 60
 _KIND, _DATA, _SLAVE_KIND, _SLAVE_DATA = 1, 2, 4, 5
@@ -46,7 +46,6 @@ class Link(NamedTuple):
     name: str
     kind: str
     flags: int
-    state: int  # operational, RFC 2863
     mtu: int
     mac: str
     txqueuelen: int
@@ -73,14 +72,19 @@ def list_links(route_socket: RouteSocket) -> list[Link]:
     return [_link(message) for message in route_socket.dump(request)]
 
 
-def is_settled(link: Link) -> bool:
-    """The device carries frames, and so does the bridge that it may be a port of.
+def is_settled(message: bytes) -> bool:
+    """The device that a message is about carries frames, and so does the bridge that it is in.
 
     IFF_RUNNING would not do: it is also set while the kernel has yet to deal with a new device.
     """
-    if link.state != _OPERSTATE_UP:
+    found = attributes(message, _ATTRIBUTES_AT)
+    if uint8(found.get(_OPERSTATE)) != _OPERSTATE_UP:
         return False
-    return not link.port or uint8(link.port.get(_PORT_STATE)) == _FORWARDING
+    info = attributes(found.get(_LINKINFO, b""))
+    if text(info.get(_SLAVE_KIND)) != "bridge":
+        return True
+    port = attributes(info.get(_SLAVE_DATA, b""))
+    return uint8(port.get(_PORT_STATE)) == _FORWARDING
 
 
 def _link(message: bytes) -> Link:
@@ -89,20 +93,23 @@ def _link(message: bytes) -> Link:
     info = attributes(found.get(_LINKINFO, b""))
     kind, slave_kind = text(info.get(_KIND)), text(info.get(_SLAVE_KIND))
     return Link(
-        index, text(found.get(_NAME)), kind, flags, uint8(found.get(_OPERSTATE)) or 0,
+        index, text(found.get(_NAME)), kind, flags,
         uint32(found.get(_MTU)) or 0, found.get(_ADDRESS, b"").hex(":"),
         uint32(found.get(_TXQLEN)) or 0, uint32(found.get(_GSO_MAX_SIZE)) or 0,
         uint32(found.get(_LINK)) or 0,
         _LINK_NETNSID in found, uint32(found.get(_MASTER)) or 0, slave_kind,
         attributes(info.get(_SLAVE_DATA, b"")) if slave_kind == "bridge" else {},
         attributes(info.get(_DATA, b"")) if kind == "bridge" else {},
-        tuple(_odd(found, flags)),
+        tuple(_odd(found, flags, kind)),
     )  # fmt: skip
 
 
-def _odd(found: dict[int, bytes], flags: int) -> list[str]:
+def _odd(found: dict[int, bytes], flags: int, kind: str) -> list[str]:
     """What a device may have that no plan asks for."""
     odd = []
+    queues = uint32(found.get(_NUM_TX_QUEUES)), uint32(found.get(_NUM_RX_QUEUES))
+    if kind == "veth" and queues != (1, 1):
+        odd.append(f"{queues[0]} queues to send and {queues[1]} to receive")
     size = uint32(found.get(_GSO_MAX_SIZE))
     ipv4 = uint32(found.get(_GSO_IPV4_MAX_SIZE))  # since Linux 6.3
     if ipv4 is not None and ipv4 != size:

@@ -1,7 +1,7 @@
 """Namespaces: making them, and being in one for a moment.
 
-Every function here changes the process that calls it, which must be single-threaded (setns(2)
-into a mount namespace refuses any other).
+Every function here changes what calls it: `inside` the thread, all others the process, which must
+be single-threaded (setns(2) into a mount namespace refuses any other).
 """
 
 from __future__ import annotations
@@ -84,8 +84,8 @@ def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -
 
 
 def open_own(kind: str) -> int:
-    """A descriptor of the caller's own namespace of a kind ("net", "mnt", …)."""
-    return os.open(f"/proc/self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+    """A descriptor of the calling thread's own namespace of a kind ("net", "mnt", …)."""
+    return os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
 
 
 @contextlib.contextmanager
@@ -108,8 +108,15 @@ def enter_domain(namespaces: DomainNamespaces) -> None:
         setns(fd, _KINDS[kind])
 
 
-def create_network() -> int:
+def _nothing() -> None:
+    pass
+
+
+def create_network(also: Callable[[], None] = _nothing) -> int:
     """Make a network namespace, its loopback up; the caller stays where it is.
+
+    Args:
+        also: done in there at last.
 
     Returns:
         A descriptor of it.
@@ -117,16 +124,25 @@ def create_network() -> int:
     Raises:
         UnsupportedError: this process may not make one.
     """
-    (net,) = _create(("net",), _loopback_up)
+
+    def furnish() -> None:
+        _loopback_up()
+        also()
+
+    (net,) = _create(("net",), furnish)
     return net
 
 
-def create_domain(hostname: str) -> DomainNamespaces:
+def create_domain(hostname: str, also: Callable[[], None] = _nothing) -> DomainNamespaces:
     """Make the namespaces of a memory domain; the caller stays where it is.
 
     The domain has the host name, its loopback up, a /sys that shows its own devices and a
     /dev/shm of its own, so that no library takes two domains for one machine.  Its other mounts
     are copies of the caller's at this moment.
+
+    Args:
+        hostname: of the domain.
+        also: done in there at last.
 
     Raises:
         UnsupportedError: this process may not make them.
@@ -141,6 +157,7 @@ def create_domain(hostname: str) -> DomainNamespaces:
         # /sys shows the network namespace that it was mounted in, see sysfs(5).
         mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+        also()
 
     return DomainNamespaces(*_create(DomainNamespaces._fields, furnish))
 

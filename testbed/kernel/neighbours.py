@@ -11,12 +11,16 @@ import socket
 import struct
 from collections.abc import Collection, Mapping
 
-from pyroute2.netlink.rtnl import RTM_GETNEIGH
-from pyroute2.netlink.rtnl.ndmsg import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, states
-
 from testbed.kernel.attributes import Names, attributes
-from testbed.kernel.messages import neighbour
-from testbed.kernel.netlink import BATCH_MESSAGES, HEADER, RouteSocket, number_alike
+from testbed.kernel.encoding import RTM_GETNEIGH
+from testbed.kernel.messages import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, neighbour
+from testbed.kernel.netlink import (
+    BATCH_MESSAGES,
+    HEADER,
+    RouteSocket,
+    number_message,
+    want_answer,
+)
 from testbed.kernel.template import STAND_IN_INDEX, check_stand_ins, for_device
 from testbed.plan.model import AnyElement, FdbEntry, Neighbour, Neighbours, Unknown
 
@@ -25,14 +29,36 @@ _NDA_DST, _NDA_LLADDR, _NDA_VLAN, _NDA_MASTER = 1, 2, 5, 9
 # The message, then NDA_DST with an IPv4 address and NDA_LLADDR with an Ethernet one.
 _USUAL = struct.Struct("=16xBxxxiHBBHH4sHH6s")
 _USUAL_LAYOUT = (8, _NDA_DST, 10, _NDA_LLADDR)
-_STATE_NAMES = {number: name for name, number in states.items()}
+_STATE_NAMES = {
+    0x00: "none", 0x01: "incomplete", 0x02: "reachable", 0x04: "stale", 0x08: "delay",
+    0x10: "probe", 0x20: "failed", NUD_NOARP: "noarp", NUD_PERMANENT: "permanent",
+}  # fmt: skip
+
+
+class _Messages(dict[tuple[str, str], bytes]):
+    """(address, MAC) -> its message for any device; the numbers are those of `entries`."""
+
+    def __init__(self) -> None:
+        self.entries: list[tuple[str, str]] = []
+        self.numbers: dict[tuple[str, str], int] = {}
+
+    def __missing__(self, entry: tuple[str, str]) -> bytes:
+        address, mac = entry
+        packed = socket.inet_aton(address), bytes.fromhex(mac.replace(":", ""))
+        message = neighbour().fill(STAND_IN_INDEX, *packed)
+        number_message(message, len(self.entries))
+        check_stand_ins(message, 1)
+        self.numbers[entry] = len(self.entries)
+        self.entries.append(entry)
+        made = self[entry] = bytes(message)
+        return made
 
 
 class NeighbourWriter:
-    """Makes neighbours; remembers the message of each."""
+    """Makes neighbours; remembers the message of each, its sequence number included."""
 
     def __init__(self) -> None:
-        self._messages: dict[tuple[str, str], bytes] = {}
+        self._messages = _Messages()
 
     def write(self, neighbours: Neighbours, ifindex: int, route_socket: RouteSocket) -> None:
         """Make the neighbours of one device.
@@ -40,26 +66,17 @@ class NeighbourWriter:
         Raises:
             KernelError: the kernel refused one of them; the message names it.
         """
+        place, messages = (neighbours.namespace, neighbours.device), self._messages
         entries = list(neighbours.entries)
         for start in range(0, len(entries), BATCH_MESSAGES):
-            self._write(neighbours, entries[start : start + BATCH_MESSAGES], ifindex, route_socket)
-
-    def _write(
-        self, neighbours: Neighbours, entries: list[tuple[str, str]], ifindex: int,
-        route_socket: RouteSocket,
-    ) -> None:  # fmt: skip
-        parts = [self._messages.get(entry) or self._message(*entry) for entry in entries]
-        data = bytearray(for_device(b"".join(parts), ifindex))
-        number_alike(data, len(parts[0]))
-        place = (neighbours.namespace, neighbours.device)
-        route_socket.exchange(data, len(parts), lambda number: Neighbour(*place, *entries[number]))
-
-    def _message(self, address: str, mac: str) -> bytes:
-        packed = socket.inet_aton(address), bytes.fromhex(mac.replace(":", ""))
-        message = bytes(neighbour().fill(STAND_IN_INDEX, *packed))
-        check_stand_ins(message, 1)
-        self._messages[address, mac] = message
-        return message
+            batch = entries[start : start + BATCH_MESSAGES]
+            parts = list(map(messages.__getitem__, batch))
+            data = bytearray(for_device(b"".join(parts), ifindex))
+            want_answer(data, len(data) - len(parts[-1]))
+            route_socket.exchange(
+                data, messages.numbers[batch[-1]],
+                lambda number: Neighbour(*place, *messages.entries[number]),
+            )  # fmt: skip
 
 
 def _dump(route_socket: RouteSocket, family: int) -> list[bytes]:

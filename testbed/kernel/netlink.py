@@ -97,20 +97,20 @@ class RouteSocket:
 
     def _submit_batch(self, batch: Sequence[Request]) -> None:
         data = number_messages([request.message for request in batch])
-        self.exchange(data, len(batch), lambda number: batch[number].element)
+        self.exchange(data, len(batch) - 1, lambda number: batch[number].element)
 
     def exchange(
-        self, data: bytes | bytearray, count: int, element: Callable[[int], AnyElement]
+        self, data: bytes | bytearray, last: int, element: Callable[[int], AnyElement]
     ) -> None:
-        """Send messages with sequence numbers 0 …, the last of which asks for an answer.
+        """Send messages, the last of which asks for an answer.
 
         Args:
-            data: the messages, back to back.
-            count: how many they are.
+            data: the messages, back to back, at most `BATCH_MESSAGES` of them.
+            last: the sequence number of the last.
             element: what each of them makes, by its number; for the message of an error.
         """
         self._send(data)
-        last, refusals = count - 1, []
+        refusals = []
         while True:
             for message in self._receive():
                 _, kind, flags, sequence, _ = HEADER.unpack_from(message)
@@ -232,13 +232,15 @@ def number_messages(batch: Sequence[bytearray]) -> bytes:
     return b"".join(batch)
 
 
-def number_alike(data: bytearray, size_bytes: int) -> None:
-    """As `number_messages`, in place, for messages that are all of one size."""
-    for number, start in enumerate(range(0, len(data), size_bytes)):
-        _SEQUENCE.pack_into(data, start + _SEQUENCE_OFFSET, number)
-    at = len(data) - size_bytes + _FLAGS_OFFSET
-    (flags,) = _FLAGS.unpack_from(data, at)
-    _FLAGS.pack_into(data, at, flags | NLM_F_ACK)
+def number_message(message: bytearray, number: int) -> None:
+    """Give a message its sequence number."""
+    _SEQUENCE.pack_into(message, _SEQUENCE_OFFSET, number)
+
+
+def want_answer(data: bytearray, start: int) -> None:
+    """Have the message at a place in a batch, its last, ask for an answer."""
+    at = start + _FLAGS_OFFSET
+    _FLAGS.pack_into(data, at, _FLAGS.unpack_from(data, at)[0] | NLM_F_ACK)
 
 
 def _extack(message: bytes, flags: int) -> str:

@@ -8,13 +8,19 @@ from __future__ import annotations
 import functools
 import socket
 import struct
-from typing import Any
 
-from pyroute2.netlink import nla
-from pyroute2.netlink.rtnl import RTM_NEWQDISC, RTM_NEWTCLASS, RTM_NEWTFILTER
-from pyroute2.netlink.rtnl.tcmsg import cls_u32, sched_htb, sched_pfifo, tcmsg
-
-from testbed.kernel.messages import NEW, encoded, nested
+from testbed.kernel.encoding import (
+    NESTED,
+    NEW,
+    RTM_NEWQDISC,
+    RTM_NEWTCLASS,
+    RTM_NEWTFILTER,
+    attribute,
+    message,
+    text,
+    uint32,
+    uint64,
+)
 from testbed.kernel.template import Template, integer
 
 TC_H_ROOT, TC_H_CLSACT = 0xFFFFFFFF, 0xFFFFFFF1
@@ -26,40 +32,26 @@ TCA_EGRESS_REDIR, TC_ACT_STOLEN = 1, 4
 ETH_P_IP, ETH_P_ALL = 0x0800, 0x0003
 HTB_RATE2QUANTUM = 10  # tc's default; unused, as every class states its quantum
 
-
-# pyroute2's classes are untyped, and its encoders of HTB classes and u32 keys compute rate tables
-# and merge keys; these take its tables of fields and encode just what they are given.
-class _HtbParameters(nla):  # type: ignore[misc]
-    fields = sched_htb.options.htb_parms.fields
-
-
-class _HtbOptions(nla):  # type: ignore[misc]
-    nla_map = tuple(
-        (name, "none" if kind in ("ctab", "rtab") else kind)
-        for name, kind in sched_htb.options.nla_map
-    )
-    htb_glob = sched_htb.options.htb_glob
-    htb_parms = _HtbParameters
+# linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h
+_TCA_KIND, _TCA_OPTIONS = 1, 2
+HTB_PARMS, HTB_INIT, HTB_DIRECT_QLEN, HTB_RATE64, HTB_CEIL64, HTB_OFFLOAD = 1, 2, 5, 6, 7, 9
+U32_CLASSID, U32_SEL, U32_ACT = 1, 5, 7
+_ACT_PRIO_1, ACT_KIND, ACT_OPTIONS, MIRRED_PARMS = 1, 1, 2, 2
+_TRAFFIC = struct.Struct("=BxxxiIII")  # struct tcmsg: index, handle, parent, info
+# Twice cell_log, linklayer, overhead, cell_align, mpu, rate; then buffer … (struct tc_htb_opt).
+HTB_CLASS = struct.Struct("=BBHhHI BBHhHI IIIII".replace(" ", ""))
+HTB_GLOBAL = struct.Struct("=IIIII")  # version, rate2quantum, default, debug, direct packets
+MIRRED = struct.Struct("=IIiiiiI")  # struct tc_mirred
 
 
-_U32_TYPES = {"TCA_U32_SEL": "cdata", "TCA_U32_ACT": "tca_act_prio"}
-
-
-class _U32Options(nla):  # type: ignore[misc]
-    nla_map = tuple(
-        (name, kind if kind == "uint32" else _U32_TYPES.get(name, "none"))
-        for name, kind in cls_u32.options.nla_map
-    )
-    tca_act_prio = cls_u32.options.tca_act_prio
-
-
-_OPTIONS = {"htb": _HtbOptions, "u32": _U32Options, "pfifo": sched_pfifo.options}
-
-
-class _TrafficControl(tcmsg):  # type: ignore[misc]
-    @staticmethod
-    def get_options(self: Any, *_: object, **__: object) -> Any:
-        return _OPTIONS[self.get_attr("TCA_KIND")]
+def _traffic(
+    kind: int, discipline: bytes, index: int, handle: int, parent: int, info: int = 0,
+    options: bytes = b"",
+) -> bytes:  # fmt: skip
+    """A message about a qdisc, a class or a filter of a discipline."""
+    fixed = _TRAFFIC.pack(socket.AF_UNSPEC, index, handle, parent, info)
+    listed = attribute(_TCA_OPTIONS, options) if options else b""
+    return message(kind, NEW, fixed, text(_TCA_KIND, discipline), listed)
 
 
 @functools.cache
@@ -67,13 +59,9 @@ def htb() -> Template:
     """An HTB qdisc at the root of a device."""
 
     def encode(index: int, handle: int, default_class: int, direct_queue: int) -> bytes:
-        init = {"version": 3, "rate2quantum": HTB_RATE2QUANTUM, "defcls": default_class}
-        options = nested(("TCA_HTB_INIT", init), ("TCA_HTB_DIRECT_QLEN", direct_queue))
-        return encoded(
-            _TrafficControl, RTM_NEWQDISC, NEW,
-            {"index": index, "handle": handle, "parent": TC_H_ROOT},
-            [("TCA_KIND", "htb"), ("TCA_OPTIONS", options)],
-        )  # fmt: skip
+        init = attribute(HTB_INIT, HTB_GLOBAL.pack(3, HTB_RATE2QUANTUM, default_class, 0, 0))
+        options = init + uint32(HTB_DIRECT_QLEN, direct_queue)
+        return _traffic(RTM_NEWQDISC, b"htb", index, handle, TC_H_ROOT, options=options)
 
     return Template(
         encode,
@@ -89,22 +77,16 @@ def htb_class() -> Template:
     )  # fmt: skip
 
     def encode(**v: int) -> bytes:
-        parameters = {
-            "rate": v["rate"], "ceil": v["ceil"], "buffer": v["burst"],
-            "cbuffer": v["ceil_burst"], "quantum": v["quantum"], "prio": v["priority"],
-            # pyroute2 calls the byte with the link layer reserved.
-            "rate___reserved": TC_LINKLAYER_ETHERNET, "ceil___reserved": TC_LINKLAYER_ETHERNET,
-        }  # fmt: skip
-        options = nested(
-            ("TCA_HTB_PARMS", parameters),
-            ("TCA_HTB_RATE64", v["rate64"]),
-            ("TCA_HTB_CEIL64", v["ceil64"]),
-        )
-        return encoded(
-            _TrafficControl, RTM_NEWTCLASS, NEW,
-            {"index": v["index"], "handle": v["handle"], "parent": v["parent"]},
-            [("TCA_KIND", "htb"), ("TCA_OPTIONS", options)],
+        parameters = HTB_CLASS.pack(
+            0, TC_LINKLAYER_ETHERNET, 0, 0, 0, v["rate"],
+            0, TC_LINKLAYER_ETHERNET, 0, 0, 0, v["ceil"],
+            v["burst"], v["ceil_burst"], v["quantum"], 0, v["priority"],
         )  # fmt: skip
+        options = attribute(HTB_PARMS, parameters)
+        options += uint64(HTB_RATE64, v["rate64"]) + uint64(HTB_CEIL64, v["ceil64"])
+        return _traffic(
+            RTM_NEWTCLASS, b"htb", v["index"], v["handle"], v["parent"], options=options
+        )
 
     return Template(
         encode, [*map(integer, names), integer("rate64", "=Q"), integer("ceil64", "=Q")]
@@ -116,27 +98,25 @@ def leaf_queue() -> Template:
     """A packet FIFO below a class, where its depth is not the device's own queue length."""
 
     def encode(index: int, parent: int, packets: int) -> bytes:
-        return encoded(
-            _TrafficControl, RTM_NEWQDISC, NEW, {"index": index, "parent": parent},
-            [("TCA_KIND", "pfifo"), ("TCA_OPTIONS", {"limit": packets})],
-        )  # fmt: skip
+        options = struct.pack("=I", packets)  # struct tc_fifo_qopt
+        return _traffic(RTM_NEWQDISC, b"pfifo", index, 0, parent, options=options)
 
     return Template(encode, [integer("index"), integer("parent"), integer("packets")])
 
 
 def plain_qdisc(index: int, kind: str) -> bytes:
     """A root qdisc of any kind, without options; not a template, as it is no part of a plan."""
-    fields = {"index": index, "parent": TC_H_ROOT}
-    return encoded(tcmsg, RTM_NEWQDISC, NEW, fields, [("TCA_KIND", kind)])
+    return _traffic(RTM_NEWQDISC, kind.encode(), index, 0, TC_H_ROOT)
 
 
 def _selector(keys: list[tuple[int, int, int]]) -> bytes:
     """A tc_u32_sel with its keys (mask, value, offset); without a key everything matches."""
     head = struct.pack(">BBBxHhhhI", TC_U32_TERMINAL, 0, len(keys), 0, 0, 0, 0, 0)
-    return head + b"".join(
+    listed = [
         struct.pack(">II", mask, value) + struct.pack("=ii", offset, 0)
         for mask, value, offset in keys
-    )
+    ]
+    return attribute(U32_SEL, head, *listed)
 
 
 @functools.cache
@@ -145,12 +125,9 @@ def u32(keys: int) -> Template:
 
     def encode(**v: int) -> bytes:
         selector = _selector([(v[f"mask{i}"], v[f"value{i}"], v[f"at{i}"]) for i in range(keys)])
-        options = nested(("TCA_U32_CLASSID", v["classid"]), ("TCA_U32_SEL", selector))
-        return encoded(
-            _TrafficControl, RTM_NEWTFILTER, NEW,
-            {"index": v["index"], "handle": v["handle"], "parent": v["parent"],
-             "info": v["info"]},
-            [("TCA_KIND", "u32"), ("TCA_OPTIONS", options)],
+        return _traffic(
+            RTM_NEWTFILTER, b"u32", v["index"], v["handle"], v["parent"], v["info"],
+            uint32(U32_CLASSID, v["classid"]) + selector,
         )  # fmt: skip
 
     fields = [integer(name) for name in ("index", "handle", "parent", "info", "classid")]
@@ -164,8 +141,7 @@ def clsact() -> Template:
     """The qdisc that carries filters for what enters and leaves a device."""
 
     def encode(index: int) -> bytes:
-        fields = {"index": index, "handle": CLSACT_HANDLE, "parent": TC_H_CLSACT}
-        return encoded(_TrafficControl, RTM_NEWQDISC, NEW, fields, [("TCA_KIND", "clsact")])
+        return _traffic(RTM_NEWQDISC, b"clsact", index, CLSACT_HANDLE, TC_H_CLSACT)
 
     return Template(encode, [integer("index")])
 
@@ -176,18 +152,10 @@ def redirect() -> Template:
 
     def encode(index: int, parent: int, target: int) -> bytes:
         info = 1 << 16 | socket.htons(ETH_P_ALL)
-        parameters = {"action": TC_ACT_STOLEN, "eaction": TCA_EGRESS_REDIR, "ifindex": target}
-        action = nested(
-            ("TCA_ACT_KIND", "mirred"),
-            ("TCA_ACT_OPTIONS", nested(("TCA_MIRRED_PARMS", parameters))),
-        )
-        options = nested(
-            ("TCA_U32_SEL", _selector([])), ("TCA_U32_ACT", nested(("TCA_ACT_PRIO_1", action)))
-        )
-        return encoded(
-            _TrafficControl, RTM_NEWTFILTER, NEW,
-            {"index": index, "handle": 1, "parent": parent, "info": info},
-            [("TCA_KIND", "u32"), ("TCA_OPTIONS", options)],
-        )  # fmt: skip
+        parameters = MIRRED.pack(0, 0, TC_ACT_STOLEN, 0, 0, TCA_EGRESS_REDIR, target)
+        mirred = attribute(ACT_OPTIONS | NESTED, attribute(MIRRED_PARMS, parameters))
+        action = attribute(_ACT_PRIO_1, text(ACT_KIND, b"mirred"), mirred)
+        options = _selector([]) + attribute(U32_ACT, action)
+        return _traffic(RTM_NEWTFILTER, b"u32", index, 1, parent, info, options)
 
     return Template(encode, [integer("index"), integer("parent"), integer("target")])

@@ -7,8 +7,9 @@ for each device.
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -27,24 +28,34 @@ _TOS_SHIFT = 16  # of the tos byte in the first word of the IPv4 header
 Part = Shaper | ShaperClass | Filter
 
 
+class DeviceParts(NamedTuple):
+    """All that shapes one device, in no order."""
+
+    shaper: Shaper
+    classes: list[ShaperClass]
+    filters: list[Filter]
+
+    def each(self) -> Iterator[Part]:
+        """All of it."""
+        return itertools.chain((self.shaper,), self.classes, self.filters)
+
+
 class DeviceShaper(NamedTuple):
-    """All that shapes one device, in the order in which it is made."""
+    """A device, and all that shapes it."""
 
     ifindex: int
     queue_packets: int  # of the device: the depth of leaf queues that are not made explicitly
-    parts: tuple[Part, ...]
+    parts: DeviceParts
 
 
-def in_order(
-    shaper: Shaper, classes: Iterable[ShaperClass], filters: Iterable[Filter]
-) -> tuple[Part, ...]:
+def in_order(parts: DeviceParts) -> tuple[Part, ...]:
     """The parts of a shaper, each after what it refers to.
 
     Raises:
         KernelError: a class has no parent, or is its own ancestor.
     """
     children: dict[int, list[ShaperClass]] = {}
-    for each in classes:
+    for each in parts.classes:
         children.setdefault(each.parent, []).append(each)
     ordered: list[ShaperClass] = []
     level = [0]
@@ -58,15 +69,22 @@ def in_order(
         level = [each.classid for each in made]
     for orphans in children.values():
         raise KernelError(f"{subject(orphans[0])} has no parent {orphans[0].parent:x}")
-    by_place = sorted(filters, key=lambda f: (f.parent, f.priority, f.handle))
-    return (shaper, *ordered, *by_place)
+    by_place = sorted(parts.filters, key=lambda f: (f.parent, f.priority, f.handle))
+    return (parts.shaper, *ordered, *by_place)
+
+
+class _Batch(NamedTuple):
+    """The messages of one structure, for any device."""
+
+    data: bytes
+    messages: int
 
 
 class ShaperWriter:
     """Makes shapers; remembers the batches of those that it has made."""
 
     def __init__(self) -> None:
-        self._batches: dict[object, bytes] = {}
+        self._batches: dict[object, _Batch] = {}
 
     def write(self, device: DeviceShaper, route_socket: RouteSocket) -> None:
         """Make one shaper.
@@ -74,17 +92,22 @@ class ShaperWriter:
         Raises:
             KernelError: the kernel refused one of its parts; the message names it.
         """
+        # Whatever is equal but for its place, in whichever order it is listed.
         structure = (
             device.queue_packets,
-            *[(type(part), msgspec.structs.astuple(part)[2:]) for part in device.parts],
+            frozenset([(type(p), msgspec.structs.astuple(p)[2:]) for p in device.parts.each()]),
         )
         batch = self._batches.get(structure)
         if batch is None:
             batch = self._batches[structure] = _batch(device)
-        elements = list(device.parts)
-        elements += [p for p in device.parts if _needs_queue(p, device.queue_packets)]
-        data = for_device(batch, device.ifindex)
-        route_socket.exchange(data, len(elements), elements.__getitem__)
+        data = for_device(batch.data, device.ifindex)
+        route_socket.exchange(data, batch.messages - 1, lambda number: _listed(device)[number])
+
+
+def _listed(device: DeviceShaper) -> list[Part]:
+    """What each message of a batch makes."""
+    parts = in_order(device.parts)
+    return [*parts, *(part for part in parts if _needs_queue(part, device.queue_packets))]
 
 
 def _needs_queue(part: Part, device_queue_packets: int) -> bool:
@@ -92,17 +115,19 @@ def _needs_queue(part: Part, device_queue_packets: int) -> bool:
     return isinstance(part, ShaperClass) and part.queue_packets not in (0, device_queue_packets)
 
 
-def _batch(device: DeviceShaper) -> bytes:
-    handle = next(p.handle for p in device.parts if isinstance(p, Shaper)) << 16
-    made = [_message(part, STAND_IN_INDEX, handle) for part in device.parts]
+def _batch(device: DeviceShaper) -> _Batch:
+    handle = device.parts.shaper.handle << 16
+    listed = _listed(device)
+    parts = sum(1 for _ in device.parts.each())
+    made = [_message(part, STAND_IN_INDEX, handle) for part in listed[:parts]]
     made += [
         messages.leaf_queue().fill(STAND_IN_INDEX, handle | part.classid, part.queue_packets)
-        for part in device.parts
-        if isinstance(part, ShaperClass) and _needs_queue(part, device.queue_packets)
+        for part in listed[parts:]
+        if isinstance(part, ShaperClass)
     ]
     data = number_messages(made)
     check_stand_ins(data, len(made))
-    return data
+    return _Batch(data, len(made))
 
 
 def _message(part: Part, index: int, handle: int) -> bytearray:
@@ -138,28 +163,24 @@ def _filter_message(part: Filter, index: int, handle: int) -> bytearray:
 
 def shapers_by_device(
     shapers: Iterable[Shaper], classes: Iterable[ShaperClass], filters: Iterable[Filter]
-) -> dict[tuple[str, str], tuple[Part, ...]]:
-    """(namespace, device) -> the parts of its shaper, in order.
+) -> dict[tuple[str, str], DeviceParts]:
+    """(namespace, device) -> the parts of its shaper.
 
     Raises:
         KernelError: a class or a filter belongs to no shaper.
     """
-    parts: dict[tuple[str, str], tuple[list[ShaperClass], list[Filter]]] = {}
-    roots = {(s.namespace, s.device): s for s in shapers}
-    for place in roots:
-        parts[place] = ([], [])
+    found = {(s.namespace, s.device): DeviceParts(s, [], []) for s in shapers}
     for each in classes:
-        _belongs(each, parts)[0].append(each)
+        _of_device(found, each).classes.append(each)
     for chosen in filters:
-        _belongs(chosen, parts)[1].append(chosen)
-    return {place: in_order(roots[place], *parts[place]) for place in sorted(roots)}
+        _of_device(found, chosen).filters.append(chosen)
+    return found
 
 
-def _belongs(
-    part: ShaperClass | Filter,
-    parts: dict[tuple[str, str], tuple[list[ShaperClass], list[Filter]]],
-) -> tuple[list[ShaperClass], list[Filter]]:
+def _of_device(
+    found: dict[tuple[str, str], DeviceParts], part: ShaperClass | Filter
+) -> DeviceParts:
     try:
-        return parts[part.namespace, part.device]
+        return found[part.namespace, part.device]
     except KeyError:
         raise KernelError(f"{subject(part)} belongs to no shaper") from None

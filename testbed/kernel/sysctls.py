@@ -20,7 +20,22 @@ _ABSENT = {sysctl.key: sysctl.absent for sysctl in MANAGED_SYSCTLS}
 
 
 def write_sysctls(elements: Iterable[Sysctl], namespaces: Mapping[str, int]) -> None:
-    """Give parameters their values.
+    """Give parameters of several namespaces their values; `set_here` says the rest.
+
+    Args:
+        elements: the parameters.
+        namespaces: name -> descriptor of the network namespace.
+    """
+    by_namespace: dict[str, list[Sysctl]] = {}
+    for element in elements:
+        by_namespace.setdefault(element.namespace, []).append(element)
+    for namespace, wanted in by_namespace.items():
+        with inside(namespaces[namespace]):
+            set_here(wanted)
+
+
+def set_here(elements: Iterable[Sysctl]) -> None:
+    """Give parameters of the network namespace that the caller is in their values.
 
     A parameter that this kernel does not have counts as set if the kernel behaves as asked
     without it.
@@ -29,13 +44,8 @@ def write_sysctls(elements: Iterable[Sysctl], namespaces: Mapping[str, int]) -> 
         UnsupportedError: the kernel does not have one that is needed.
         KernelError: it refused a value.
     """
-    by_namespace: dict[str, list[Sysctl]] = {}
     for element in elements:
-        by_namespace.setdefault(element.namespace, []).append(element)
-    for namespace, wanted in by_namespace.items():
-        with inside(namespaces[namespace]):
-            for element in wanted:
-                _write(element)
+        _write(element)
 
 
 def _write(element: Sysctl) -> None:

@@ -8,19 +8,12 @@ from typing import NamedTuple
 from testbed.kernel import shaper_messages as messages
 from testbed.kernel.attributes import attributes, text, uint32, uint64
 
-HTB_INIT, HTB_DIRECT_QLEN, HTB_OFFLOAD = 2, 5, 9
-HTB_GLOBAL = struct.Struct("=IIIII")  # version, rate2quantum, default, debug, direct packets
-_HTB_PARMS, _HTB_RATE64, _HTB_CEIL64 = 1, 6, 7
-# Twice cell_log, linklayer, overhead, cell_align, mpu, rate; then buffer … (struct tc_htb_opt).
-_HTB_CLASS = struct.Struct("=BBHhHI BBHhHI IIIII".replace(" ", ""))
-_U32_CLASSID, _U32_HASH, _U32_DIVISOR, _U32_SEL, _U32_ACT, _U32_PCNT, _U32_FLAGS = (
-    1, 2, 4, 5, 7, 9, 11,
-)  # fmt: skip
-_U32_ATTRIBUTES = {_U32_CLASSID, _U32_HASH, _U32_SEL, _U32_ACT, _U32_PCNT, _U32_FLAGS}
+_U32_HASH, _U32_DIVISOR, _U32_PCNT, _U32_FLAGS = 2, 4, 9, 11
+_U32_ATTRIBUTES = {
+    messages.U32_CLASSID, _U32_HASH, messages.U32_SEL, messages.U32_ACT, _U32_PCNT, _U32_FLAGS,
+}  # fmt: skip
 _U32_SELECTOR = struct.Struct(">BBBxHHhhI")
 _U32_KEY = struct.Struct(">IIii")
-_ACT_KIND, _ACT_OPTIONS, _MIRRED_PARMS = 1, 2, 2
-_MIRRED = struct.Struct("=IIiiiiI")  # struct tc_mirred
 _SOURCE_OFFSET, _TOS_MASK = 12, 0x00FF0000
 
 
@@ -64,18 +57,18 @@ class Decoder:
 
 def _htb_class(options: bytes) -> Contract:
     found = attributes(options)
-    unpacked = _HTB_CLASS.unpack_from(found[_HTB_PARMS])
+    unpacked = messages.HTB_CLASS.unpack_from(found[messages.HTB_PARMS])
     _, rate_layer, rate_overhead, _, rate_mpu, rate = unpacked[:6]
     _, ceil_layer, ceil_overhead, _, ceil_mpu, ceil = unpacked[6:12]
     burst, ceil_burst, quantum, _level, priority = unpacked[12:]
-    rate = uint64(found.get(_HTB_RATE64)) or rate
-    ceil = uint64(found.get(_HTB_CEIL64)) or ceil
+    rate = uint64(found.get(messages.HTB_RATE64)) or rate
+    ceil = uint64(found.get(messages.HTB_CEIL64)) or ceil
     odd = []
     if rate_overhead or ceil_overhead or rate_mpu or ceil_mpu:
         odd.append(f"overhead {rate_overhead}, least packet {rate_mpu}")
     if {rate_layer, ceil_layer} - {messages.TC_LINKLAYER_ETHERNET}:
         odd.append(f"link layer {rate_layer}")
-    if HTB_OFFLOAD in found:
+    if messages.HTB_OFFLOAD in found:
         odd.append("offload")
     return (rate * 8, ceil * 8, burst, ceil_burst, quantum, priority), tuple(odd)
 
@@ -84,7 +77,7 @@ def _u32(options: bytes) -> Match:
     found = attributes(options)
     odd = [f"u32 attribute {n}" for n in sorted(found.keys() - _U32_ATTRIBUTES)]
     tos = tos_mask = source = source_mask = 0
-    selector = found.get(_U32_SEL, bytes(_U32_SELECTOR.size))
+    selector = found.get(messages.U32_SEL, bytes(_U32_SELECTOR.size))
     flags, shift, count, *offsets = _U32_SELECTOR.unpack_from(selector)
     if flags != messages.TC_U32_TERMINAL or shift or any(offsets):
         odd.append(f"selector flags {flags}")
@@ -100,11 +93,11 @@ def _u32(options: bytes) -> Match:
         else:
             odd.append(f"match {value:08x}/{mask:08x} at {offset}")
     target = None
-    if _U32_ACT in found:
-        target = _redirect_target(found[_U32_ACT])
+    if messages.U32_ACT in found:
+        target = _redirect_target(found[messages.U32_ACT])
         if target is None:
             odd.append("an action that is no plain redirect")
-    classid = uint32(found.get(_U32_CLASSID)) or 0
+    classid = uint32(found.get(messages.U32_CLASSID)) or 0
     return Match(tos, tos_mask, source, source_mask, classid, target, tuple(odd))
 
 
@@ -112,10 +105,10 @@ def _redirect_target(actions: bytes) -> int | None:
     """The device that the one action redirects to; None if it does anything else."""
     listed = list(attributes(actions).values())
     action = attributes(listed[0]) if len(listed) == 1 else {}
-    if text(action.get(_ACT_KIND)) != "mirred":
+    if text(action.get(messages.ACT_KIND)) != "mirred":
         return None
-    parameters = attributes(action.get(_ACT_OPTIONS, b"")).get(_MIRRED_PARMS, b"")
-    _, _, verdict, _, _, how, target = _MIRRED.unpack_from(parameters)
+    parameters = attributes(action.get(messages.ACT_OPTIONS, b"")).get(messages.MIRRED_PARMS, b"")
+    _, _, verdict, _, _, how, target = messages.MIRRED.unpack_from(parameters)
     if verdict != messages.TC_ACT_STOLEN or how != messages.TCA_EGRESS_REDIR:
         return None
     return int(target)

@@ -7,20 +7,12 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
-from pyroute2.netlink.rtnl import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER
-
 from testbed.errors import KernelError
 from testbed.kernel import shaper_messages as messages
 from testbed.kernel.attributes import attributes, text, uint32
+from testbed.kernel.encoding import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER
 from testbed.kernel.netlink import HEADER, RouteSocket
-from testbed.kernel.tc_options import (
-    HTB_DIRECT_QLEN,
-    HTB_GLOBAL,
-    HTB_INIT,
-    HTB_OFFLOAD,
-    Decoder,
-    is_own_table,
-)
+from testbed.kernel.tc_options import Decoder, is_own_table
 from testbed.plan.model import (
     AnyElement,
     Filter,
@@ -133,8 +125,8 @@ class TrafficReader:
 
     def _shaper(self, index: int, handle: int, options: bytes) -> None:
         found = attributes(options)
-        _, rate2quantum, default, _, _ = HTB_GLOBAL.unpack_from(found[HTB_INIT])
-        direct = uint32(found.get(HTB_DIRECT_QLEN)) or 0
+        _, rate2quantum, default, _, _ = messages.HTB_GLOBAL.unpack_from(found[messages.HTB_INIT])
+        direct = uint32(found.get(messages.HTB_DIRECT_QLEN)) or 0
         self._shaped[index] = handle
         self._elements.append(
             Shaper(self._namespace, self._name(index), handle >> 16, default, direct)
@@ -142,7 +134,7 @@ class TrafficReader:
         odd = []
         if rate2quantum != messages.HTB_RATE2QUANTUM:
             odd.append(f"rate to quantum {rate2quantum}")
-        if HTB_OFFLOAD in found:
+        if messages.HTB_OFFLOAD in found:
             odd.append("offload")
         if odd:
             self._unknown("shaper", self._name(index), ", ".join(odd))

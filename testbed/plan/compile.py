@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from mininet.topo import Topo
@@ -90,10 +90,15 @@ class _Compiler:
                 self._trunk(edge)
         self._direct_links()
         self._elements += route_elements(self._ports, self._settings.rto_min_ms)
-        _check(self._elements, self._graph)
+        elements = frozenset(self._elements)
+        if len(elements) != len(self._elements):
+            raise TopologyError(
+                "two elements of the plan are the same", hint="a host or switch is named twice?"
+            )
+        _check(elements, self._graph)
         domains = self._ports.domains()
         return Plan(
-            frozenset(self._elements),
+            elements,
             name,
             domains,
             tuple(self._meters),
@@ -165,7 +170,7 @@ class _Compiler:
         self._elements.append(Address(port.domain, port.device, port.address, port.prefix_len))
         peers = self._forwarding.peers(number)
         if peers:
-            entries = frozenset(self._entries[peer] for peer in peers)
+            entries = frozenset(map(self._entries.__getitem__, peers))
             self._elements.append(Neighbours(port.domain, port.device, entries))
         if not what.port:
             return  # a direct link: see _direct_links
@@ -334,12 +339,8 @@ class _Compiler:
             )
 
 
-def _check(elements: list[AnyElement], graph: Graph) -> None:
+def _check(elements: Iterable[AnyElement], graph: Graph) -> None:
     """Names that the kernel would refuse, or that would mean two things."""
-    if len(frozenset(elements)) != len(elements):
-        raise TopologyError(
-            "two elements of the plan are the same", hint="a host or switch is named twice?"
-        )
     if FABRIC in graph.hosts:
         raise TopologyError(
             f"a host is called {FABRIC!r}, which is the name of the switches' namespace",

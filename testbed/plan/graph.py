@@ -50,12 +50,16 @@ class Edge(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """Hosts and switches with their options, and links, in the Topo's order."""
+    """Hosts and switches with their options, and links, in the Topo's order.
+
+    `annotated` says whether any host is a memory domain (see `testbed.plan.nic`).
+    """
 
     hosts: dict[str, dict[str, Any]]
     switches: dict[str, dict[str, Any]]
     edges: list[Edge]
     at: dict[str, list[Edge]]
+    annotated: bool
 
     def neighbours(self, node: str) -> list[str]:
         """Nodes linked to `node`."""
@@ -92,7 +96,8 @@ def read_topo(topo: Topo) -> Graph:
     _warn_of_ignored(hosts.items(), IGNORED_HOST_OPTIONS, "addresses are numbered")
     links = ((f"{a}-{b}", info) for a, b, _, info in topo.iterLinks(withKeys=True, withInfo=True))
     _warn_of_ignored(links, _IGNORED_LINK_OPTIONS, "links are HTB, of one queue depth")
-    return Graph(hosts, switches, edges, at)
+    annotated = any("memory" in options for options in hosts.values())
+    return Graph(hosts, switches, edges, at, annotated)
 
 
 def _warn_of_ignored(

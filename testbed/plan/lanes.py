@@ -234,6 +234,6 @@ def shaper_elements(
     return elements
 
 
-def leaf_names(leaves: Leaves) -> dict[str, list[str]]:
+def leaf_names(leaves: Leaves) -> dict[str, tuple[str, ...]]:
     """Class id (of the kv lane's leaf, in hex) -> senders that share it."""
-    return {f"{KV_LEAVES + i:x}": list(leaf.senders) for i, leaf in enumerate(leaves.kv)}
+    return {f"{KV_LEAVES + i:x}": leaf.senders for i, leaf in enumerate(leaves.kv)}

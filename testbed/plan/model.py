@@ -11,6 +11,8 @@ which one it is, and which field of it.
 
 from __future__ import annotations
 
+import functools
+import pickle
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Literal, TypeAlias
@@ -20,6 +22,7 @@ import msgspec
 PSCHED_TICK_NS = 64  # the tc clock of the kernel: one tick is 64 ns (net/pkt_sched.h)
 
 
+@functools.cache
 def burst_ticks(size_bytes: int, rate_bps: int) -> int:
     """The time, in tc clock ticks, that `size_bytes` takes at `rate_bps`: tc's form of a burst."""
     return max(1, round(size_bytes * 8e9 / rate_bps / PSCHED_TICK_NS))
@@ -307,7 +310,7 @@ class Meter(msgspec.Struct, frozen=True):
     rate_bps: int
     burst_bytes: int
     lanes: dict[str, int]  # name -> classid; always "kv" and "unclassified", the default leaf
-    leaves: dict[str, list[str]] = {}  # leaf classid in hex -> domains that share it
+    leaves: dict[str, tuple[str, ...]] = {}  # leaf classid in hex -> domains that share it
 
 
 class Link(msgspec.Struct, frozen=True):
@@ -374,3 +377,17 @@ def encode_in_order(plan: Plan) -> bytes:
 def decode(data: bytes) -> Plan:
     """The inverse of `encode`."""
     return msgspec.json.decode(data, type=Plan)
+
+
+def pack(plan: Plan) -> bytes:
+    """A plan for `unpack`, in another process of the same program that trusts this one.
+
+    Several times faster than `encode` and `decode`: what is there more than once is once in it.
+    """
+    return pickle.dumps(plan, pickle.HIGHEST_PROTOCOL)
+
+
+def unpack(data: bytes) -> Plan:
+    """The inverse of `pack`."""
+    plan: Plan = pickle.loads(data)
+    return plan

@@ -53,11 +53,6 @@ class Attachment(NamedTuple):
     port: str  # in the fabric
 
 
-def annotated(graph: Graph) -> bool:
-    """Whether the topology says anything of memory domains at all."""
-    return any("memory" in options for options in graph.hosts.values())
-
-
 def host_role(graph: Graph, name: str) -> HostRole:
     """What a host stands for.
 
@@ -68,7 +63,7 @@ def host_role(graph: Graph, name: str) -> HostRole:
     _known(f"host {name}", options, _HOST_OPTIONS)
     memory = options.get("memory")
     if memory is None:
-        if annotated(graph):
+        if graph.annotated:
             raise TopologyError(
                 f"host {name} has no memory= although other hosts have",
                 hint='say memory="dram" or memory="hbm"',
@@ -101,7 +96,7 @@ def check_switches(graph: Graph) -> None:
                 f"switch {name} has fabric={fabric!r}", hint=f"use one of {', '.join(_FABRICS)}"
             )
         if nic is None:
-            if annotated(graph) and fabric is None:
+            if graph.annotated and fabric is None:
                 raise TopologyError(
                     f"switch {name} is neither a fabric nor a NIC",
                     hint=f"say fabric={', '.join(_FABRICS)}, or nic=cnic",

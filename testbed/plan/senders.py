@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from testbed.plan.attach import Ports
 from testbed.plan.graph import End
-from testbed.plan.lanes import Leaves, Prefix, address_int, choose_leaves, leaf_bits
+from testbed.plan.lanes import Leaf, Leaves, Prefix, address_int, choose_leaves, leaf_bits
 from testbed.plan.model import DomainKind
 from testbed.plan.settings import PlanSettings
 
@@ -24,7 +24,8 @@ class Senders:
     def __init__(self, ports: Ports, settings: PlanSettings) -> None:
         self._ports = ports
         self._settings = settings
-        self._bits: dict[tuple[int, ...], int] = {}  # network -> address bits of its leaves
+        self._names = [self._name(number) for number in range(len(ports.attachments))]
+        self._networks: dict[tuple[int, ...], list[Leaf]] = {}  # network -> leaves of them all
         self._crossing: dict[tuple[str, End], set[int]] | None = None
 
     def of_port(self, number: int, peers: list[int]) -> Leaves:
@@ -35,16 +36,29 @@ class Senders:
         testbed's own uses their model lane.
         """
         kind = self._ports.attachments[number].nic
-        senders = self._named(peers)
+        names = dict.fromkeys(self._names[peer][0] for peer in peers)
         limit = 1 if kind == "mgmt" else self._limit
-        if not 1 < limit < len(senders):
-            kv = choose_leaves(senders, limit)
+        if 1 < limit < len(names):
+            kv = self._of_network(self._ports.forwarding.network(number), limit, names.keys())
         else:
-            network = self._ports.forwarding.network(number)
-            if network not in self._bits:
-                self._bits[network] = leaf_bits(self._named(network).values(), limit)
-            kv = choose_leaves(senders, limit, self._bits[network])
-        return Leaves(choose_leaves(senders, 1) if kind == "link" else kv, kv)
+            kv = choose_leaves(self._named(peers), limit)
+        return Leaves([Leaf(0, 0, tuple(names))] if kind == "link" else kv, kv)
+
+    def _of_network(
+        self, network: tuple[int, ...], limit: int, senders: Collection[str]
+    ) -> list[Leaf]:
+        """Leaves of some of a network's senders, by the bits that suit all of them."""
+        if network not in self._networks:
+            everybody = self._named(network)
+            bits = leaf_bits(everybody.values(), limit)
+            self._networks[network] = choose_leaves(everybody, limit, bits)
+        some = []
+        for leaf in self._networks[network]:
+            if all(name in senders for name in leaf.senders):
+                some.append(leaf)  # the same for most ports
+            elif left := tuple(name for name in leaf.senders if name in senders):
+                some.append(Leaf(leaf.value, leaf.mask, left))
+        return some
 
     def of_memory(self, memory: Mapping[DomainKind, int]) -> Leaves:
         """Leaves of a CNIC's read side: its memory ports, by kind of memory.
@@ -76,12 +90,13 @@ class Senders:
         return self._settings.leaves if self._settings.arbitration == "fair" else 1
 
     def _named(self, ports: Iterable[int]) -> dict[str, Prefix]:
-        """Who can send, by name: a CNIC (both its memory ports), a node, a host's port."""
-        senders = {}
-        for number in ports:
-            port, edge = self._ports.forwarding.attached[number]
-            if self._ports.attachments[number].nic == "cnic":
-                senders[edge.other(port.domain).node] = Prefix(address_int(port.address), _SUBNET)
-            else:
-                senders[f"{port.domain}/{port.device}"] = Prefix(address_int(port.address), _HOST)
-        return senders
+        """Who can send, by name."""
+        return dict(self._names[number] for number in ports)
+
+    def _name(self, number: int) -> tuple[str, Prefix]:
+        """Who sends by a port: a CNIC (both its memory ports), a node, a host's port."""
+        port, edge = self._ports.forwarding.attached[number]
+        address = address_int(port.address)
+        if self._ports.attachments[number].nic == "cnic":
+            return edge.other(port.domain).node, Prefix(address, _SUBNET)
+        return f"{port.domain}/{port.device}", Prefix(address, _HOST)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import testbed
 from testbed.errors import ProgramError
-from testbed.plan.model import Plan, encode
+from testbed.plan.model import Plan, pack
 from testbed.sandbox import registry
 from testbed.sandbox.client import rebuilt
 from testbed.sandbox.protocol import Connection, Failed, Order, Ready
@@ -81,7 +81,7 @@ class Launch:
         """
         # If it has failed already it says why: its last words arrive, ours need not.
         with contextlib.suppress(BrokenPipeError):
-            self._connection.send(Order(self._name, encode(plan), owned, verify))
+            self._connection.send(Order(self._name, pack(plan), owned, verify))
         try:
             answer, _ = self._connection.receive()
         except ProgramError as error:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import select
 import socket
 import struct
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ _LONGEST_BODY_BYTES = 1 << 28  # a plan of some thousand hosts is a tenth of it
 
 
 class Order(msgspec.Struct, frozen=True, tag="order"):
-    """Launcher to supervisor: what to bring up."""
+    """Launcher to supervisor: what to bring up (`plan` is packed, see `testbed.plan.model`)."""
 
     name: str
     plan: bytes
@@ -52,6 +53,16 @@ class Failed(msgspec.Struct, frozen=True, tag="failed"):
         """What to say about an error; a part's own subclass travels as what it is derived from."""
         kinds = [kind for kind in type(error).__mro__ if kind.__module__ == TestbedError.__module__]
         return cls(kinds[0].__name__, error.message, error.hint)
+
+
+class Made(msgspec.Struct, frozen=True, tag="made"):
+    """Maker to supervisor: these namespaces have been made; their descriptors come along."""
+
+    names: tuple[str, ...]
+
+
+class WarmUp(msgspec.Struct, frozen=True, tag="warm-up"):
+    """Supervisor to zygote: import what programs will want."""
 
 
 class Spawn(msgspec.Struct, frozen=True, tag="spawn"):
@@ -138,6 +149,8 @@ Message: TypeAlias = (
     Order
     | Ready
     | Failed
+    | Made
+    | WarmUp
     | Spawn
     | Spawned
     | Exited
@@ -225,6 +238,14 @@ class Connection:
         del self._received[:end]
         descriptors, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return message, descriptors
+
+    def waiting(self) -> tuple[Message, list[int]] | None:
+        """The next message, if it has come by now."""
+        while (found := self.next()) is None:
+            readable, _, _ = select.select([self.socket], [], [], 0)
+            if not readable or not self.pull():
+                return None
+        return found
 
     def receive(self) -> tuple[Message, list[int]]:
         """Wait for a message.

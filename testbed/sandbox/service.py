@@ -14,7 +14,6 @@ import signal
 import socket
 import struct
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
@@ -32,7 +31,7 @@ from testbed.errors import (
 from testbed.kernel import namespaces as ns
 from testbed.plan import model
 from testbed.sandbox import registry
-from testbed.sandbox.furnish import mount_names
+from testbed.sandbox.maker import Maker
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import (
     Connection,
@@ -56,6 +55,7 @@ from testbed.sandbox.protocol import (
     Spawned,
     Value,
     Verify,
+    WarmUp,
 )
 from testbed.suggestions import suggestion
 
@@ -87,6 +87,8 @@ class Service:
         launcher: who ordered it.
         zygote_end: connection to the zygote.
         registration: where it is registered.
+        plan: what the order says.
+        maker: who makes its namespaces.
     """
 
     def __init__(
@@ -95,13 +97,17 @@ class Service:
         launcher: Connection,
         zygote_end: Connection,
         registration: Registration,
+        plan: model.Plan,
+        maker: Maker,
     ) -> None:
         self._order = order
         self._launcher = launcher
         self._zygote = zygote_end
         self._registration = registration
         self._directory = registration.directory
-        self._plan = model.decode(order.plan)
+        self._identity = self._directory.stat().st_ino
+        self._plan = plan
+        self._maker = maker
         self._domains: dict[str, ns.DomainNamespaces] = {}
         self._nets: dict[str, int] = {}
         self._counters: Counters | None = None
@@ -114,23 +120,11 @@ class Service:
     # --- bringing up -------------------------------------------------------------------
 
     def bring_up(self) -> None:
-        """Namespaces, the plan, and (unless told not to) its verification."""
+        """The plan, and (unless told not to) its verification."""
         signal.signal(signal.SIGTERM, lambda *_: self._end())  # else pid 1 would not notice it
         _check_file_limit(len(self._plan.domains))
         began = time.monotonic()
-        mount_names(self._plan)
-        for element in self._plan.elements:
-            if isinstance(element, model.Namespace):
-                if element.name in self._plan.domains:
-                    self._domains[element.name] = ns.create_domain(element.name)
-                    self._nets[element.name] = self._domains[element.name].net
-                else:
-                    self._nets[element.name] = ns.create_network()
-        self._lap("namespaces", began)
-        began = time.monotonic()
-        from testbed.kernel.apply import apply
-
-        apply(self._plan, self._nets)
+        self._make()
         self._lap("apply", began)
         began = time.monotonic()
         if self._order.verify and (lines := self._differences()):
@@ -140,6 +134,23 @@ class Service:
                 hint="this is a defect of the testbed or of the kernel; `testbed doctor` may tell",
             )
         self._lap("verify", began)
+
+    def _make(self) -> None:
+        """Everything that is in a namespace, as the maker hands these over."""
+        from testbed.kernel.apply import Construction
+
+        with Construction(self._plan, self._maker.order) as construction:
+            while len(self._nets) < len(self._maker.order):
+                nets: dict[str, int] = {}
+                for name, made in self._maker.take().items():
+                    if isinstance(made, ns.DomainNamespaces):
+                        self._domains[name], nets[name] = made, made.net
+                    else:
+                        nets[name] = made
+                self._nets |= nets
+                construction.go_on(nets)
+            construction.finish()
+        self._maker.close()
 
     def _open_counters(self) -> Counters:
         """The counters of all meters; opened when somebody first asks."""
@@ -182,17 +193,17 @@ class Service:
         self._selector.register(self._zygote, selectors.EVENT_READ, self._from_zygote)
         self._selector.register(self._launcher, selectors.EVENT_READ, self._from_launcher)
         self._launcher.send(Ready(self._seconds))
+        self._zygote.send(WarmUp())
 
     # --- serving -------------------------------------------------------------------------
 
     def serve(self) -> NoReturn:
         """Until told to end, or nobody could tell any more."""
-        identity = self._directory.stat().st_ino
         while True:
             for chosen, _ in self._selector.select(_LOOK_PERIOD_S):
                 chosen.data(chosen.fileobj)
             try:
-                if self._directory.stat().st_ino != identity:
+                if self._directory.stat().st_ino != self._identity:
                     os._exit(0)
             except FileNotFoundError:
                 os._exit(0)  # nobody can reach this testbed any more
@@ -244,6 +255,8 @@ class Service:
             except OSError as error:
                 try_send(client, Failed("ProgramError", str(error), ""))
             except Exception as error:  # a defect must not take the whole testbed along
+                import traceback  # rarely needed, and not free
+
                 detail = "".join(traceback.format_exception(error))
                 try_send(client, Failed("TestbedError", f"the supervisor failed:\n{detail}", ""))
             finally:
@@ -298,7 +311,7 @@ class Service:
             case Verify():
                 client.send(Differs(self._differences()))
             case GetPlan():
-                client.send(Value(self._order.plan))
+                client.send(Value(model.encode(self._plan)))
             case Shutdown():
                 registry.remove(*self._registration)
                 try_send(client, Done())

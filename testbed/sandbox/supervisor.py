@@ -18,15 +18,16 @@ import resource
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 from testbed.errors import TestbedError, UnsupportedError
 from testbed.kernel import namespaces as ns
-from testbed.sandbox import registry, zygote
-from testbed.sandbox.furnish import mount_own
+from testbed.plan.model import unpack
+from testbed.sandbox import registry
+from testbed.sandbox.furnish import mount_names, mount_own
+from testbed.sandbox.maker import Maker
 from testbed.sandbox.protocol import Connection, Failed, Order
 from testbed.sandbox.service import Registration, Service, try_send
 
@@ -49,11 +50,30 @@ def _enter_namespaces() -> None:
         ) from error
 
 
+def _be_zygote(supervisor: socket.socket, module_path: str) -> NoReturn:
+    try:
+        from testbed.sandbox import zygote  # by it alone, while pid 1 goes on
+
+        zygote.serve(supervisor, module_path)
+    finally:
+        os._exit(1)
+
+
 def _import_kernel() -> None:
     """What bringing up needs, while the launcher still compiles its plan."""
     import testbed.kernel.apply
     import testbed.kernel.readback
     import testbed.plan.diff  # noqa: F401
+
+
+def _order(launcher: Connection) -> Order:
+    """The order, if need be after some of what can be done without it."""
+    if (found := launcher.waiting()) is None:
+        _import_kernel()
+        found = launcher.receive()
+    order, _ = found
+    assert isinstance(order, Order)
+    return order
 
 
 def _raise_file_limit() -> None:
@@ -99,14 +119,15 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
             mine.close()
             launcher.close()
             os.close(registration.lock)
-            zygote.serve(zygotes, module_path)
+            _be_zygote(zygotes, module_path)
         zygotes.close()
         _raise_file_limit()
-        _import_kernel()
         gc.disable()  # a large plan is a million objects, none of them garbage
-        order, _ = launcher.receive()
-        assert isinstance(order, Order)
-        service = Service(order, launcher, Connection(mine), registration)
+        order = _order(launcher)
+        plan = unpack(order.plan)
+        mount_names(plan)  # before there are domains, which see copies of these mounts
+        maker = Maker(plan)
+        service = Service(order, launcher, Connection(mine), registration, plan, maker)
         with _ending_with(launcher, registration):
             service.bring_up()
         gc.freeze()
@@ -117,7 +138,7 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
     except OSError as error:
         _refuse(launcher, registration, Failed("KernelError", str(error), "see `testbed doctor`"))
     except BaseException:
-        traceback.print_exc()  # the launcher shows it
+        print(_trace(), file=sys.stderr)  # the launcher shows it
         _refuse(launcher, registration, Failed("TestbedError", "the supervisor failed", ""))
     null = os.open(os.devnull, os.O_RDWR)
     for number in range(3):
@@ -127,8 +148,15 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
         service.serve()
     except BaseException:
         # Nobody reads its standard error any more.
-        registry.crash_log(registration.directory).write_text(traceback.format_exc())
+        registry.crash_log(registration.directory).write_text(_trace())
         os._exit(1)
+
+
+def _trace() -> str:
+    """The exception that is being handled, in full."""
+    import traceback  # rarely needed, and not free
+
+    return traceback.format_exc()
 
 
 def _refuse(launcher: Connection, registration: Registration, failure: Failed) -> NoReturn:

@@ -1,13 +1,12 @@
 """The zygote: a small, single-threaded process that forks every program of a testbed.
 
 It is forked from the supervisor before that has imported anything large, and imports only the
-standard library and msgspec: what it forks starts in a millisecond.  Never numpy, polars, pyroute2
-or matplotlib, which start threads or take long.
+standard library and msgspec: what it forks starts in a millisecond.  Never numpy, polars or
+matplotlib, which start threads or take long.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
@@ -24,12 +23,16 @@ from testbed.errors import EXEC_FAILED, EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND
 from testbed.kernel.namespaces import DomainNamespaces, enter_domain
 from testbed.sandbox.module import run_module
 from testbed.sandbox.program import Program
-from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned
+from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned, WarmUp
 from testbed.sandbox.sockets import BROKER_VARIABLE
 from testbed.sandbox.title import set_title
 
-WARM = (asyncio,)  # imported here once, for every program that is a module
 _NAMESPACES = len(DomainNamespaces._fields)
+
+
+def _warm_up() -> None:
+    """Import once what nearly every program that is a module imports."""
+    import asyncio  # noqa: F401
 
 
 class Zygote:
@@ -65,6 +68,9 @@ class Zygote:
                     return
             while (request := self._supervisor.next()) is not None:
                 message, descriptors = request
+                if isinstance(message, WarmUp):
+                    _warm_up()
+                    continue
                 assert isinstance(message, Spawn)
                 self._spawn(message, descriptors)
 

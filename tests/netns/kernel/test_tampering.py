@@ -22,6 +22,7 @@ import pytest
 from pyroute2 import IPRoute
 
 from testbed.kernel import messages, shaper_messages
+from testbed.kernel.encoding import NEW
 from testbed.kernel.namespaces import create_network, inside
 from testbed.kernel.netlink import Request, RouteSocket
 from testbed.kernel.readback import read
@@ -85,9 +86,7 @@ class Hand:
         )
         return found
 
-    def traffic(
-        self, element: Any, *, flags: int = messages.NLM_F_REQUEST | 0x600, kind: int = 0
-    ) -> None:
+    def traffic(self, element: Any, *, flags: int = NEW, kind: int = 0) -> None:
         """Send the message that makes a part of a shaper, with other flags or as another type."""
         index = self.index(element.namespace, element.device)
         message = shaping_message(element, index, 1 << 16)

@@ -38,7 +38,7 @@ def test_a_namespace_in_use_is_found(plan: Plan) -> None:
 
 @pytest.mark.parametrize(
     ("fault", "error", "message"),
-    [("error", KernelError, "a fault before {}"), ("death", ProgramError, "died while it brought")],
+    [("error", KernelError, "a fault before {}"), ("death", ProgramError, "died")],
 )
 @pytest.mark.parametrize("step", STEPS)
 def test_a_fault_before_any_step_leaves_nothing(
@@ -52,7 +52,7 @@ def test_a_fault_before_any_step_leaves_nothing(
     with pytest.raises(error, match=message.format(step)):
         Lab(plan)
     made = {int(line) for line in seen.read_text().splitlines()}
-    assert len(made) == _MADE
+    assert len(made) == (1 if step == "sysctls" else _MADE)  # parameters are set one by one
     assert list(runtime.iterdir()) == []
     traces.wait_until(lambda: not traces.processes(tag))
     traces.wait_until(lambda: made.isdisjoint(_used_namespaces()))

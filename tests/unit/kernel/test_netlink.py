@@ -23,12 +23,13 @@ class Kernel:
         self.batches: list[int] = []
         self.answers: list[bytes] = []
         self.seen = 0
+        self.numbers: list[int] = []
 
     def sendto(self, data: bytes, address: object) -> None:
         at, count = 0, 0
         while at < len(data):
             length, kind, flags, sequence, _ = HEADER.unpack_from(data, at)
-            assert sequence == count
+            self.numbers.append(sequence)
             number, text = self.refuse.get(self.seen, (0, ""))
             if number or flags & 0x4:
                 self.answers.append(answer(number, text, (length, kind, flags, sequence, 0)))
@@ -66,6 +67,7 @@ def test_batches_are_bounded_and_complete(count: int) -> None:
     kernel = Kernel({})
     opened(kernel).submit(requests(count))
     assert sum(kernel.batches) == count
+    assert kernel.numbers == [number for size in kernel.batches for number in range(size)]
     assert max(kernel.batches) <= 100
     assert kernel.answers == []
 
@@ -105,13 +107,18 @@ def test_what_the_kernel_lacks_is_unsupported(number: int, text: str) -> None:
 
 def test_of_many_neighbours_the_one_that_is_refused_is_named() -> None:
     entries = frozenset((n.address, n.mac) for n in NEIGHBOURS)
-    kernel = Kernel({120: (errno.EINVAL, "")})
+    writer, kernel = NeighbourWriter(), Kernel({250 + 120: (errno.EINVAL, "")})
+    route_socket = opened(kernel)
+    # The messages of one device serve the next, here of one that has some of the neighbours only.
+    writer.write(Neighbours("pe1", "snic0", entries), 1000, route_socket)
+    some = frozenset(list(entries)[50:])
     with pytest.raises(KernelError) as caught:
-        NeighbourWriter().write(Neighbours("pe0", "snic0", entries), 1000, opened(kernel))
-    address = list(entries)[120][0]
+        writer.write(Neighbours("pe0", "snic0", some), 1000, route_socket)
+    address = list(some)[120][0]
     assert caught.value.message.startswith(
         f"the kernel refused neighbour {address} of snic0 in pe0"
     )
+    assert max(kernel.batches) <= 100
 
 
 def test_a_socket_is_closed_on_exec_and_at_the_end() -> None:

@@ -7,7 +7,13 @@ import msgspec
 import pytest
 
 from testbed.errors import KernelError
-from testbed.kernel.shaping import DeviceShaper, ShaperWriter, in_order, shapers_by_device
+from testbed.kernel.shaping import (
+    DeviceParts,
+    DeviceShaper,
+    ShaperWriter,
+    in_order,
+    shapers_by_device,
+)
 from testbed.plan.lanes import Leaf, Leaves, shaper_elements
 from testbed.plan.model import AnyElement, Filter, Shaper, ShaperClass
 from testbed.plan.settings import PlanSettings
@@ -36,8 +42,8 @@ class Recorder:
     def __init__(self) -> None:
         self.sent: list[tuple[bytes, list[AnyElement]]] = []
 
-    def exchange(self, data: bytes, count: int, element: Callable[[int], AnyElement]) -> None:
-        self.sent.append((data, [element(number) for number in range(count)]))
+    def exchange(self, data: bytes, last: int, element: Callable[[int], AnyElement]) -> None:
+        self.sent.append((data, [element(number) for number in range(last + 1)]))
 
 
 def messages(data: bytes) -> list[bytes]:
@@ -51,7 +57,7 @@ def messages(data: bytes) -> list[bytes]:
 
 def test_parents_come_before_children_and_classes_before_filters() -> None:
     roots, classes, filters = kinds(shaper())
-    ordered = in_order(roots[0], reversed(classes), reversed(filters))
+    ordered = in_order(DeviceParts(roots[0], classes[::-1], filters[::-1]))
     assert len(ordered) == 1 + len(classes) + len(filters)
     made = {0}
     for part in ordered:
@@ -67,7 +73,7 @@ def test_a_class_without_a_parent_is_named() -> None:
     roots, classes, filters = kinds(shaper())
     orphaned = [c for c in classes if c.classid != 0x20]
     with pytest.raises(KernelError, match="class 1:200 of eth0 in a has no parent 20"):
-        in_order(roots[0], orphaned, filters)
+        in_order(DeviceParts(roots[0], orphaned, filters))
 
 
 def test_parts_without_a_shaper_are_named() -> None:
@@ -78,11 +84,12 @@ def test_parts_without_a_shaper_are_named() -> None:
         shapers_by_device([], [], filters)
 
 
-def test_equal_shapers_differ_in_the_index_alone() -> None:
+def test_equal_shapers_however_listed_differ_in_the_index_alone() -> None:
     writer, socket = ShaperWriter(), Recorder()
     for index, device in ((1001, "eth0"), (1002, "eth1")):
         roots, classes, filters = kinds(shaper(device))
-        parts = in_order(roots[0], classes, filters)
+        shuffle = slice(None, None, -1) if device == "eth1" else slice(None)
+        parts = DeviceParts(roots[0], classes[shuffle], filters[shuffle])
         writer.write(DeviceShaper(index, SETTINGS.queue_packets, parts), socket)  # type: ignore[arg-type]
     (first, _), (second, named) = socket.sent
     assert first.replace(struct.pack("=I", 1001), struct.pack("=I", 1002)) == second
@@ -95,12 +102,14 @@ def test_equal_shapers_differ_in_the_index_alone() -> None:
 def test_messages_are_numbered_and_only_the_last_asks_for_an_answer() -> None:
     roots, classes, filters = kinds(shaper())
     socket = Recorder()
-    parts = in_order(roots[0], classes, filters)
+    parts = DeviceParts(roots[0], classes, filters)
     ShaperWriter().write(DeviceShaper(5, SETTINGS.queue_packets, parts), socket)  # type: ignore[arg-type]
     found = messages(socket.sent[0][0])
-    assert [struct.unpack_from("=I", m, 8)[0] for m in found] == list(range(len(parts)))
+    assert [struct.unpack_from("=I", m, 8)[0] for m in found] == list(
+        range(len(list(parts.each())))
+    )
     wants_answer = [bool(struct.unpack_from("=H", m, 6)[0] & 0x4) for m in found]
-    assert wants_answer == [False] * (len(parts) - 1) + [True]
+    assert wants_answer == [False] * (len(found) - 1) + [True]
 
 
 def test_a_leaf_of_another_depth_gets_a_queue_of_its_own() -> None:
@@ -109,9 +118,9 @@ def test_a_leaf_of_another_depth_gets_a_queue_of_its_own() -> None:
         msgspec.structs.replace(c, queue_packets=77) if c.classid == 0x201 else c for c in classes
     ]
     socket = Recorder()
-    parts = in_order(roots[0], deeper, filters)
+    parts = DeviceParts(roots[0], deeper, filters)
     ShaperWriter().write(DeviceShaper(5, SETTINGS.queue_packets, parts), socket)  # type: ignore[arg-type]
     data, elements = socket.sent[0]
-    assert len(messages(data)) == len(elements) == len(parts) + 1
+    assert len(messages(data)) == len(elements) == len(list(parts.each())) + 1
     assert isinstance(elements[-1], ShaperClass) and elements[-1].classid == 0x201
     assert b"pfifo" in messages(data)[-1]

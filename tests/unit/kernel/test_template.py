@@ -48,9 +48,8 @@ def test_a_wrong_number_of_values_is_refused() -> None:
 
 
 def test_names_and_addresses_are_filled_in_as_bytes() -> None:
-    def encode(name: str, ether: str, ip: str) -> bytes:
-        packed = bytes(map(int, ip.split(".")))
-        return name.encode() + b"\0" + bytes.fromhex(ether.replace(":", "")) + packed
+    def encode(name: bytes, ether: bytes, ip: bytes) -> bytes:
+        return name + b"\0" + ether + ip
 
     template = Template(encode, [device_name("name"), mac("ether"), address("ip")])
     made = template.fill(b"pe0", b"\x02\0\x0a\0\0\1", b"\x0a\0\0\1")
@@ -61,6 +60,7 @@ def test_names_and_addresses_are_filled_in_as_bytes() -> None:
     "make",
     [
         messages.veth, messages.ifb, messages.bridge, messages.master, messages.port, messages.up,
+        messages.get_link,
         messages.ipv4_address, messages.route, messages.rule, messages.neighbour,
         messages.fdb_entry, shaper_messages.htb, shaper_messages.htb_class,
         shaper_messages.leaf_queue, shaper_messages.clsact, shaper_messages.redirect,

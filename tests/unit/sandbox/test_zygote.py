@@ -8,7 +8,7 @@ import sys
 
 PROBE = """
 import json, sys, threading
-import testbed.sandbox.supervisor
+import testbed.sandbox.supervisor, testbed.sandbox.zygote
 print(json.dumps([sorted(sys.modules), threading.active_count()]))
 """
 
