@@ -78,6 +78,11 @@ class Geometry(msgspec.Struct, frozen=True):
         return self.tail_tokens or self.layout.block_tokens
 
     @property
+    def miss_blocks(self) -> int:
+        """Blocks of the prompt that must be computed, the tail included."""
+        return self.prompt_blocks - self.hit_blocks
+
+    @property
     def miss_full_blocks(self) -> int:
         """Full Blocks of the prompt that storage does not have yet."""
         return self.prompt_full_blocks - self.hit_blocks
