@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 
-from agents.records import EventRecord, RequestRecord
+from agents.records import EventRecord, RequestRecord, TransferRecord
 from agents.summary import Run, bound_by
+from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import shaper_bursts
 from testbed.units import show_rate, show_size
@@ -17,11 +18,14 @@ _OF_REQUESTS = frozenset({"read-failed", "request-failed", "request-rejected"})
 # Worth knowing, and no fault: a small storage evicts, as it should.
 _HARMLESS = frozenset({"warm-start-evicted"})
 
+_OF_KV = frozenset(kind.name.lower() for kind in Kind if kind < Kind.DISPATCH)
 _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and read inside it
 
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
+    if not run.moves_kv:
+        return [_nothing_moved(run), _persisted(run), _requests(run), _foreseen(run), _steady(run)]
     checks = [
         _bytes(run),
         _persisted(run),
@@ -36,6 +40,18 @@ def own_checks(run: Run) -> list[Check]:
 def _told(event: EventRecord) -> str:
     detail = "; ".join(event.detail.splitlines())
     return f"{event.process}, request {event.request}: {event.kind}, {detail}"
+
+
+def _nothing_moved(run: Run) -> Check:
+    """A variant that moves no KV: there is no byte to verify, which must be true."""
+    moved = [transfer for transfer in run.of(TransferRecord) if transfer.kind in _OF_KV]
+    size = sum(transfer.size_bytes for transfer in moved)
+    kinds = ", ".join(sorted({transfer.kind for transfer in moved}))
+    return Check(
+        "no KV moved, none to verify", run.variant, not moved,
+        f"{show_size(size)} in {len(moved)} writes", "none",
+        f"it is a bound only if nothing is moved, but there was {kinds}" if moved else "",
+    )  # fmt: skip
 
 
 def _bytes(run: Run) -> Check:

@@ -28,6 +28,7 @@ class Compute(msgspec.Struct, frozen=True):
         decode_weights_s, decode_kv_s_per_token, decode_s_per_flop, decode_overhead_s: of a decode
             step, see `agents.compute.tpot`.
         batch_gain: (requests, relative rate) points, see `agents.compute.batch_gain`.
+        attention_seconds_per_flop: of attention at the engine's theoretical rate.
     """
 
     seconds_per_flop: float
@@ -39,6 +40,7 @@ class Compute(msgspec.Struct, frozen=True):
     decode_s_per_flop: float = 0.0
     decode_overhead_s: float = 0.0
     batch_gain: tuple[tuple[float, float], ...] = ((1.0, 1.0),)
+    attention_seconds_per_flop: float = 0.0
 
 
 class Buffers(msgspec.Struct, frozen=True):
@@ -48,13 +50,14 @@ class Buffers(msgspec.Struct, frozen=True):
         pe_buffer: DRAM of a prefill node for hit KV read on its side.
         de_buffer: DRAM of a decode node for whole prompts.
         staging: DRAM for layer groups on their way to HBM, and for blocks on their way to storage.
-        hbm: of one engine.
+        hbm, prefill_hbm: of one decode engine, of one prefill engine.
     """
 
     pe_buffer: int
     de_buffer: int
     staging: int
     hbm: int
+    prefill_hbm: int
 
 
 class Arrivals(msgspec.Struct, frozen=True):
@@ -120,13 +123,16 @@ class Cluster(msgspec.Struct, frozen=True):
         layout: sizes of a Full Block and of a Layer Block.
         layers_per_transfer: layers fused into one transfer.
         hbm_layers: layers of one request that a prefill engine's HBM may hold (k).
-        engine_requests: requests that one prefill engine works on at a time.
+        engine_requests: requests that one prefill engine works on at a time, network-only.
         read_window: storage reads in flight for one node.
         write_bytes: longest one-sided write; longer transfers are cut.
         storage_bytes: capacity of each storage node.
         storage_eviction: what happens when it is full: see `agents.storage.store`.
         extent_blocks: blocks of a prefix that one storage node keeps.
         scheduling: how requests find engines.
+        quota_s: attention time that one prefill iteration may take, emulated.
+        layerwise: prefill HBM holds `hbm_layers` of a request; else all of its layers.
+        moves_kv: engines read, load and return KV; else they only compute.
         policy: name of a read-path policy, or FILE.py:CLASS.
         load: what the client offers.
         records: directory for record files.
@@ -163,6 +169,9 @@ class Cluster(msgspec.Struct, frozen=True):
     load: Load
     seed: int
     records: str
+    quota_s: float
+    layerwise: bool
+    moves_kv: bool
     kv: Literal["generated", "transformer"] = "generated"
     traffic: Literal["cnic-centric", "direct", "no-lanes"] = "cnic-centric"
     execution: Execution | None = None
@@ -185,7 +194,10 @@ class Cluster(msgspec.Struct, frozen=True):
     @property
     def slots(self) -> int:
         """Layer groups of one request that fit its share of a prefill engine's HBM."""
-        return max(1, self.hbm_layers // self.layers_per_transfer)
+        groups = -(-self.layers // self.layers_per_transfer)
+        if not self.layerwise:
+            return groups
+        return min(groups, max(1, self.hbm_layers // self.layers_per_transfer))
 
 
 def write(cluster: Cluster, path: Path) -> None:

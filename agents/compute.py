@@ -7,7 +7,7 @@ figures 7 and 10.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -22,6 +22,7 @@ BatchCurve: TypeAlias = tuple[tuple[float, float], ...]
 # Relative token throughput at 1, 5 and 10 requests of 30K context and 300 appended: fitted to
 # DualPath, figure 3 right.
 FITTED_BATCH_GAIN: BatchCurve = ((1.0, 1.0), (5.0, 2.55), (10.0, 2.95))
+_FITTED_APPEND_TOKENS = 300
 
 
 def attention_points(model: Model) -> list[tuple[float, float]]:
@@ -30,13 +31,19 @@ def attention_points(model: Model) -> list[tuple[float, float]]:
 
 
 def prefill_flops(model: Model, context_tokens: float, append_tokens: float) -> float:
-    """FLOPs to prefill `append_tokens` after `context_tokens`: A·(2N + mean F over the append).
+    """FLOPs to prefill `append_tokens` after `context_tokens`: A·(2N + mean F over the append)."""
+    dense = 2 * model.active_parameters * append_tokens
+    return dense + prefill_attention_flops(model, context_tokens, append_tokens)
+
+
+def prefill_attention_flops(model: Model, context_tokens: float, append_tokens: float) -> float:
+    """Those of attention: A·(mean F over the append).
 
     The n-th appended token attends to the context and the n tokens before it, so F is averaged from
     the context's length to the prompt's.
     """
     mean = _mean_attention_flops(model, context_tokens, context_tokens + append_tokens)
-    return append_tokens * (2 * model.active_parameters + mean)
+    return append_tokens * mean
 
 
 def emulated_compute(
@@ -140,6 +147,18 @@ def batch_gain(curve: BatchCurve, requests: float) -> float:
         requests: in the batch; may be a fraction where a request is cut.
     """
     return _linear(curve, requests) / curve[-1][1]
+
+
+def batch_size(tokens: Iterable[float]) -> float:
+    """Requests of a batch, as the curve of `batch_gain` counts them.
+
+    It was fitted to requests that append 300 tokens.  One that appends more fills an engine like
+    several of them: a prompt of thousands of tokens is no small batch.
+
+    Args:
+        tokens: computed of each request.
+    """
+    return sum(max(1.0, count / _FITTED_APPEND_TOKENS) for count in tokens)
 
 
 def _linear(points: Sequence[tuple[float, float]], at: float) -> float:

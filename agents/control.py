@@ -157,7 +157,7 @@ class Read(Message, frozen=True, tag="read"):
 
 
 class ReadFailed(Message, frozen=True, tag="read-failed"):
-    """Storage to node: a read cannot be served, and why.
+    """Storage to node: a read cannot be served, and why; nothing has been written for it.
 
     Args:
         part: of the `Read`.
@@ -204,12 +204,21 @@ class Loaded(Message, frozen=True, tag="loaded"):
 
 
 class Credit(Message, frozen=True, tag="credit"):
-    """Prefill node to decode node: room in HBM for one layer group."""
+    """Prefill node to decode node: room in HBM for one layer group.
+
+    Args:
+        group: whose hit blocks are wanted.
+        key, offset: where in HBM.
+        miss_blocks: miss blocks that earlier chunks have computed are wanted instead: so many.
+        landed: layer groups of earlier chunks that must have come back before.
+    """
 
     request: int
     group: int
     key: int
     offset: int
+    miss_blocks: int = 0
+    landed: int = 0
 
 
 class PrefillDone(Message, frozen=True, tag="prefill-done"):
@@ -224,6 +233,7 @@ class PrefillDone(Message, frozen=True, tag="prefill-done"):
     verified_bytes: int
     read_bytes: int
     made: Prefilled = Prefilled()
+    reloaded_bytes: int = 0
 
 
 class PutBegin(Message, frozen=True, tag="put-begin"):
@@ -308,6 +318,7 @@ class Done(Message, frozen=True, tag="done"):
     written_bytes: int = 0
     verified_bytes: int = 0
     proof: Proof = Proof()
+    reloaded_bytes: int = 0
 
 
 class Inboxes(Message, frozen=True, tag="inboxes"):
@@ -317,10 +328,18 @@ class Inboxes(Message, frozen=True, tag="inboxes"):
 
 
 class RequestFailed(Message, frozen=True, tag="request-failed"):
-    """Prefill node to decode node, or back: give this request up, and why."""
+    """Prefill node to decode node, or back: give this request up, and why.
+
+    Args:
+        groups: layer groups that the sender has written, or is going to write, into the other's
+            memory in all; when they have landed, that memory is quiet.
+        chunk_groups: of the prefill node, those of all chunks but the last, counted apart.
+    """
 
     request: int
     reason: str
+    groups: int = 0
+    chunk_groups: int = 0
 
 
 AnyMessage = (
@@ -513,10 +532,8 @@ class Replies:
         future.set_result(value)
         return True
 
-    def fail(self, number: int, error: Exception) -> None:
-        """Every answer awaited for `number` becomes this error."""
-        for name, future in list(self._waiting.items()):
-            if name[1] == number:
-                del self._waiting[name]
-                if not future.done():
-                    future.set_exception(error)
+    def fail(self, kind: str, number: int, error: Exception) -> None:
+        """The answer of that number will be this error, if anybody waits for it."""
+        future = self._waiting.pop((kind, number), None)
+        if future is not None and not future.done():
+            future.set_exception(error)

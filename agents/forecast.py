@@ -8,15 +8,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
 from agents.caps import Shape, TurnBytes, shape_of
 from agents.client.replay import Replay, make_replay
 from agents.cluster import Arrivals, Buffers, Compute
-from agents.compute import emulated_compute, prefill_flops
-from agents.prediction import Prediction, TurnTimes, predict
+from agents.compute import (
+    batch_gain,
+    batch_size,
+    emulated_compute,
+    prefill_attention_flops,
+    prefill_flops,
+)
+from agents.prediction import Prediction, Switched, TurnTimes, expected_batch, predict
 from agents.settings import DualPathScenario
 from agents.traces.load import (
     ClosedTrace,
@@ -99,7 +107,9 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         means.miss_tokens * token_bytes,
         means.generate_tokens * token_bytes,
     )
-    compute, times = _compute(scenario, scale, means)
+    layers = scenario.layers_per_transfer(means.prompt_tokens)
+    hbm_layers = scenario.hbm_layers(layers)
+    compute, times, switched, batch = _compute(scenario, scale, means, hbm_layers)
     prediction = predict(
         shape,
         turn,
@@ -107,13 +117,12 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         list(scenario.variants),
         hbm_bytes=_hbm_bytes(scenario, scale),
         arrivals_per_s=offered_per_s,
+        switched=switched,
     )
     arrivals = _arrivals(scenario, scale, prediction)
     agents = _agents(scenario, prediction, means, arrivals)
-    layers = scenario.layers_per_transfer(means.prompt_tokens)
-    hbm_layers = scenario.hbm_layers(layers)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
-    buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers)
+    buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers, batch)
     prefixes = list(_replay(scenario, trace, agents, arrivals).prefixes())
     preload_blocks = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
     preload_bytes = preload_blocks * layout.full_block_bytes
@@ -253,19 +262,40 @@ def _agents(
     return max(1, round(arrivals.per_s * session_s))
 
 
+class _Computing(NamedTuple):
+    """How long engines compute.
+
+    Args:
+        compute: for the engines.
+        times: of the mean turn.
+        switched: variants that are more than a read-path policy.
+        batch: requests that a prefill engine works on at a time.
+    """
+
+    compute: Compute
+    times: TurnTimes
+    switched: dict[str, Switched]
+    batch: float
+
+
 def _compute(
-    scenario: DualPathScenario, scale: Scale, means: TurnMeans
-) -> tuple[Compute, TurnTimes]:
+    scenario: DualPathScenario, scale: Scale, means: TurnMeans, hbm_layers: int
+) -> _Computing:
+    variants, prefill = scenario.variants, scenario.prefill
     if scenario.engines == "network-only":
-        return Compute(0.0, 0.0, [(0.0, 0.0)], 0.0), TurnTimes(think_s=means.think_s)
+        times = TurnTimes(think_s=means.think_s)
+        switched = {name: Switched(one.policy, 0.0, one.moves_kv) for name, one in variants.items()}
+        nothing = Compute(0.0, 0.0, [(0.0, 0.0)], 0.0)
+        return _Computing(nothing, times, switched, prefill.concurrent_requests)
     model, given = scenario.resolved_model, scenario.compute
     flops_per_s, tpot_s = scenario.engine_speeds
-    prefill_s = prefill_flops(model, means.hit_tokens, means.miss_tokens) / flops_per_s
-    times = TurnTimes(
-        prefill_s=scale.emulated_s(prefill_s),
-        decode_s=scale.emulated_s(means.generate_tokens * tpot_s),
-        think_s=means.think_s,
-    )
+    attention_flops_per_s = prefill.attention_tflops * 1e12 * scenario.hardware.flops
+    if attention_flops_per_s < flops_per_s:
+        raise ScenarioError(
+            f"prefill.attention_tflops of {prefill.attention_tflops:g} is less than the effective "
+            f"{flops_per_s / 1e12:g} TFLOP/s of a whole prefill",
+            hint="state the theoretical rate of the engine: prefill.attention_tflops",
+        )
     compute = emulated_compute(
         model,
         scale.stretch,
@@ -274,7 +304,37 @@ def _compute(
         curve=given.curve,
         flops_trend=scenario.hardware.flops,
     )
-    return compute, times
+    compute = msgspec.structs.replace(
+        compute, attention_seconds_per_flop=scale.stretch / attention_flops_per_s
+    )
+    flops = prefill_flops(model, means.hit_tokens, means.miss_tokens)
+    attention = prefill_attention_flops(model, means.hit_tokens, means.miss_tokens)
+    prompt_bytes = means.prompt_tokens * model.kv_bytes_per_token
+    prefill_hbm_bytes = scenario.buffers.prefill_hbm or scenario.buffers.hbm
+
+    def batch(layerwise: bool) -> float:
+        held_bytes = prompt_bytes * (hbm_layers / model.layers if layerwise else 1)
+        return expected_batch(
+            prefill.quota, attention / attention_flops_per_s, prefill_hbm_bytes, held_bytes
+        )
+
+    def prefill_s(requests: float) -> float:
+        size = requests * batch_size([means.miss_tokens])
+        gain = batch_gain(compute.batch_gain, size)
+        return scale.emulated_s(flops / flops_per_s / gain)
+
+    batches = {name: batch(one.layerwise) for name, one in variants.items()}
+    switched = {
+        name: Switched(one.policy, prefill_s(batches[name]), one.moves_kv)
+        for name, one in variants.items()
+    }
+    times = TurnTimes(
+        prefill_s=prefill_s(batch(prefill.layerwise)),
+        decode_s=scale.emulated_s(means.generate_tokens * tpot_s),
+        think_s=means.think_s,
+        alone_s=prefill_s(1),
+    )
+    return _Computing(compute, times, switched, max(batches.values()))
 
 
 def _hbm_bytes(scenario: DualPathScenario, scale: Scale) -> float | None:
@@ -291,6 +351,7 @@ def _buffers(
     agents: int,
     longest_bytes: int,
     hbm_layers: int,
+    batch: float,
 ) -> Buffers:
     """Capacities as given, else such that no buffer is what limits the mean load.
 
@@ -298,7 +359,7 @@ def _buffers(
     """
     floor = 2 * longest_bytes
     per_prefill, per_decode = agents / shape.prefill, agents / shape.decode
-    working = scenario.read_window + shape.engines * scenario.prefill.concurrent_requests
+    working = scenario.read_window + shape.engines * batch
     groups = working * (turn.prompt + longest_bytes) * hbm_layers / scenario.layout.layers
     kept = per_decode * (turn.miss + turn.generated)
     wanted = {
@@ -318,7 +379,14 @@ def _buffers(
     limit = _hbm_bytes(scenario, scale)
     everything = floor + _SPARE * per_decode * (turn.prompt + turn.generated)
     sizes["hbm"] = math.ceil(everything if limit is None else limit)
+    given_hbm = scenario.buffers.prefill_hbm if limit is not None else None
+    sizes["prefill_hbm"] = (
+        sizes["hbm"] if given_hbm is None else math.ceil(scale.emulated_bytes(given_hbm))
+    )
+    few_layers = all(one.layerwise for one in scenario.variants.values())
     for name, size in sizes.items():
+        if name == "prefill_hbm" and few_layers:
+            continue  # it holds a few layers of the longest request only
         if size < longest_bytes:
             raise ScenarioError(
                 f"buffers.{name.removesuffix('_buffer')} of {_real(scale, size)} does not hold "

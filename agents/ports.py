@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -36,6 +37,8 @@ DATA_PORT = 7100
 Source: TypeAlias = memoryview | FileRange
 Side = Literal["caller", "called"]
 Arrival = Callable[[Immediate, Received], None]
+# Kinds whose transfers are counted by request: their sender may give up in the middle.
+_COUNTED = frozenset({Kind.KV_RETURN, Kind.CHUNK_RETURN, Kind.LAYER_FETCH, Kind.CHUNK_FETCH})
 _PATH_NAMES = {number: name for name, number in PATHS.items()}
 
 
@@ -102,6 +105,10 @@ def cut(sources: Sequence[Source], limit: int) -> list[list[Source]]:
 class Ports:
     """Transfers of one process over its queue pairs.
 
+    A transfer that is expected stays expected until its last write has landed, or until its sender
+    has said that it will never come (`fail`, `end`).  So whoever has waited for all that it
+    expected may give the memory back: nothing will write into it any more.
+
     Args:
         process: where arrivals are recorded and failures end.
         write_bytes: longest single write.
@@ -129,7 +136,12 @@ class Ports:
         self._arrivals: dict[tuple[int, Kind, int], asyncio.Future[Received]] = {}
         self._handlers: dict[Kind, Arrival] = {}
         self._watchers: dict[Kind, Arrival] = {}
-        self._posted: dict[int, asyncio.Future[Sent]] = {}
+        self._wrong: dict[tuple[int, Kind, int], str] = {}
+        self._landed: Counter[tuple[int, Kind]] = Counter()
+        self._ends: dict[tuple[int, Kind], tuple[int, Exception]] = {}
+        self._waiting: dict[tuple[int, Kind], list[tuple[int, asyncio.Future[None]]]] = {}
+        # What waits for each write of a queue pair, in the order of posting: so they complete.
+        self._posted: dict[str, deque[asyncio.Future[Sent] | None]] = {}
         self._changed = asyncio.Event()
 
     # --- connections -------------------------------------------------------------------
@@ -154,9 +166,16 @@ class Ports:
     # --- transfers ---------------------------------------------------------------------
 
     def expect(self, number: int, kind: Kind, index: int = 0) -> asyncio.Future[Received]:
-        """A future for the last write of a transfer; ask before anybody can send it."""
+        """A future for the last write of a transfer; ask before anybody can send it.
+
+        Raises (from the future): WrongBytes when a write did not match its digest; whatever
+        `fail` and `end` were given.
+        """
+        if (number, kind, index) in self._arrivals:
+            raise ProgramError(f"two wait for transfer {index} of {kind.name}, request {number}")
         future: asyncio.Future[Received] = self._loop.create_future()
         self._arrivals[number, kind, index] = future
+        self._end_reached(number, kind)
         return future
 
     def handle(self, kind: Kind, handler: Arrival) -> None:
@@ -167,23 +186,51 @@ class Ports:
         """Call `watcher` at every write of a kind, whoever expects the transfer."""
         self._watchers[kind] = watcher
 
-    def forget(self, number: int) -> None:
-        """Nobody waits for transfers of this request any more."""
-        for name in [n for n in self._arrivals if n[0] == number]:
-            self._arrivals.pop(name).cancel()
-
-    def fail(self, number: int, error: Exception) -> None:
-        """Whoever waits for a transfer of this request gets `error`."""
-        for name in [n for n in self._arrivals if n[0] == number]:
-            future = self._arrivals.pop(name)
-            if not future.done():
-                future.set_exception(error)
-
-    def fail_transfer(self, number: int, kind: Kind, index: int, error: Exception) -> None:
-        """Whoever waits for this transfer gets `error`; it is not going to come."""
+    def fail(self, number: int, kind: Kind, index: int, error: Exception) -> None:
+        """This transfer will never come: whoever waits for it gets `error`."""
         future = self._arrivals.pop((number, kind, index), None)
         if future is not None and not future.done():
             future.set_exception(error)
+
+    def end(self, number: int, kind: Kind, count: int, error: Exception) -> None:
+        """The sender has given the request up after `count` transfers of a kind.
+
+        When so many have landed, whoever still waits for another gets `error`.
+        """
+        self._ends[number, kind] = (count, error)
+        self._end_reached(number, kind)
+
+    def _end_reached(self, number: int, kind: Kind) -> None:
+        count, error = self._ends.get((number, kind), (None, None))
+        if count is None or error is None or self._landed[number, kind] < count:
+            return
+        for name in [n for n in self._arrivals if n[:2] == (number, kind)]:
+            self.fail(*name, error)
+
+    async def landed(self, number: int, kind: Kind, count: int) -> None:
+        """Wait until `count` transfers of a kind have landed in all, since the last `forget`."""
+        if self._landed[number, kind] >= count:
+            return
+        future: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.setdefault((number, kind), []).append((count, future))
+        await future
+
+    def forget(self, number: int) -> None:
+        """A request has ended.
+
+        Raises:
+            ProgramError: a transfer of it is still expected: it would land in memory that by then
+                belongs to somebody else.
+        """
+        left = [name for name in self._arrivals if name[0] == number]
+        for name in left:
+            self._arrivals.pop(name).cancel()
+        for table in (self._landed, self._ends, self._waiting):
+            for pair in [p for p in table if p[0] == number]:
+                del table[pair]
+        if left and not self._process.mesh.closing:
+            what = ", ".join(f"{kind.name} {index}" for _, kind, index in left)
+            raise ProgramError(f"request {number} has ended, but {what} is still to come")
 
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
         """Post a transfer; the future is done when its sources may be reused."""
@@ -210,7 +257,7 @@ class Ports:
             )
             at += length
         future: asyncio.Future[Sent] = self._loop.create_future()
-        self._posted[batch[-1].immediate] = future
+        self._posted.setdefault(pair, deque()).extend([*[None] * (len(batch) - 1), future])
         self._submit(pair, batch, transfer.blocks)
         return future
 
@@ -233,7 +280,7 @@ class Ports:
             if isinstance(completion, Received):
                 self._arrived(completion)
             elif isinstance(completion, Sent):
-                future = self._posted.pop(completion.immediate, None)
+                future = self._posted[completion.peer].popleft()
                 if future is not None and not future.done():
                     future.set_result(completion)
             else:
@@ -262,22 +309,34 @@ class Ports:
         )
         if what.kind in self._watchers:
             self._watchers[what.kind](what, received)
-        wrong = self._wrong(received)
-        future = self._arrivals.get((what.number, what.kind, what.part))
-        if future is not None and wrong and not future.done():
-            future.set_exception(WrongBytes(wrong))
+        name = (what.number, what.kind, what.part)
+        if detail := self._mismatch(received):
+            self._wrong.setdefault(name, detail)
         if not what.last:
             return
+        wrong = self._wrong.pop(name, "")
+        future = self._arrivals.pop(name, None)
         if future is not None:
-            del self._arrivals[what.number, what.kind, what.part]
-            if not future.done():
+            if wrong and not future.done():
+                future.set_exception(WrongBytes(wrong))
+            elif not future.done():
                 future.set_result(received)
         elif what.kind in self._handlers:
             self._handlers[what.kind](what, received)
         else:
             self._process.event("late-arrival", what.number, f"{what.kind.name} {what.part}")
+        if what.kind in _COUNTED:
+            self._count(what.number, what.kind)
 
-    def _wrong(self, received: Received) -> str:
+    def _count(self, number: int, kind: Kind) -> None:
+        self._landed[number, kind] += 1
+        landed = self._landed[number, kind]
+        for count, waiter in self._waiting.get((number, kind), []):
+            if landed >= count and not waiter.done():
+                waiter.set_result(None)
+        self._end_reached(number, kind)
+
+    def _mismatch(self, received: Received) -> str:
         if received.digest == 0:
             return ""
         memory = self._regions[received.key][received.offset : received.offset + received.length]

@@ -20,14 +20,32 @@ class TurnTimes:
     """What a mean turn costs in time besides moving bytes, in emulated seconds.
 
     Args:
-        prefill_s: of one prefill engine; 0 when engines are network-only.
+        prefill_s: of one prefill engine, in batches as they are expected; 0 when engines are
+            network-only.
         decode_s: all its tokens; 0 when engines are network-only.
         think_s: pause before the agent's next turn.
+        alone_s: as `prefill_s`, of a turn that is a batch by itself; None if that is the same.
     """
 
     prefill_s: float = 0.0
     decode_s: float = 0.0
     think_s: float = 0.0
+    alone_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Switched:
+    """What runs under a name that is not a read-path policy's own.
+
+    Args:
+        policy: its read-path policy.
+        prefill_s: of the mean turn, see `TurnTimes`.
+        moves_kv: else it is bound by compute alone.
+    """
+
+    policy: str
+    prefill_s: float
+    moves_kv: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,10 +53,11 @@ class PolicyPrediction:
     """What a policy should reach when there are always requests waiting.
 
     Args:
-        kv_load_bps: KV read from storage.
+        kv_load_bps: KV read from storage; 0 if KV is not moved.
         bound_by: a NIC class, "prefill-compute", "decode-hbm" or "arrivals".
         share: of reads on the prefill side.
-        speedup: of `kv_load_bps` over the first policy's; None where that reads nothing.
+        speedup: of `turns_per_s` over the first policy's, and so of the load; None where nothing
+            is stored that could be read.
     """
 
     turns_per_s: float
@@ -74,6 +93,7 @@ def predict(
     *,
     hbm_bytes: float | None = None,
     arrivals_per_s: float | None = None,
+    switched: Mapping[str, Switched] | None = None,
 ) -> Prediction:
     """Predict a run.
 
@@ -84,6 +104,7 @@ def predict(
         policies: read-path policies; the first is the baseline.
         hbm_bytes: for KV on each decode engine; None for unlimited.
         arrivals_per_s: turns that the clock releases; None for a closed loop.
+        switched: what is different for some names in `policies`.
 
     Raises:
         ValueError: there is no policy.
@@ -94,25 +115,26 @@ def predict(
         "pe-snics": network_cap(shape, turn, 1.0, nics="pe-snic-in").turns_per_s,
         "all-snics": best_network_cap(shape, turn, nics="snic-in").turns_per_s,
         "cnics": best_network_cap(shape, turn, nics="cnic").turns_per_s,
-        "prefill-compute": _prefill_cap(shape, times),
+        "prefill-compute": _prefill_cap(shape, times.prefill_s),
         "decode-hbm": _decode_cap(shape, turn, times, hbm_bytes),
     }
     predictions: dict[str, PolicyPrediction] = {}
-    baseline_bps: float | None = None
+    baseline: float | None = None
     for policy in policies:
-        network = policy_network_cap(shape, turn, policy)
+        mine = (switched or {}).get(policy, Switched(policy, times.prefill_s))
+        network = policy_network_cap(shape, turn, mine.policy)
         limits = {
-            network.bound_by: network.turns_per_s,
-            "prefill-compute": caps["prefill-compute"],
+            network.bound_by: network.turns_per_s if mine.moves_kv else math.inf,
+            "prefill-compute": _prefill_cap(shape, mine.prefill_s),
             "decode-hbm": caps["decode-hbm"],
             "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
         }
         bound_by = min(limits, key=limits.__getitem__)
         turns_per_s = limits[bound_by]
-        kv_load_bps = 8 * turn.hit * turns_per_s
-        if baseline_bps is None:
-            baseline_bps = kv_load_bps
-        speedup = kv_load_bps / baseline_bps if baseline_bps > 0 else None
+        kv_load_bps = 8 * turn.hit * turns_per_s if mine.moves_kv else 0.0
+        if baseline is None:
+            baseline = turns_per_s
+        speedup = turns_per_s / baseline if turn.hit > 0 else None
         predictions[policy] = PolicyPrediction(
             turns_per_s, kv_load_bps, bound_by, network.share, speedup
         )
@@ -130,7 +152,8 @@ def unloaded_s(shape: Shape, turn: TurnBytes, times: TurnTimes) -> float:
     read_s = 8 * turn.hit / shape.snic_bps
     layers_s = 8 * (2 * turn.hit + turn.miss) / shape.cnic_bps
     copy_s = 8 * turn.prompt / shape.cnic_bps
-    return read_s + layers_s + times.prefill_s + copy_s + times.decode_s
+    prefill_s = times.prefill_s if times.alone_s is None else times.alone_s
+    return read_s + layers_s + prefill_s + copy_s + times.decode_s
 
 
 def agents_needed(
@@ -146,9 +169,27 @@ def agents_needed(
     return max(1, math.ceil(turns_per_s * (margin * service_s + times.think_s)))
 
 
-def _prefill_cap(shape: Shape, times: TurnTimes) -> float:
+def expected_batch(
+    quota_s: float, attention_s: float, hbm_bytes: float, held_bytes: float
+) -> float:
+    """Requests of a prefill iteration when there are always some waiting: quota or HBM.
+
+    Args:
+        quota_s: attention time that an iteration may take.
+        attention_s: of the mean turn, in the same time.
+        hbm_bytes: of one engine, for KV.
+        held_bytes: of it, what the mean turn holds during an iteration.
+
+    Returns:
+        1 or more; a fraction, for the request that overflows the quota is cut.
+    """
+    by_quota = quota_s / attention_s if attention_s > 0 else math.inf
+    return max(1.0, min(by_quota, hbm_bytes // held_bytes))
+
+
+def _prefill_cap(shape: Shape, prefill_s: float) -> float:
     engines = shape.prefill * shape.engines
-    return engines / times.prefill_s if times.prefill_s > 0 else math.inf
+    return engines / prefill_s if prefill_s > 0 else math.inf
 
 
 def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: float | None) -> float:

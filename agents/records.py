@@ -76,6 +76,7 @@ class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
     written_bytes: int
     verified_bytes: int
     error: str
+    reloaded_bytes: int = 0
 
 
 class SessionRecord(msgspec.Struct, frozen=True, tag="session"):
@@ -160,6 +161,48 @@ class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
     evicted_bytes: int
 
 
+class IterationRecord(msgspec.Struct, frozen=True, gc=False, tag="iteration"):
+    """One iteration of one prefill engine.
+
+    Args:
+        engine: its HBM domain.
+        iteration: number of the node's iteration; ranks that iterate together share it.
+        t_start, t_end: t_end - t_start is what follows, and the time of model execution's traffic.
+        requests, tokens: of the batch; a request that was cut counts.
+        attention_s, ffn_s: computing.
+        stall_s: waiting for KV on its way into HBM.
+        wait_s: waiting for other engines of the node, before FFN and at the end.
+        starved_s: before it, idle because the KV of all its requests was still being read.
+    """
+
+    engine: str
+    iteration: int
+    t_start: float
+    t_end: float
+    requests: int
+    tokens: int
+    attention_s: float
+    ffn_s: float
+    stall_s: float
+    wait_s: float
+    starved_s: float
+
+
+class StepRecord(msgspec.Struct, frozen=True, gc=False, tag="step"):
+    """One step of one decode engine: a token for each of `requests`.
+
+    Args:
+        engine: its HBM domain.
+        context_tokens: of each request, on average.
+    """
+
+    engine: str
+    t_start: float
+    t_end: float
+    requests: int
+    context_tokens: float
+
+
 AnyRecord = (
     TransferRecord
     | EventRecord
@@ -169,6 +212,8 @@ AnyRecord = (
     | CollectiveRecord
     | ProcessRecord
     | StorageRecord
+    | IterationRecord
+    | StepRecord
 )
 
 

@@ -16,12 +16,12 @@ from agents.blocks.layout import KVLayout, from_model
 from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import PRESETS, Model
-from agents.scheduler.policies import POLICIES, load_policy
 from agents.scheduler.settings import SchedulerSection
 from agents.traces.agentic import TRACES
 from agents.traces.load import TraceSpec
 from agents.traces.session import BLOCK_TOKENS
 from agents.traffic.settings import TrafficSection
+from agents.variants import Variant, check_variant, label, variant
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, PerSecond, RateBps, Scenario, Section, SizeBytes
@@ -50,7 +50,16 @@ class Cluster(Section):
 
 
 class Prefill(Section):
-    """Layerwise prefill."""
+    """How prefill engines make batches, and what of a request is in their HBM."""
+
+    layerwise: bool = True
+    """HBM holds few layers of a request; false: all of its layers, so that HBM bounds the batch."""
+
+    quota: Annotated[DurationS, Field(gt=0)] = 0.3
+    """Attention time that one iteration of an engine may take, in real time."""
+
+    attention_tflops: float = Field(default=989.0, gt=0)
+    """Rate at which attention time follows from its FLOPs; default H100's, dense BF16."""
 
     layers_per_transfer: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
     """Layers that travel together; auto makes a transfer of the mean prompt about 128 KiB."""
@@ -61,7 +70,7 @@ class Prefill(Section):
     both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
 
     concurrent_requests: int = Field(default=4, ge=1)
-    """Requests that one engine works on at a time."""
+    """Requests that one engine works on at a time, when engines are network-only."""
 
     @model_validator(mode="after")
     def _fits(self) -> Prefill:
@@ -159,6 +168,9 @@ class Buffers(Section):
     hbm: SizeBytes = 40 * 2**30
     """HBM of one engine for KV; not a limit when engines are network-only."""
 
+    prefill_hbm: SizeBytes | None = None
+    """HBM of one prefill engine for KV, if that is another: weights take their part of it."""
+
 
 class Storage(Section):
     """Where the emulated storage keeps its blocks."""
@@ -240,7 +252,8 @@ class DualPathScenario(Scenario):
     """Which way a GPU's bytes go, and model execution: cnic-centric, direct or no-lanes."""
 
     policies: list[str] = Field(default=["pe-only", "shorter-queue"], min_length=1)
-    """Read-path policies to compare, the first is the baseline; your own: mine.py:Policy."""
+    """Read-path policies to compare, the first is the baseline; your own: mine.py:Policy.
+    `basic` is pe-only without layerwise prefill, `oracle` computes without moving KV."""
 
     buffers: Buffers = Buffers()
     """Capacities of memory."""
@@ -259,10 +272,10 @@ class DualPathScenario(Scenario):
     def _usable(cls, policies: list[str]) -> list[str]:
         for name in policies:
             try:
-                load_policy(name, seed=0)
+                check_variant(name)
             except TestbedError as error:
                 raise ValueError("; ".join(filter(None, (error.message, error.hint)))) from None
-        labels = [_label(name) for name in policies]
+        labels = [label(name) for name in policies]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"named twice: {', '.join(twice)}")
@@ -308,6 +321,7 @@ class DualPathScenario(Scenario):
             "workload.kind: agentic": self.workload.kind == "agentic",
             "workload.start: cold": self.workload.start == "cold",
             "scheduler.fetch_period: 2us": self._fetches_in_time,
+            "policies without oracle, which moves no KV": "oracle" not in self.policies,
         }
         missing = [need for need, met in needs.items() if not met]
         if missing:
@@ -320,12 +334,22 @@ class DualPathScenario(Scenario):
         period_s = self.scale.emulated_s(self.scheduler.fetch_period)
         return self.scheduler.placement != "adaptive" or period_s <= _LONGEST_FETCH_S
 
+    @model_validator(mode="after")
+    def _something_is_left(self) -> DualPathScenario:
+        if self.engines == "network-only" and "oracle" in self.policies:
+            raise ValueError(
+                "oracle moves no KV and network-only engines do not compute: nothing is left to "
+                "run; choose engines: modelled"
+            )
+        return self
+
     # --- what follows from the sections ---------------------------------------------------
 
     @property
-    def variants(self) -> Mapping[str, str]:
-        """Label of each policy -> what `load_policy` takes, from any working directory."""
-        return {_label(name): _anywhere(name) for name in self.policies}
+    def variants(self) -> Mapping[str, Variant]:
+        """Label of each entry of `policies` -> what it runs."""
+        layerwise = self.prefill.layerwise
+        return {label(name): variant(name, layerwise=layerwise) for name in self.policies}
 
     @property
     def topology_settings(self) -> dict[str, str]:
@@ -420,21 +444,6 @@ class DualPathScenario(Scenario):
     def hbm_layers(self, layers_per_transfer: int) -> int:
         """Layers of one request in a prefill engine's HBM."""
         return self.prefill.hbm_layers or 2 * layers_per_transfer
-
-
-def _label(policy: str) -> str:
-    """A policy's name in results: a user's is FILE.CLASS, without directories."""
-    if policy in POLICIES:
-        return policy
-    path, _, class_name = policy.rpartition(":")
-    return f"{Path(path).stem}.{class_name}"
-
-
-def _anywhere(policy: str) -> str:
-    if policy in POLICIES:
-        return policy
-    path, _, class_name = policy.rpartition(":")
-    return f"{Path(path).resolve()}:{class_name}"
 
 
 def _expanded(file: str) -> Path:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar, cast
+from typing import Any, TypeAlias, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,21 +19,23 @@ from agents.accounts import carried_bytes
 from agents.assumptions import assumptions
 from agents.bounds import best_split
 from agents.caps import TurnBytes, shape_of
+from agents.engine_figures import engine_figures
 from agents.nics import Load, NicSeries, Shares, load_table
 from agents.records import (
     AccountRecord,
     AnyRecord,
     CollectiveRecord,
     EventRecord,
+    IterationRecord,
     ProcessRecord,
     RequestRecord,
     SessionRecord,
+    StepRecord,
     StorageRecord,
     TransferRecord,
 )
 from agents.settings import DualPathScenario
 from agents.traffic.summary import collective_figures
-from agents.waiting import wait_share
 from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import Window, in_window, steady_window
 from testbed.plan.model import Plan
@@ -57,7 +59,12 @@ _OF_THE_WINDOW = (
     "tpot_s",
     "jct_s",
     "stall_s",
+    "gpu_time",
     "gpu_wait_share",
+    "prefill_batch",
+    "attention_max_avg",
+    "decode_batch",
+    "itl_s",
     "snic_max_avg",
     "aps_offered",
     "sessions_arrived",
@@ -69,6 +76,8 @@ _OF_THE_WINDOW = (
     "collectives",
 )
 T = TypeVar("T")
+Arrivals: TypeAlias = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+"""Start, end and bytes of each."""
 
 
 @dataclass
@@ -95,6 +104,11 @@ class Run:
     def of(self, kind: type[T]) -> list[T]:
         """The records of one type."""
         return cast("list[T]", self.records.get(kind, []))
+
+    @property
+    def moves_kv(self) -> bool:
+        """Whether KV is moved at all, see `agents.variants`."""
+        return self.scenario.variants[self.variant].moves_kv
 
     @cached_property
     def window(self) -> tuple[float, float] | None:
@@ -132,11 +146,24 @@ class Run:
 
     @cached_property
     def steadiness(self) -> Window | None:
-        """The window, with the load of its thirds."""
-        if self.window is None or not self.reads:
+        """The window, with the load of its thirds.
+
+        Where KV is not moved, that of the bytes that would have been read, while they prefill.
+        """
+        arrivals = _arrivals(self.reads) if self.moves_kv else self._unread()
+        if self.window is None or not len(arrivals[0]):
             return None
-        tolerance = self.scenario.window.tolerance
-        return steady_window(*_arrivals(self.reads), *self.window, tolerance)
+        return steady_window(*arrivals, *self.window, self.scenario.window.tolerance)
+
+    def _unread(self) -> Arrivals:
+        layout = self.scenario.layout
+        token_bytes = layout.full_block_bytes / layout.block_tokens
+        rows = [
+            (r.t_prefill_start, r.t_first_token, r.hit_tokens * token_bytes)
+            for r in self.of(RequestRecord)
+            if not r.error
+        ]
+        return _columns(rows)
 
     def in_window(self, requests: Sequence[RequestRecord], when: str) -> list[RequestRecord]:
         """Requests for which something happened in the window, and which ended well."""
@@ -150,12 +177,13 @@ class Run:
         return carried_bytes(self.of(AccountRecord))
 
 
-def _arrivals(
-    transfers: Sequence[TransferRecord],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    rows = np.array([(t.t_first_byte, t.t_last_byte, t.size_bytes) for t in transfers], float)
-    rows = rows.reshape(-1, 3)
-    return rows[:, 0], rows[:, 1], rows[:, 2]
+def _arrivals(transfers: Sequence[TransferRecord]) -> Arrivals:
+    return _columns([(t.t_first_byte, t.t_last_byte, t.size_bytes) for t in transfers])
+
+
+def _columns(rows: Sequence[tuple[float, float, float]]) -> Arrivals:
+    table = np.array(rows, float).reshape(-1, 3)
+    return table[:, 0], table[:, 1], table[:, 2]
 
 
 def distribution(values: Sequence[float]) -> dict[str, float | None]:
@@ -212,7 +240,8 @@ def bound_by(run: Run) -> str:
         return "unknown"
     busy = run.nics.utilisation(*run.window)
     kinds = {(m.nic, m.direction): m for m in run.nics.meters}
-    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(run.variant, {"prefill", "decode"})
+    policy = run.scenario.variants[run.variant].policy
+    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(policy, {"prefill", "decode"})
     snics = [
         share
         for name, share in busy.items()
@@ -253,6 +282,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
         "bytes_gathered": sum(p.copied_bytes.get("gathered", 0) for p in processes),
         "bytes_scattered": sum(p.copied_bytes.get("scattered", 0) for p in processes),
+        "bytes_reloaded": sum(r.reloaded_bytes for r in requests),
         "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
         "window_s": None if window is None else [window[0], window[1]],
@@ -270,6 +300,14 @@ def summarise(run: Run) -> dict[str, Any]:
         turn = TurnBytes(1.0, measured.miss, measured.generated)
         best_bps = best_split(shape_of(run.plan), turn).kv_load_bps
     imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))
+    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
+    figures = engine_figures(
+        run.of(IterationRecord),
+        run.of(StepRecord),
+        window,
+        nodes=kinds.count("dram"),
+        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
+    )
     return summary | {
         "kv_load_bps": load_bps,
         "kv_load_bps_full_scale": scale.real_rate_bps(load_bps),
@@ -298,7 +336,7 @@ def summarise(run: Run) -> dict[str, Any]:
             ]
         ),
         "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
-        "gpu_wait_share": wait_share(run.scenario, requests, window),
+        **figures,
         "snic_max_avg": imbalance,
         **arrivals(run, requests, window),
         "hit_rate": _ratio(sum(r.hit_tokens for r in done), sum(r.prompt_tokens for r in done)),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import psutil
 from mininet.topo import Topo
 
@@ -22,9 +23,11 @@ from agents.records import (
     AnyRecord,
     CollectiveRecord,
     EventRecord,
+    IterationRecord,
     ProcessRecord,
     RequestRecord,
     SessionRecord,
+    StepRecord,
     StorageRecord,
     TransferRecord,
     read_records,
@@ -49,6 +52,8 @@ _TABLES: dict[str, type] = {
     "collectives": CollectiveRecord,
     "processes": ProcessRecord,
     "storage": StorageRecord,
+    "iterations": IterationRecord,
+    "steps": StepRecord,
 }
 _WRITE_BYTES = 256 * 1024
 _UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
@@ -162,6 +167,7 @@ class DualPath:
         self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
     ) -> Cluster:
         found = self._forecast(scenario, plan)
+        chosen = scenario.variants[variant]
         dram = {name: d for name, d in plan.domains.items() if d.kind == "dram"}
         by_role = {
             role: [name for name, d in dram.items() if d.role == role]
@@ -169,8 +175,8 @@ class DualPath:
         }
         buffers = found.buffers
         if scenario.engines == "network-only":
-            buffers = cluster_file.Buffers(
-                buffers.pe_buffer, buffers.de_buffer, buffers.staging, _UNLIMITED_HBM_BYTES
+            buffers = msgspec.structs.replace(
+                buffers, hbm=_UNLIMITED_HBM_BYTES, prefill_hbm=_UNLIMITED_HBM_BYTES
             )
         return Cluster(
             control={name: d.addresses["mgmt"] for name, d in dram.items()},
@@ -195,7 +201,7 @@ class DualPath:
             storage_eviction=scenario.storage.eviction,
             extent_blocks=scenario.storage.extent_tokens // scenario.layout.block_tokens,
             scheduling=_scheduling(scenario, found),
-            policy=scenario.variants[variant],
+            policy=chosen.policy,
             load=Load(
                 scenario.trace_spec,
                 found.agents,
@@ -207,6 +213,9 @@ class DualPath:
             ),
             seed=scenario.seed,
             records=str(directory.resolve()),
+            quota_s=found.scale.emulated_s(scenario.prefill.quota),
+            layerwise=chosen.layerwise,
+            moves_kv=chosen.moves_kv,
             kv=scenario.kv,
             traffic=scenario.traffic.mode,
             execution=execution_of(scenario, found.shape, passes_of(found)),

@@ -79,7 +79,12 @@ class Arena:
     def _units(self, size_bytes: int) -> int:
         return max(1, -(-size_bytes // ALIGNMENT_BYTES))
 
-    def _check(self, size_bytes: int) -> None:
+    def must_hold(self, size_bytes: int) -> None:
+        """Be large enough for an extent of that size.
+
+        Raises:
+            ArenaTooSmall: it is more than the whole arena.
+        """
         if size_bytes < 0:
             raise UsageError(f"{self.name}: an extent of {size_bytes} bytes")
         if self._units(size_bytes) > self._free.capacity:
@@ -107,7 +112,7 @@ class Arena:
         Raises:
             ArenaTooSmall: `size_bytes` is more than the whole arena.
         """
-        self._check(size_bytes)
+        self.must_hold(size_bytes)
         return None if self._waiting else self._carve(size_bytes)
 
     async def allocate(self, size_bytes: int) -> Extent:

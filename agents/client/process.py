@@ -271,6 +271,7 @@ def _record(submission: Submission, submitted_s: float, done: Done) -> RequestRe
         written_bytes=done.written_bytes,
         verified_bytes=done.verified_bytes,
         error=done.error,
+        reloaded_bytes=done.reloaded_bytes,
     )
 
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.blocks.generate import scatter_group
-from agents.blocks.maker import DecodeKV, Prefilled, Proof
+from agents.blocks.maker import DecodeKV, Proof
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
     Credit,
     Done,
     Inboxes,
+    LaidDown,
     Loaded,
     Message,
     PrefillDone,
@@ -25,24 +27,31 @@ from agents.control import (
     ReadFailed,
     RequestFailed,
 )
+from agents.engines.continuous import DecodeEngine, Part, at_once
 from agents.engines.geometry import Geometry
+from agents.engines.held import Held, PrefillFailed
 from agents.engines.node import SCHEDULER, Node, ReadError
-from agents.engines.paths import Landing, send_group
+from agents.engines.oracle import Oracle
 from agents.engines.persist import Persister
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
 
 
-class PrefillFailed(Exception):
-    """The prefill node has given the request up."""
+class Prompted(NamedTuple):
+    """A request whose prompt is in HBM.
 
-
-class Held(NamedTuple):
-    """A request whose hit blocks wait in the DE buffer for the prefill node's credits."""
+    Args:
+        extent: the HBM.
+        allocated_s: when it had its DE buffer.
+        written_bytes: to storage, of the prompt.
+    """
 
     job: Assign
     geometry: Geometry
-    buffer: Extent
+    extent: Extent
+    prefill: PrefillDone
+    allocated_s: float
+    written_bytes: int
 
 
 class Decoded(NamedTuple):
@@ -63,8 +72,29 @@ class DecodeNode(Node):
         super().__init__(name, cluster)
         self.de_buffer = Arena(cluster.buffers.de_buffer, f"{name} DE buffer")
         self.de_buffer_key = self.ports.register(self.de_buffer.memory)
+        self.ports.handle(Kind.CHUNK_RETURN, lambda what, received: None)  # they are counted
+        self.engines = [
+            DecodeEngine(
+                f"{name}g{rail}",
+                rail,
+                cluster.compute,
+                cluster.layers,
+                self.execution,
+                self.records.append,
+            )
+            for rail in range(cluster.rails)
+        ]
         self._held: dict[int, Held] = {}
+        self._given_up: set[int] = set()
         self._persister = Persister(self, cluster.decode.index(name))
+        self._oracle = Oracle(self, self._take_part)
+
+    async def connect(self) -> None:
+        """As `Node`; then the engines begin to step."""
+        await super().connect()
+        if self.cluster.engines == "modelled":
+            for engine in self.engines:
+                self.spawn(engine.run())
 
     def pair_count(self) -> int:
         """As `Node`, and one queue pair for each pair of a prefill and a decode engine."""
@@ -81,7 +111,7 @@ class DecodeNode(Node):
                 self.taken(message, "de")
                 self.spawn(self._serve(message))
             case Credit():
-                self.spawn(self._send_layers(message))
+                self._credit(message)
             case PrefillDone():
                 self.answer("prefill-done", message.request, message)
             case Inboxes():
@@ -90,70 +120,97 @@ class DecodeNode(Node):
                 self.answer("put-reply", message.put, message)
             case PutDone():
                 self.answer("put-done", message.put, message)
+            case LaidDown():
+                self.answer("laid-down", message.number, message)
             case ReadFailed():
                 self.read_failed(message)
             case RequestFailed():
-                error = PrefillFailed(f"{sender}: {message.reason}")
-                self.ports.fail(message.request, error)
-                self.replies.fail(message.request, error)
+                error = PrefillFailed(f"{sender}: {message.reason}", message.chunk_groups)
+                self.ports.end(message.request, Kind.KV_RETURN, message.groups, error)
+                self.replies.fail("prefill-done", message.request, error)
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
+
+    def _credit(self, credit: Credit) -> None:
+        held = self._held.get(credit.request)
+        if held is not None:
+            held.credit(credit)
+        elif credit.request not in self._given_up:
+            self.event("stale-credit", credit.request, f"group {credit.group}")
 
     # --- one request -------------------------------------------------------------------
 
     async def _serve(self, job: Assign) -> None:
         try:
-            done = await self._decode_request(job)
-        except PrefillFailed as error:
-            done = Done(job.request, error=str(error))
-        except (ReadError, WrongBytes, ArenaTooSmall) as error:
-            self.event("request-failed", job.request, str(error))
-            self.mesh.send(job.prefill.node, RequestFailed(job.request, str(error)))
+            if self.cluster.moves_kv:
+                done = await self._decode_request(job)
+            else:
+                done = await self._only_compute(job)
+        except (PrefillFailed, ReadError, WrongBytes, ArenaTooSmall) as error:
+            if not isinstance(error, PrefillFailed):  # else the prefill node has recorded it
+                self.event("request-failed", job.request, str(error))
             done = Done(job.request, error=str(error))
         finally:
-            self._held.pop(job.request, None)
-            self.ports.forget(job.request)
             self.account.end(job.request)
         self.mesh.send(SCHEDULER, done)
 
     async def _decode_request(self, job: Assign) -> Done:
+        prompt = await self._prompt(job)
+        try:
+            decoded = await self._decode(prompt)
+        finally:
+            self.hbm[job.decode.rail].free(prompt.extent)
+        return self._done(prompt, decoded)
+
+    async def _prompt(self, job: Assign) -> Prompted:
+        """Have the whole prompt in HBM."""
         geometry = self.geometry(job)
+        self.hbm[job.decode.rail].must_hold(geometry.hbm_bytes)
         buffer = await self.de_buffer.allocate(geometry.prompt_bytes)
-        allocated_s = time.monotonic()
+        held = self._held[job.request] = Held(self, job, geometry, buffer, time.monotonic())
+        target = msgspec.structs.replace(
+            job, target_key=self.de_buffer_key, target_offset=buffer.offset
+        )
+        self.mesh.send(job.prefill.node, target)
         try:
-            returns = [
-                self.ports.expect(job.request, Kind.KV_RETURN, group.index)
-                for group in geometry.groups()
-            ]
-            prefilled = self.replies.expect("prefill-done", job.request)
-            target = msgspec.structs.replace(
-                job, target_key=self.de_buffer_key, target_offset=buffer.offset
-            )
-            self.mesh.send(job.prefill.node, target)
-            if geometry.de_blocks:
-                times = await self.read_blocks(job, "de", self.de_buffer_key, buffer)
-                self._held[job.request] = Held(job, geometry, buffer)
+            prompt = await self._gathered(held)
+        except (PrefillFailed, ReadError, WrongBytes) as error:
+            del self._held[job.request]
+            self.spawn(self._give_up(held, error))
+            raise
+        del self._held[job.request]
+        self.de_buffer.free(buffer)
+        self.ports.forget(job.request)
+        return prompt
+
+    async def _gathered(self, held: Held) -> Prompted:
+        """Read, have the rest computed, copy to HBM, write back what storage does not have."""
+        job, geometry, buffer = held.job, held.geometry, held.buffer
+        if geometry.de_blocks:
+            times = await self.read_blocks(job, "de", self.de_buffer_key, buffer)
+            if not held.prefill_ended:
                 self.mesh.send(job.prefill.node, Loaded(job.request, *times))
-            prefill = await prefilled
-            assert isinstance(prefill, PrefillDone)
-            await asyncio.gather(*returns)
-            self._held.pop(job.request, None)
-            kept = asyncio.ensure_future(self._persist_miss(job, geometry, buffer))
-            hbm = self.hbm[job.decode.rail]
-            extent = await hbm.allocate(geometry.hbm_bytes)
-            self.account.in_hbm(job.request)
-            try:
-                await self._to_hbm(job, geometry, buffer, extent)
-                written = await kept
-            except BaseException:
-                hbm.free(extent)
-                raise
-        finally:
-            self.de_buffer.free(buffer)
-        try:
-            decoded = await self._decode(job, geometry, extent, prefill.made)
-        finally:
-            hbm.free(extent)
+        prefill = await held.prefilled()
+        kept = asyncio.ensure_future(self._persist_miss(job, geometry, buffer))
+        held.leaving.append(kept)
+        extent = await self.hbm[job.decode.rail].allocate(geometry.hbm_bytes)
+        self.account.in_hbm(job.request)
+        await self._to_hbm(job, geometry, buffer, extent)
+        return Prompted(job, geometry, extent, prefill, held.allocated_s, await kept)
+
+    async def _give_up(self, held: Held, error: Exception) -> None:
+        """A failed request's buffer is given back when it is quiet, and not before."""
+        request = held.job.request
+        self._given_up.add(request)
+        if not isinstance(error, PrefillFailed):
+            self.mesh.send(held.job.prefill.node, held.give_up(str(error)))
+        await held.quiet()
+        self.de_buffer.free(held.buffer)
+        self.ports.forget(request)
+        self._given_up.discard(request)
+
+    def _done(self, prompt: Prompted, decoded: Decoded) -> Done:
+        job, geometry, prefill = prompt.job, prompt.geometry, prompt.prefill
         return Done(
             job.request,
             path=job.path,
@@ -161,7 +218,7 @@ class DecodeNode(Node):
             decode=job.decode.domain,
             hit_tokens=geometry.hit_tokens,
             t_scheduled=job.t_scheduled,
-            t_allocated=allocated_s,
+            t_allocated=prompt.allocated_s,
             t_read_start=prefill.t_read_start,
             t_read_end=prefill.t_read_end,
             t_prefill_start=prefill.t_prefill_start,
@@ -172,23 +229,11 @@ class DecodeNode(Node):
             t_done=time.monotonic(),
             stalls_s=prefill.stalls_s,
             read_bytes=prefill.read_bytes + geometry.de_bytes,
-            written_bytes=written + decoded.written_bytes,
+            written_bytes=prompt.written_bytes + decoded.written_bytes,
             verified_bytes=decoded.verified_bytes,
             proof=decoded.proof,
+            reloaded_bytes=prefill.reloaded_bytes,
         )
-
-    async def _send_layers(self, credit: Credit) -> None:
-        """One layer group of what this node has read, straight into the prefill engine's HBM."""
-        held = self._held.get(credit.request)
-        if held is None:
-            self.event("stale-credit", credit.request, f"group {credit.group}")
-            return
-        job = held.job
-        pair = pair_name(job.prefill.domain, self.name, f"cnic{job.decode.rail}", "called")
-        group = held.geometry.groups()[credit.group]
-        blocks = held.buffer.view[: held.geometry.de_bytes]
-        landing = Landing(Kind.LAYER_FETCH, pair, credit.key)
-        await send_group(self, job.request, blocks, group, landing, credit.offset)
 
     # --- persistence of the prompt -------------------------------------------------------
 
@@ -241,37 +286,35 @@ class DecodeNode(Node):
 
     # --- decode ------------------------------------------------------------------------
 
-    async def _decode(
-        self, job: Assign, geometry: Geometry, extent: Extent, prefilled: Prefilled
-    ) -> Decoded:
+    async def _decode(self, prompt: Prompted) -> Decoded:
         """Generate tokens; every block that fills up is persisted at once."""
-        start_s = time.monotonic()
-        kv = self.maker.decode(self.prompt(job), prefilled)
+        job, geometry, extent = prompt.job, prompt.geometry, prompt.extent
+        kv = self.maker.decode(self.prompt(job), prompt.prefill.made)
         self._check(job, geometry, kv, extent.view)
-        tpot_s = self.cluster.compute.tpot_s if self.cluster.engines == "modelled" else 0.0
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-
-        async def until_token(count: int) -> None:
-            """`count` tokens beyond the first, which came from prefill."""
-            for _ in kv.generate(min(count + 1, job.generate_tokens)):
-                await asyncio.sleep(0)
-            if (wait_s := began + count * tpot_s - loop.time()) > 0:
-                await asyncio.sleep(wait_s)
-
-        await until_token(1)
-        second_token_s = time.monotonic()
+        last = max(1, job.generate_tokens - 1)  # the first token came from prefill
+        full = _full_at(geometry)
+        part = self._take_part(job, [1, last, *full])
+        start_s = await part.started
+        times: dict[int, float] = {}
         puts: list[asyncio.Future[int]] = []
-        block = self.layout.block_tokens
-        for index in range(geometry.generated_full_blocks):
-            full_at = (geometry.prompt_full_blocks + index + 1) * block - geometry.prompt_tokens
-            await until_token(full_at)
-            puts.append(asyncio.ensure_future(self._persist(job, geometry, kv, extent, index)))
-        await until_token(max(1, job.generate_tokens - 1))
-        end_s = time.monotonic()
-        written = sum(await asyncio.gather(*puts))
-        proof = kv.result()
-        return Decoded(start_s, second_token_s, end_s, geometry.prompt_bytes, written, proof)
+        for step in sorted({1, last, *full}):
+            times[step] = await part.after[step]
+            for _ in kv.generate(min(step + 1, job.generate_tokens)):
+                await asyncio.sleep(0)
+            for index in (i for i, at in enumerate(full) if at == step):
+                puts.append(asyncio.ensure_future(self._persist(job, geometry, kv, extent, index)))
+        written = 0
+        # All of them, whatever becomes of one: until then they read HBM.
+        for result in await asyncio.gather(*puts, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+            written += result
+        return Decoded(start_s, times[1], times[last], geometry.prompt_bytes, written, kv.result())
+
+    def _take_part(self, job: Assign, steps: Sequence[int]) -> Part:
+        if self.cluster.engines == "modelled":
+            return self.engines[job.decode.rail].join(job.prompt_tokens, steps)
+        return at_once(steps)
 
     async def _persist(
         self, job: Assign, geometry: Geometry, kv: DecodeKV, extent: Extent, index: int
@@ -305,3 +348,35 @@ class DecodeNode(Node):
         )
         await arrived
         return await self._persister.put(job.request, self.hashes(job), number, 1, staged)
+
+    # --- without KV ------------------------------------------------------------------------
+
+    async def _only_compute(self, job: Assign) -> Done:
+        found = await self._oracle.serve(job, self.geometry(job))
+        return Done(
+            job.request,
+            path="none",
+            prefill=job.prefill.domain,
+            decode=job.decode.domain,
+            hit_tokens=self.geometry(job).hit_tokens,
+            t_scheduled=job.t_scheduled,
+            t_allocated=found.allocated_s,
+            t_prefill_start=found.prefill.t_prefill_start,
+            t_first_token=found.prefill.t_prefill_end,
+            t_decode_start=found.start_s,
+            t_second_token=found.second_token_s,
+            t_decode_end=found.end_s,
+            t_done=time.monotonic(),
+            stalls_s=found.prefill.stalls_s,
+        )
+
+
+def _full_at(geometry: Geometry) -> list[int]:
+    """Steps after which each generated block is full.
+
+    A step computes the KV of the token that it takes in: the KV of the n-th generated token is
+    there after n steps.
+    """
+    block = geometry.layout.block_tokens
+    first = block - geometry.tail_tokens
+    return [first + index * block for index in range(geometry.generated_full_blocks)]

@@ -17,6 +17,7 @@ from agents.cluster import Cluster
 from agents.connections import call, listen
 from agents.control import Assign, Fetch, Inboxes, Read, ReadDone, ReadFailed, ReadFinished, Side
 from agents.engines.account import Account
+from agents.engines.execution import ModelExecution, NoTraffic
 from agents.engines.geometry import Geometry
 from agents.engines.leader import Leader
 from agents.engines.makers import kv_maker
@@ -69,7 +70,9 @@ class Node(Process):
         )
         self.staging = Arena(cluster.buffers.staging, f"{name} staging")
         self.staging_key = self.ports.register(self.staging.memory)
-        self.hbm = [Arena(cluster.buffers.hbm, f"{name}g{k} HBM") for k in range(cluster.rails)]
+        sizes = cluster.buffers
+        hbm_bytes = sizes.prefill_hbm if name in cluster.prefill else sizes.hbm
+        self.hbm = [Arena(hbm_bytes, f"{name}g{k} HBM") for k in range(cluster.rails)]
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
         self.maker = kv_maker(cluster)
         self._read_window = asyncio.Semaphore(cluster.read_window)
@@ -84,6 +87,7 @@ class Node(Process):
         self.ports.watch(Kind.STORAGE_READ, self._read_arrived)
         self._broker = Broker.from_environment()
         self.collectives = self._model_execution()
+        self.execution: ModelExecution = self.collectives or NoTraffic()
 
     def _model_execution(self) -> Collectives | None:
         """Model execution among the engines of this node's role, if it is emulated."""
@@ -186,7 +190,8 @@ class Node(Process):
     def _read_arrived(self, what: Immediate, received: Received) -> None:
         self.account.read_arrived(what.number, received.length)
 
-    def _read_ended(self, job: Assign, side: Side) -> None:
+    def read_ended(self, job: Assign, side: Side) -> None:
+        """A read of this node has left the read queue."""
         self.account.end_read(job.request)
         if not self._pulls:  # who pulls reports the whole queue
             tokens = job.blocks(side) * self.layout.block_tokens
@@ -266,7 +271,7 @@ class Node(Process):
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
                 self.staging.free(table)
-                self._read_ended(job, side)
+                self.read_ended(job, side)
         if wrong is not None:
             sources = ", ".join(sorted({segment.node for segment in job.on(side)}))
             detail = f"block {wrong} of {count} from {sources} fails its digest"
@@ -282,7 +287,7 @@ class Node(Process):
         """Storage has refused one segment of a read."""
         error = ReadError(message.reason, message.part, message.missing)
         for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
-            self.ports.fail_transfer(message.request, kind, message.part, error)
+            self.ports.fail(message.request, kind, message.part, error)
 
     def finish(self) -> None:
         """Record the accounts of all queue pairs."""

@@ -4,6 +4,8 @@ Each gives `load(group, offset)`: bring its part of one layer group into the HBM
 
     pe   PE buffer --gather--> staging --CNIC loopback--> HBM         (DualPath section 4.1)
     de   credit to the decode node: DE buffer --gather--> staging --compute fabric--> HBM
+
+What earlier chunks of a prompt computed comes as on the de path, whatever the path of the hits.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from agents.blocks.arena import Extent
 from agents.blocks.generate import gather_group
 from agents.blocks.layout import LayerGroup
 from agents.control import Assign, Credit
+from agents.engines.chunks import Chunk
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.ports import Transfer
@@ -109,4 +112,26 @@ class DecodeSide:
         arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index)
         key = node.hbm_keys[job.prefill.rail]
         node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
+        await arrived
+
+
+class EarlierChunks:
+    """What earlier chunks computed, in the DE buffer since it was returned there.
+
+    Args:
+        chunk: that attends to it.
+        landed: layer groups of earlier chunks that must have come back to the DE buffer.
+    """
+
+    def __init__(self, node: Node, job: Assign, chunk: Chunk, landed: int) -> None:
+        self._node, self._job, self._chunk, self._landed = node, job, chunk, landed
+
+    async def load(self, group: LayerGroup, offset: int) -> None:
+        """Give credit for it and wait for its bytes."""
+        node, job = self._node, self._job
+        arrived = node.ports.expect(job.request, Kind.CHUNK_FETCH, group.index)
+        key = node.hbm_keys[job.prefill.rail]
+        at = offset + self._chunk.earlier_in_slot(group).offset
+        credit = Credit(job.request, group.index, key, at, self._chunk.first, self._landed)
+        node.mesh.send(job.decode.node, credit)
         await arrived

@@ -23,6 +23,8 @@ class Kind(enum.IntEnum):
     D2H = 6  # HBM of the decode engine -> DRAM: generated blocks
     STORAGE_WRITE = 7  # DRAM -> storage: Full Blocks to keep
     LAYER_FETCH = 8  # DE buffer -> HBM of a prefill engine
+    CHUNK_RETURN = 9  # as KV_RETURN, of a prompt's chunks but the last
+    CHUNK_FETCH = 10  # as LAYER_FETCH, of what earlier chunks returned
     # Model execution, numbered by the operation: see `agents.traffic`.
     DISPATCH = 32  # HBM -> HBM of another engine: tokens, to the node of their experts
     FORWARD = 33  # HBM -> HBM inside a node: tokens, on to the GPU of their experts

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 
 from agents.blocks.hashing import Hashes
-from agents.cluster import Buffers, Cluster
+from agents.cluster import Cluster
 from agents.settings import DualPathScenario
 from agents.workload import DualPath
 from testbed.experiment.workload import Placed
@@ -41,8 +41,8 @@ class TinyBuffers(DualPath):
     ) -> Cluster:
         cluster = super()._cluster(scenario, plan, variant, directory)
         longest = 33 * 1024 // 64 * cluster.layout.full_block_bytes
-        tight = Buffers(
-            longest * 3 // 2, longest * 3 // 2, cluster.buffers.staging, cluster.buffers.hbm
+        tight = msgspec.structs.replace(
+            cluster.buffers, pe_buffer=longest * 3 // 2, de_buffer=longest * 3 // 2
         )
         return msgspec.structs.replace(cluster, buffers=tight)
 
@@ -101,15 +101,64 @@ def _swap_layers() -> None:
 
 def _flip_returned_byte() -> None:
     """A prefill node's HBM loses a bit between the check and the return."""
-    from agents.engines import prefill
+    from agents.engines import layers
 
-    returned = prefill.PrefillNode._return
+    returned = layers.Passage._return
 
-    def broken(self, job, geometry, group, memory):  # type: ignore[no-untyped-def]
+    def broken(self, chunk, group, memory):  # type: ignore[no-untyped-def]
         memory[0] ^= 1
-        return returned(self, job, geometry, group, memory)
+        return returned(self, chunk, group, memory)
 
-    prefill.PrefillNode._return = broken  # type: ignore[method-assign]
+    layers.Passage._return = broken  # type: ignore[method-assign]
+
+
+def _fail_some_prefills() -> None:
+    """A prefill engine gives every third request up when half of its groups have been returned."""
+    from agents.engines import layers
+    from agents.ports import WrongBytes
+
+    arrived = layers.Passage.arrived
+
+    async def broken(self, group, could_start_s):  # type: ignore[no-untyped-def]
+        if self.job.request % 3 == 0 and group.index == len(self.geometry.groups()) // 2:
+            raise WrongBytes("made to fail")
+        return await arrived(self, group, could_start_s)
+
+    layers.Passage.arrived = broken  # type: ignore[method-assign]
+
+
+def _fail_some_reads() -> None:
+    """A node gives every third request up when it has read its part."""
+    from agents.engines import node
+
+    read_blocks = node.Node.read_blocks
+
+    async def broken(self, job, side, key, extent):  # type: ignore[no-untyped-def]
+        times = await read_blocks(self, job, side, key, extent)
+        if job.request % 3 == 0:
+            raise node.ReadError("made to fail")
+        return times
+
+    node.Node.read_blocks = broken  # type: ignore[method-assign]
+
+
+def _fail_some_held() -> None:
+    """A decode node gives every third request up while it sends layer groups on credit."""
+    import asyncio
+
+    from agents.engines import held
+    from agents.ports import WrongBytes
+
+    prefilled = held.Held.prefilled
+
+    async def broken(self):  # type: ignore[no-untyped-def]
+        if self.job.request % 3 == 0 and self.geometry.de_blocks:
+            while self.groups_sent < 2:
+                await asyncio.sleep(0.001)
+            raise WrongBytes("made to fail")
+        return await prefilled(self)
+
+    held.Held.prefilled = broken  # type: ignore[method-assign]
 
 
 def _flip_stored_bit() -> None:
@@ -176,6 +225,9 @@ _FAULTS = {
     "flip-kept-bit": _flip_kept_bit,
     "flip-loaded-bit": _flip_loaded_bit,
     "flip-decoded-bit": _flip_decoded_bit,
+    "fail-some-held": _fail_some_held,
+    "fail-some-prefills": _fail_some_prefills,
+    "fail-some-reads": _fail_some_reads,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
 }

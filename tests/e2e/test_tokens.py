@@ -34,6 +34,13 @@ policies: [{policies}]
 """
 
 
+# Engines that compute; nothing waits for a fetch, which a scale of 8000 makes rare.
+BLOCK_BY_BLOCK = """engines: modelled
+compute: {{prefill_tflops: 500, tpot: 1us}}
+buffers: {{hbm: 64MiB}}
+scheduler: {{placement: least-tokens}}"""
+
+
 def run(directory: Path, workload: DualPath | None = None, **values: str) -> Ran:
     """Run a small scenario of real tokens."""
     filled = {"preset": "1p1d", "policies": "pe-only", "duration": "3s", **values}
@@ -90,3 +97,18 @@ def test_one_flipped_bit_or_two_swapped_layers_fail_the_run(
     failed = {check.name for check in ran.verdict.checks if not check.ok}
     assert "every request ended well" in failed
     assert "tokens as one process finds them" in failed
+
+
+def test_tokens_of_prompts_in_chunks_are_those_of_one_process(tmp_path: Path) -> None:
+    """Engines that compute a block at a time: chunks attend to what came before."""
+    text = SMALL.replace("engines: network-only", BLOCK_BY_BLOCK)
+    text = text.replace("per_transfer: 2", "per_transfer: 2, quota: 0.00001us")
+    scenario = load_scenario(
+        text.format(preset="1p1d", policies="pe-only, de-only", duration="3s"), DualPathScenario
+    )
+    ran = runner.run(scenario, DualPath(), tmp_path, lambda progress: None)
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        seen = records(ran, policy)
+        assert sum(r.reloaded_bytes for r in seen) > 0
+        assert max(r.turn for r in seen if r.hit_tokens) >= 1

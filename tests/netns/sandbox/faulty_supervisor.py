@@ -1,7 +1,7 @@
 """A supervisor that meets a fault before a step of making its plan.
 
-FAULT="KIND STEP FILE" in the environment: `error` raises, `death` ends the process on the spot: pid 1,
-or the maker of the namespaces while it sets their parameters.  The inodes of the network
+FAULT="KIND STEP FILE" in the environment: `error` raises, `death` ends the process on the spot:
+pid 1, or the maker of the namespaces while it sets their parameters.  The inodes of the network
 namespaces that there were by then are in FILE, one a line.
 """
 

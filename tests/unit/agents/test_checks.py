@@ -25,7 +25,7 @@ scale: {rate: 4000, bytes: 4000}
 duration: 3s
 engines: network-only
 workload: {kind: agentic, trace: 32k, agents: 1}
-policies: [pe-only]
+policies: [pe-only, de-only, shorter-queue]
 """
 Checked = Callable[..., dict[str, Check]]
 

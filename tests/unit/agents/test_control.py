@@ -72,7 +72,7 @@ def test_answers_find_their_waiters() -> None:
         assert replies.resolve("lookup", 7, LookupReply(7, 3))
         assert not replies.resolve("lookup", 9, LookupReply(9, 3))
         assert await lookup == LookupReply(7, 3)
-        replies.fail(8, RuntimeError("gone"))
+        replies.fail("lookup", 8, RuntimeError("gone"))
         with pytest.raises(RuntimeError, match="gone"):
             await other
 

@@ -125,6 +125,45 @@ def test_hbm_limits_modelled_engines_only() -> None:
     assert foresee(shipped("2p4d", **small)).buffers.hbm > 6e9 / 1712
 
 
+def test_hbm_bounds_batches_that_hold_all_layers() -> None:
+    """15 GB hold five requests of 2.6 GB, or two of the longest."""
+    small = {"buffers.prefill_hbm": "15GB", "policies": "[basic, shorter-queue, oracle]"}
+    policies = foresee(shipped("2p4d-modelled", **small)).prediction.policies
+    off = {"prefill.layerwise": "false"}
+    caps = [
+        foresee(shipped("2p4d-modelled", **small, **switch)).prediction.caps_turns_per_s
+        for switch in ({}, off)
+    ]
+    ratio = caps[1]["prefill-compute"] / caps[0]["prefill-compute"]
+    # The gain of 5 requests of 461 tokens over that of the quota's 10.
+    assert ratio == pytest.approx(2.77 / 2.95, abs=0.02)
+    assert policies["shorter-queue"].turns_per_s == policies["oracle"].turns_per_s
+    assert policies["shorter-queue"].bound_by == "prefill-compute"
+    assert policies["basic"].bound_by == "pe-snic-in"
+
+
+def test_without_layerwise_prefill_hbm_holds_the_longest_request() -> None:
+    tiny = {"buffers.prefill_hbm": "1GB"}
+    assert foresee(shipped("2p4d-modelled", **tiny)).buffers.prefill_hbm == 292_057
+    with pytest.raises(ScenarioError, match=r"buffers\.prefill_hbm of .* does not hold"):
+        foresee(shipped("2p4d-modelled", **tiny, **{"prefill.layerwise": "false"}))
+
+
+def test_a_longer_quota_makes_larger_batches() -> None:
+    caps = [
+        foresee(shipped("2p4d-modelled", **{"prefill.quota": quota})).prediction.caps_turns_per_s[
+            "prefill-compute"
+        ]
+        for quota in ("30ms", "100ms", "300ms", "900ms")
+    ]
+    assert caps[0] < caps[1] < caps[2] <= caps[3]
+
+
+def test_attention_is_not_slower_than_a_whole_prefill() -> None:
+    with pytest.raises(ScenarioError, match=r"attention_tflops of 200 is less than the effective"):
+        foresee(shipped("2p4d-modelled", **{"prefill.attention_tflops": "200"}))
+
+
 def test_a_number_of_agents_is_taken_as_it_is() -> None:
     assert foresee(shipped("demo", **{"workload.agents": "7"})).agents == 7
 

@@ -9,7 +9,14 @@ import pytest
 from agents.caps import Shape, TurnBytes
 from agents.compute import prefill_flops
 from agents.models import PRESETS
-from agents.prediction import TurnTimes, agents_needed, predict, unloaded_s
+from agents.prediction import (
+    Switched,
+    TurnTimes,
+    agents_needed,
+    expected_batch,
+    predict,
+    unloaded_s,
+)
 
 HIT, APPEND, GENERATED = 32_721, 429, 176  # a mean turn of the 64K trace
 PAPER = Shape(2, 4, 8, 400e9, 400e9)
@@ -97,6 +104,33 @@ def test_agents_keep_three_times_what_is_served_waiting() -> None:
     assert found.service_s > MODELLED.decode_s + MODELLED.prefill_s
     # Thinking agents need no reserve.
     assert agents_needed(10, 2.0, TurnTimes(think_s=100.0)) == 1060
+
+
+def test_baselines_have_a_path_and_a_prefill_time_of_their_own() -> None:
+    slow = 2 * MODELLED.prefill_s
+    found = predict(
+        PAPER,
+        turn(78_324),
+        MODELLED,
+        ["basic", "pe-only", "oracle"],
+        switched={
+            "basic": Switched("pe-only", slow),
+            "oracle": Switched("pe-only", MODELLED.prefill_s, moves_kv=False),
+        },
+    ).policies
+    assert found["basic"].bound_by == "prefill-compute"
+    assert found["basic"].turns_per_s == pytest.approx(30, abs=0.5)
+    assert found["pe-only"].bound_by == "pe-snic-in"
+    assert found["oracle"].bound_by == "prefill-compute"
+    assert found["oracle"].kv_load_bps == 0
+    assert found["oracle"].speedup == pytest.approx(2.0)
+
+
+def test_a_batch_is_bounded_by_quota_or_hbm() -> None:
+    assert expected_batch(0.3, 0.04, math.inf, 1) == pytest.approx(7.5)
+    assert expected_batch(0.3, 0.04, hbm_bytes=10e9, held_bytes=2.6e9) == 3
+    assert expected_batch(0.3, 0.5, math.inf, 1) == 1  # cut
+    assert expected_batch(0.3, 0.0, 1e9, 2.6e9) == 1
 
 
 def test_something_must_be_compared() -> None:

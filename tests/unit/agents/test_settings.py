@@ -10,6 +10,7 @@ import pytest
 from agents.models import PRESETS
 from agents.settings import DualPathScenario
 from agents.transformer.config import TINY
+from agents.variants import Variant
 from testbed.errors import ScenarioError
 from testbed.experiment.scenario import json_schema, load_scenario
 from testbed.plan.settings import PlanSettings
@@ -132,6 +133,19 @@ def test_times_of_a_trace_stretch() -> None:
     assert load("workload: {kind: sessions, file: /t}\n").trace_spec.think_factor == 0
 
 
+def test_baselines_are_entries_of_policies_with_switches_of_their_own() -> None:
+    scenario = load("policies: [basic, pe-only, oracle]\n")
+    assert scenario.variants == {
+        "basic": Variant("pe-only", layerwise=False),
+        "pe-only": Variant("pe-only"),
+        "oracle": Variant("pe-only", moves_kv=False),
+    }
+    scenario = load("prefill: {layerwise: false}\npolicies: [pe-only, oracle]\n")
+    assert {variant.layerwise for variant in scenario.variants.values()} == {False}
+    with pytest.raises(ScenarioError, match="nothing is left to run"):
+        load("engines: network-only\npolicies: [oracle]\n")
+
+
 def test_a_users_policy_is_found_from_anywhere_and_named_without_its_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +153,10 @@ def test_a_users_policy_is_found_from_anywhere_and_named_without_its_directory(
     (tmp_path / "mine.py").write_text(source)
     monkeypatch.chdir(tmp_path)
     scenario = load("policies: [pe-only, mine.py:Policy]\n")
-    assert scenario.variants == {"pe-only": "pe-only", "mine.Policy": f"{tmp_path}/mine.py:Policy"}
+    assert scenario.variants == {
+        "pe-only": Variant("pe-only"),
+        "mine.Policy": Variant(f"{tmp_path}/mine.py:Policy"),
+    }
 
 
 @pytest.mark.parametrize(

@@ -99,13 +99,13 @@ def with_node(
         addresses={}, layers=2, layer_block_bytes=30, block_tokens=64, layers_per_transfer=1,
         hbm_layers=2, engine_requests=1, read_window=4, write_bytes=1 << 16,
         engines="network-only", compute=Compute(0.0, 0.0, [(0.0, 0.0)], 0.0),
-        buffers=Buffers(1, 1, 1, 1), storage_directory=str(tmp_path / "kv"),
+        buffers=Buffers(1, 1, 1, 1, 1), storage_directory=str(tmp_path / "kv"),
         storage_bytes=CAPACITY * 60, storage_eviction="lru", extent_blocks=64, policy="pe-only",
         scheduling=Scheduling(
             "adaptive", 0.02, 1, 1, "counted", "completion", "net", "seeded", "cluster"
         ),
         load=Load(TraceSpec("agentic", 0), 1, "warm", 0.0, 0.0, 1.0), seed=0,
-        records=str(tmp_path),
+        records=str(tmp_path), quota_s=0.0, layerwise=True, moves_kv=True,
     )  # fmt: skip
 
     async def live() -> None:
