@@ -36,6 +36,8 @@ compute: {{prefill_tflops: {tflops}, tpot: 1ms}}
 prefill: {{attention_tflops: 1.0e+6, layers_per_transfer: {layers}, quota: {quota}{prefill}}}
 workload: {{kind: agentic, trace: {trace}, agents: {agents}, start: {start}{load}}}
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+# At once: waiting for a fetch is no part of what is tested here.
+scheduler: {{placement: least-tokens}}
 policies: [{policies}]
 """
 

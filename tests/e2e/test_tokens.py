@@ -34,11 +34,10 @@ policies: [{policies}]
 """
 
 
-# Engines that compute; nothing waits for a fetch, which a scale of 8000 makes rare.
+# Engines that compute.
 BLOCK_BY_BLOCK = """engines: modelled
 compute: {{prefill_tflops: 500, tpot: 1us}}
-buffers: {{hbm: 64MiB}}
-scheduler: {{placement: least-tokens}}"""
+buffers: {{hbm: 64MiB}}"""
 
 
 def run(directory: Path, workload: DualPath | None = None, **values: str) -> Ran:
