@@ -141,6 +141,8 @@ class Cluster(msgspec.Struct, frozen=True):
         execution: traffic of model execution; None for none.
         batched: transfers that wait for one queue pair share system calls.
         submission: emulated cost of submitting transfers; None for none.
+        snic_bps, cnic_bps: rates of a node's NICs: what they are taken to carry until it has been
+            measured.
     """
 
     control: dict[str, str]
@@ -177,6 +179,8 @@ class Cluster(msgspec.Struct, frozen=True):
     execution: Execution | None = None
     batched: bool = True
     submission: SubmissionCosts | None = None
+    snic_bps: float = 400e9
+    cnic_bps: float = 400e9
 
     def local_device(self, rail: int) -> str:
         """The port of a node's DRAM that its own engine `rail` is reached by."""

@@ -189,6 +189,18 @@ class ReadFinished(Message, frozen=True, tag="read-finished"):
     tokens: int
 
 
+class Measured(Message, frozen=True, tag="measured"):
+    """Node to scheduler: what its NICs carried since the last of these, and how long they had to.
+
+    Args:
+        carried: way of KV (a field of `agents.scheduler.views.Rates`) -> bytes, and seconds in
+            which there were some to carry.
+    """
+
+    node: str
+    carried: dict[str, tuple[int, float]]
+
+
 class Fetch(Message, frozen=True, tag="fetch"):
     """Leader of a node's engines to scheduler: how they are; give them work."""
 
@@ -352,6 +364,7 @@ AnyMessage = (
     | ReadFailed
     | ReadDone
     | ReadFinished
+    | Measured
     | Fetch
     | Loaded
     | Credit

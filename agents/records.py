@@ -79,6 +79,30 @@ class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
     reloaded_bytes: int = 0
 
 
+class PredictionRecord(msgspec.Struct, frozen=True, gc=False, tag="prediction"):
+    """What the cost model said of a request when its path was chosen, and what happened.
+
+    See `agents.scheduler.costs`; all times are from the decision.
+
+    Args:
+        path: that was chosen.
+        pe_s, de_s: predicted until all hit KV is in HBM, by the path.
+        chosen_s: the same by the path that was chosen.
+        chosen_read_s: predicted by that path until all hit KV is in DRAM.
+        read_s: measured until then.
+        first_token_s: measured until the first token: with compute, and waiting for the engine.
+    """
+
+    request: int
+    path: str
+    pe_s: float
+    de_s: float
+    chosen_s: float
+    chosen_read_s: float
+    read_s: float
+    first_token_s: float
+
+
 class SessionRecord(msgspec.Struct, frozen=True, tag="session"):
     """An agent's trajectory that came to its end; `from_first_turn` if it was seen whole."""
 
@@ -207,6 +231,7 @@ AnyRecord = (
     TransferRecord
     | EventRecord
     | RequestRecord
+    | PredictionRecord
     | SessionRecord
     | AccountRecord
     | CollectiveRecord

@@ -21,12 +21,14 @@ from agents.bounds import best_split
 from agents.caps import TurnBytes, shape_of
 from agents.engine_figures import engine_figures
 from agents.nics import Load, NicSeries, Shares, load_table
+from agents.prediction_error import prediction_error
 from agents.records import (
     AccountRecord,
     AnyRecord,
     CollectiveRecord,
     EventRecord,
     IterationRecord,
+    PredictionRecord,
     ProcessRecord,
     RequestRecord,
     SessionRecord,
@@ -65,6 +67,7 @@ _OF_THE_WINDOW = (
     "attention_max_avg",
     "decode_batch",
     "itl_s",
+    "prediction_error",
     "snic_max_avg",
     "aps_offered",
     "sessions_arrived",
@@ -337,6 +340,10 @@ def summarise(run: Run) -> dict[str, Any]:
         ),
         "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
         **figures,
+        "prediction_error": prediction_error(
+            run.of(PredictionRecord),
+            {r.request for r in run.in_window(requests, "t_scheduled")},
+        ),
         "snic_max_avg": imbalance,
         **arrivals(run, requests, window),
         "hit_rate": _ratio(sum(r.hit_tokens for r in done), sum(r.prompt_tokens for r in done)),

@@ -24,6 +24,7 @@ from agents.records import (
     CollectiveRecord,
     EventRecord,
     IterationRecord,
+    PredictionRecord,
     ProcessRecord,
     RequestRecord,
     SessionRecord,
@@ -46,6 +47,7 @@ from testbed.sandbox.program import Program
 
 _TABLES: dict[str, type] = {
     "requests": RequestRecord,
+    "predictions": PredictionRecord,
     "transfers": TransferRecord,
     "events": EventRecord,
     "sessions": SessionRecord,
@@ -221,6 +223,8 @@ class DualPath:
             execution=execution_of(scenario, found.shape, passes_of(found)),
             batched=scenario.traffic.batched,
             submission=submission_of(scenario),
+            snic_bps=found.shape.snic_bps,
+            cnic_bps=found.shape.cnic_bps,
         )
 
     def outcome(

@@ -15,12 +15,23 @@ from agents.blocks.digests import first_wrong
 from agents.blocks.maker import Prompt
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Assign, Fetch, Inboxes, Read, ReadDone, ReadFailed, ReadFinished, Side
+from agents.control import (
+    Assign,
+    Fetch,
+    Inboxes,
+    Measured,
+    Read,
+    ReadDone,
+    ReadFailed,
+    ReadFinished,
+    Side,
+)
 from agents.engines.account import Account
 from agents.engines.execution import ModelExecution, NoTraffic
 from agents.engines.geometry import Geometry
 from agents.engines.leader import Leader
 from agents.engines.makers import kv_maker
+from agents.engines.meters import Meters
 from agents.ports import Ports, WrongBytes
 from agents.process import Process
 from agents.traffic.execution import Collectives
@@ -75,6 +86,7 @@ class Node(Process):
         self.hbm = [Arena(hbm_bytes, f"{name}g{k} HBM") for k in range(cluster.rails)]
         self.hbm_keys = [self.ports.register(arena.memory) for arena in self.hbm]
         self.maker = kv_maker(cluster)
+        self.meters = Meters(time.monotonic)
         self._read_window = asyncio.Semaphore(cluster.read_window)
         scheduling = cluster.scheduling
         self._pulls = scheduling.placement == "adaptive"
@@ -189,13 +201,20 @@ class Node(Process):
 
     def _read_arrived(self, what: Immediate, received: Received) -> None:
         self.account.read_arrived(what.number, received.length)
+        self.meters.carried("read", received.length)
 
     def read_ended(self, job: Assign, side: Side) -> None:
         """A read of this node has left the read queue."""
         self.account.end_read(job.request)
+        self.tell_rates()
         if not self._pulls:  # who pulls reports the whole queue
             tokens = job.blocks(side) * self.layout.block_tokens
             self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
+
+    def tell_rates(self) -> None:
+        """Say what the node's NICs have carried since this was last said."""
+        if carried := self.meters.take():
+            self.mesh.send(SCHEDULER, Measured(self.name, carried))
 
     # --- memory ------------------------------------------------------------------------
 
@@ -239,7 +258,7 @@ class Node(Process):
             WrongBytes: a block does not match its digest.
         """
         count, block_bytes = job.blocks(side), self.layout.full_block_bytes
-        async with self._read_window:
+        async with self._read_window, self.meters.at_work("read"):
             start_s = time.monotonic()
             table = await self.staging.allocate(8 * count)
             try:

@@ -90,14 +90,18 @@ class PrefillSide:
     ) -> None:
         self._node, self._request, self._geometry = node, job.request, geometry
         self._blocks = buffer.view[: geometry.pe_bytes]
+        self._rail = job.prefill.rail
         self._landing = Landing(Kind.LAYER_LOAD, pair, node.hbm_keys[job.prefill.rail])
 
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Gather, and cross the engine's CNIC twice: the NIC reads DRAM, then writes HBM."""
         arrived = self._node.ports.expect(self._request, self._landing.kind, group.index)
-        at = offset + self._geometry.pe_in_slot(group).offset
-        await send_group(self._node, self._request, self._blocks, group, self._landing, at)
-        await arrived
+        span = self._geometry.pe_in_slot(group)
+        at = offset + span.offset
+        async with self._node.meters.at_work("load", self._rail):
+            await send_group(self._node, self._request, self._blocks, group, self._landing, at)
+            await arrived
+        _loaded(self._node, "load", group, span.size)
 
 
 class DecodeSide:
@@ -111,8 +115,11 @@ class DecodeSide:
         node, job = self._node, self._job
         arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index)
         key = node.hbm_keys[job.prefill.rail]
-        node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
-        await arrived
+        async with node.meters.at_work("fetch", job.prefill.rail):
+            node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
+            await arrived
+        size = node.geometry(job).de_in_slot(group).size
+        _loaded(node, "fetch", group, size)
 
 
 class EarlierChunks:
@@ -135,3 +142,10 @@ class EarlierChunks:
         credit = Credit(job.request, group.index, key, at, self._chunk.first, self._landed)
         node.mesh.send(job.decode.node, credit)
         await arrived
+
+
+def _loaded(node: Node, way: str, group: LayerGroup, size_bytes: int) -> None:
+    """A layer group has arrived; after the last one the scheduler hears how quick it was."""
+    node.meters.carried(way, size_bytes)
+    if group.first + group.count == node.layout.layers:
+        node.tell_rates()

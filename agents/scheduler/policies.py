@@ -1,4 +1,4 @@
-"""Which side reads a request's KV from storage: one decision, behind one interface.
+"""Which nodes read a request's KV from storage: one decision, behind one interface.
 
 A policy of your own is a class with one method, in a file of its own:
 
@@ -8,6 +8,9 @@ A policy of your own is a class with one method, in a file of its own:
         def choose(self, request, prefill, decode):
             fewer = prefill.read_queue_requests <= decode.read_queue_requests
             return "pe" if fewer else "de"
+
+It may also answer `Split(de_share)`, and weigh recent rates as `agents.scheduler.costs` does: see
+`scripts/examples/shares.py`.
 
 Give it in a scenario as `policies: [pe-only, mine.py:Policy]`.  If its `__init__` has an argument
 `seed`, it is given the run's.  It is asked once for each request that has something stored, when
@@ -20,47 +23,21 @@ import importlib.util
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import xxhash
 
 from agents.control import Side
+from agents.scheduler.costs import balanced_share, by_decode, by_prefill
+from agents.scheduler.views import Choice, NodeView, RequestView, Split
 from testbed.errors import NotFoundError, ScenarioError
-
-
-class RequestView(NamedTuple):
-    """What a policy may know of a request.
-
-    Args:
-        request: its number.
-        prompt_tokens: of the whole prompt.
-        hit_tokens: of it, how many are read from storage.
-    """
-
-    request: int
-    prompt_tokens: int
-    hit_tokens: int
-
-
-class NodeView(NamedTuple):
-    """What a policy may know of the node of an engine.
-
-    Args:
-        name: e.g. "pe0".
-        read_queue_tokens: tokens of the reads that are assigned to the node and not finished.
-        read_queue_requests: their number.
-    """
-
-    name: str
-    read_queue_tokens: int
-    read_queue_requests: int
 
 
 class ReadPathPolicy(Protocol):
     """Chooses the read path of each request."""
 
-    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
-        """`"pe"` to read on the prefill node, `"de"` on the decode node."""
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
+        """`"pe"` to read on the prefill node, `"de"` on the decode node, a `Split` for both."""
 
 
 class PEOnly:
@@ -109,8 +86,45 @@ class ShorterQueue:
         """The node with the shorter read queue."""
         if prefill.read_queue_tokens != decode.read_queue_tokens:
             return "pe" if prefill.read_queue_tokens < decode.read_queue_tokens else "de"
-        tie = xxhash.xxh3_64_intdigest(f"{self._seed}/{request.request}".encode())
-        return "pe" if tie & 1 else "de"
+        return _either(self._seed, request.request)
+
+
+class SplitReads:
+    """Both sides at once, in the proportion that lets both have read their part at once.
+
+    From read queues and recent rates, see `agents.scheduler.costs.balanced_share`.  What is short,
+    or would leave only a crumb for one side, is read on the side that is predicted to finish first:
+    a read costs a message and a place in a queue, however few its blocks.
+
+    Args:
+        seed: of ties between sides.
+        least_blocks: a request with fewer hit blocks is not split.
+        least_part: nor is one of which a side would get fewer blocks than this.
+    """
+
+    def __init__(self, seed: int = 0, least_blocks: int = 4, least_part: int = 2) -> None:
+        self._seed = seed
+        self._least_blocks, self._least_part = least_blocks, least_part
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
+        """A balanced split, or the quicker side."""
+        blocks = request.hit_tokens // request.block_tokens
+        on_decode = round(balanced_share(request, prefill, decode) * blocks)
+        if blocks >= self._least_blocks and (
+            self._least_part <= on_decode <= blocks - self._least_part
+        ):
+            return Split(on_decode / blocks)
+        pe_s = by_prefill(request, prefill, decode).read_s
+        de_s = by_decode(request, prefill, decode).read_s
+        if pe_s == de_s:
+            return _either(self._seed, request.request)
+        return "pe" if pe_s < de_s else "de"
+
+
+def _either(seed: int, request: int) -> Side:
+    """One of two equal sides: evenly, and alike in every run of the seed."""
+    tie = xxhash.xxh3_64_intdigest(f"{seed}/{request}".encode())
+    return "pe" if tie & 1 else "de"
 
 
 _SHIPPED: dict[str, Callable[[], ReadPathPolicy]] = {
@@ -118,6 +132,7 @@ _SHIPPED: dict[str, Callable[[], ReadPathPolicy]] = {
     "de-only": DEOnly,
     "round-robin": RoundRobin,
     "shorter-queue": ShorterQueue,
+    "split": SplitReads,
 }
 
 POLICIES = tuple(_SHIPPED)
@@ -167,15 +182,22 @@ class _Checked:
         self._name = name
         self._policy = policy
 
-    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Side:
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
         """What the policy chooses."""
-        side = self._policy.choose(request, prefill, decode)
-        if side not in ("pe", "de"):
+        choice = self._policy.choose(request, prefill, decode)
+        if not _possible(choice):
             raise ScenarioError(
-                f"the read-path policy {self._name} chose {side!r}",
-                hint='`choose` must return "pe" or "de"',
+                f"the read-path policy {self._name} chose {choice!r}",
+                hint='`choose` must return "pe", "de" or Split(0 … 1)',
             )
-        return side
+        return choice
+
+
+def _possible(choice: object) -> bool:
+    if isinstance(choice, Split):
+        share: object = choice.de_share
+        return isinstance(share, int | float) and 0 <= share <= 1
+    return isinstance(choice, str) and choice in ("pe", "de")
 
 
 def _user_class(path: Path, class_name: str) -> Callable[[], ReadPathPolicy]:

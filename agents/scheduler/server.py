@@ -14,18 +14,23 @@ from agents.control import (
     Engine,
     Fetch,
     LookupReply,
+    Measured,
     Message,
     ReadFinished,
-    Segment,
+    Side,
     Submit,
 )
 from agents.engines.geometry import Geometry
 from agents.process import Process, main
 from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import AtOnce, Placed, Placement
-from agents.scheduler.policies import NodeView, RequestView, load_policy
+from agents.scheduler.policies import load_policy
+from agents.scheduler.predictions import Predictions
 from agents.scheduler.pull import PullScheduler
+from agents.scheduler.rates import RecentRates, line_rates
+from agents.scheduler.segments import segments_of
 from agents.scheduler.state import Ask
+from agents.scheduler.views import NodeView, RequestView
 from agents.storage.placement import Run
 from testbed.units import show_size
 
@@ -47,6 +52,11 @@ class Scheduler(Process):
         self._lookup = StorageLookup(self, cluster.placement())
         self._policy = load_policy(cluster.policy, seed=cluster.seed)
         self._placement = placement_of(cluster)
+        token_bytes = cluster.layout.full_block_bytes / cluster.block_tokens
+        self._rates = RecentRates(
+            token_bytes, line_rates(cluster.snic_bps, cluster.cnic_bps, token_bytes)
+        )
+        self._predictions = Predictions()
         self._waiting: dict[int, Waiting] = {}
         self._assigned: dict[int, Assign] = {}
 
@@ -61,6 +71,8 @@ class Scheduler(Process):
                 self._assign(self._placement.fetch(message.report))
             case ReadFinished():
                 self._placement.read_finished(message.request, message.node)
+            case Measured():
+                self._rates.measured(message.node, message.carried)
             case Done():
                 self._finished(message)
             case _:
@@ -102,10 +114,13 @@ class Scheduler(Process):
             submit, hits = self._waiting.pop(request)
             segments = []
             if hits:
-                tokens = sum(run.blocks for run in hits) * self.cluster.block_tokens
-                view = RequestView(request, submit.prompt_tokens, tokens)
-                side = self._policy.choose(view, self._view(prefill[0]), self._view(decode[0]))
-                segments = [Segment(side, *run) for run in hits]
+                block = self.cluster.block_tokens
+                tokens = sum(run.blocks for run in hits) * block
+                asked = RequestView(request, submit.prompt_tokens, tokens, block)
+                views = self._view(prefill[0]), self._view(decode[0])
+                choice = self._policy.choose(asked, *views)
+                self._predictions.foresee(asked, *views, choice)
+                segments = segments_of(choice, hits)
             job = Assign(
                 request,
                 segments,
@@ -118,18 +133,21 @@ class Scheduler(Process):
                 time.monotonic(),
                 tokens=submit.tokens,
             )
-            for side, node in (("pe", prefill[0]), ("de", decode[0])):
+            readers: dict[Side, str] = {"pe": prefill[0], "de": decode[0]}
+            for side, node in readers.items():
                 if blocks := job.blocks(side):
                     self._placement.reading(request, node, blocks * self.cluster.block_tokens)
             self._assigned[request] = job
             self.mesh.send(decode[0], job)
 
     def _view(self, node: str) -> NodeView:
-        return NodeView(node, *self._placement.read_queue(node))
+        return NodeView(node, *self._placement.read_queue(node), self._rates.of(node))
 
     def _finished(self, done: Done) -> None:
         del self._assigned[done.request]
         self._placement.ended(done.request)
+        if (prediction := self._predictions.ended(done)) is not None:
+            self.records.append(prediction)
         self.mesh.send(CLIENT, done)
 
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from agents.scheduler.policies import POLICIES, NodeView, RequestView, load_policy
+from agents.scheduler.policies import POLICIES, load_policy
+from agents.scheduler.views import NodeView, Rates, RequestView, Split
 from testbed.errors import NotFoundError, ScenarioError, TestbedError
 
 
-def sides(name: str, queues: list[tuple[int, int]], seed: int = 1) -> list[str]:
+def sides(name: str, queues: list[tuple[int, int]], seed: int = 1) -> list[object]:
     policy = load_policy(name, seed=seed)
     return [
         policy.choose(
@@ -111,3 +112,44 @@ def test_names_that_nothing_has(tmp_path: Path) -> None:
     assert all(name in str(caught.value) for name in POLICIES)
     with pytest.raises(NotFoundError, match="no policy file"):
         load_policy(f"{tmp_path}/absent.py:Policy", seed=1)
+
+
+def test_split_is_balanced_and_short_or_lopsided_reads_stay_whole() -> None:
+    split = load_policy("split", seed=1)
+
+    def choose(hit_tokens: int, pe: int, de: int) -> object:
+        rates = Rates(100.0, 100.0, 100.0)
+        return split.choose(
+            RequestView(1, hit_tokens + 1, hit_tokens),
+            NodeView("pe0", pe, 1, rates),
+            NodeView("de0", de, 1, rates),
+        )
+
+    assert choose(6400, 0, 0) == Split(0.5)
+    assert choose(6400, 0, 3200) == Split(0.25)
+    assert choose(192, 0, 1) == "pe"
+    assert choose(192, 1, 0) == "de"
+    assert choose(6400, 0, 6300) == "pe"
+    assert choose(6400, 9000, 0) == "de"
+
+
+def test_the_example_splits_what_is_long() -> None:
+    example = Path(__file__).parents[4] / "scripts" / "examples" / "shares.py"
+    policy = load_policy(f"{example}:TwoThirds", seed=1)
+    rates = Rates(100.0, 100.0, 100.0)
+    near, far = NodeView("pe0", 0, 0, rates), NodeView("de0", 500, 1, rates)
+    assert policy.choose(RequestView(1, 700, 640), near, far) == "pe"
+    assert policy.choose(RequestView(2, 9000, 8960), near, far) == Split(1 / 3)
+    assert policy.choose(RequestView(3, 9000, 8960), far, near) == Split(2 / 3)
+
+
+@pytest.mark.parametrize("answer", ["Split(1.5)", "Split(float('nan'))", "Split('de')"])
+def test_a_share_that_is_none_is_an_error(tmp_path: Path, answer: str) -> None:
+    name = write(
+        tmp_path / "much.py",
+        "from agents.scheduler.views import Split\n"
+        "class Policy:\n"
+        f"    def choose(self, request, prefill, decode):\n        return {answer}\n",
+    )
+    with pytest.raises(ScenarioError, match="chose Split"):
+        sides(name, [(0, 0)])
