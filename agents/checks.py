@@ -15,8 +15,8 @@ _WRONG = frozenset({"wrong-bytes", "wrong-tokens", "late-arrival", "stale-credit
 _REFUSED = frozenset({"storage-refused", "put-refused"})
 # Their request carries the error, if it did not end well after all: `_requests` sees it.
 _OF_REQUESTS = frozenset({"read-failed", "request-failed", "request-rejected"})
-# Worth knowing, and no fault: a small storage evicts, as it should.
-_HARMLESS = frozenset({"warm-start-evicted"})
+# Worth knowing, and no fault: a small storage or cache evicts, as it should.
+_HARMLESS = frozenset({"warm-start-evicted", "cache-missed"})
 
 _OF_KV = frozenset(kind.name.lower() for kind in Kind if kind < Kind.DISPATCH)
 _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and read inside it

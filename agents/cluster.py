@@ -143,6 +143,7 @@ class Cluster(msgspec.Struct, frozen=True):
         submission: emulated cost of submitting transfers; None for none.
         snic_bps, cnic_bps: rates of a node's NICs: what they are taken to carry until it has been
             measured.
+        cache_bytes: of each decode node, for KV that it keeps after use; 0 for none.
     """
 
     control: dict[str, str]
@@ -181,6 +182,7 @@ class Cluster(msgspec.Struct, frozen=True):
     submission: SubmissionCosts | None = None
     snic_bps: float = 400e9
     cnic_bps: float = 400e9
+    cache_bytes: int = 0
 
     def local_device(self, rail: int) -> str:
         """The port of a node's DRAM that its own engine `rail` is reached by."""

@@ -27,6 +27,9 @@ _LONGEST_MESSAGE_BYTES = 64 * 2**20
 Side: TypeAlias = Literal["pe", "de"]
 """Which node of a request reads: the prefill engine's or the decode engine's."""
 
+Source: TypeAlias = Side | Literal["peer"]
+"""Where hit KV comes from: storage, by the node that reads; or the cache of a decode node."""
+
 
 class Engine(msgspec.Struct, frozen=True):
     """One GPU: engine `rail` of `node`."""
@@ -89,12 +92,13 @@ class Segment(msgspec.Struct, frozen=True):
     """Hit blocks of a request that are read together.
 
     Args:
-        side: "pe" if the prefill node reads them, "de" if the decode node does.
-        node: the storage node that has them.
+        side: "pe" if the prefill node reads them, "de" if the decode node does; "peer" if the
+            decode node has them from a cache.
+        node: the storage node that has them, or the decode node whose cache does.
         first, count: which of the request's blocks.
     """
 
-    side: Side
+    side: Source
     node: str
     first: int
     count: int
@@ -125,17 +129,27 @@ class Assign(Message, frozen=True, tag="assign"):
 
     @property
     def path(self) -> str:
-        """The read path: the side of all segments, "split" for both, "none" without a hit."""
+        """The read path: the side of all segments, "split" for both, "none" without a hit.
+
+        With anything from a cache it is "peer", though storage may have the rest.
+        """
         sides = {segment.side for segment in self.segments}
+        if "peer" in sides:
+            return "peer"
         return "split" if len(sides) > 1 else next(iter(sides), "none")
 
-    def on(self, side: Side) -> list[Segment]:
+    def on(self, side: Source) -> list[Segment]:
         """The segments that are read on a side, in order."""
         return [segment for segment in self.segments if segment.side == side]
 
-    def blocks(self, side: Side) -> int:
+    def blocks(self, side: Source) -> int:
         """Blocks that are read on a side."""
         return sum(segment.count for segment in self.on(side))
+
+    @property
+    def decode_blocks(self) -> int:
+        """Hit blocks that the decode node reads, from storage or from a cache."""
+        return self.blocks("de") + self.blocks("peer")
 
 
 class Read(Message, frozen=True, tag="read"):
@@ -179,6 +193,38 @@ class ReadDone(Message, frozen=True, tag="read-done"):
 
     request: int
     part: int
+
+
+class PeerRead(Message, frozen=True, tag="peer-read"):
+    """Decode node to decode node: write these Full Blocks of your cache into my region.
+
+    Args:
+        part: of the request; the writes carry it.
+        rail: of the CNICs to use.
+    """
+
+    request: int
+    part: int
+    hashes: bytes
+    key: int
+    offset: int
+    rail: int
+
+
+class PeerReadFailed(Message, frozen=True, tag="peer-read-failed"):
+    """Decode node to decode node: not all of it is cached here; nothing has been written."""
+
+    request: int
+    part: int
+    reason: str
+
+
+class Cached(Message, frozen=True, tag="cached"):
+    """Decode node to scheduler: the blocks (as in `Submit`) that came into its cache and went."""
+
+    node: str
+    added: bytes
+    dropped: bytes
 
 
 class ReadFinished(Message, frozen=True, tag="read-finished"):
@@ -363,6 +409,9 @@ AnyMessage = (
     | Read
     | ReadFailed
     | ReadDone
+    | PeerRead
+    | PeerReadFailed
+    | Cached
     | ReadFinished
     | Measured
     | Fetch

@@ -25,6 +25,7 @@ from agents.compute import (
     prefill_flops,
 )
 from agents.prediction import Prediction, Switched, TurnTimes, expected_batch, predict
+from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
 from agents.traces.load import (
     ClosedTrace,
@@ -62,6 +63,7 @@ class Forecast:
         buffers: capacities, emulated bytes.
         preload_bytes: KV that storage holds before the run.
         storage_bytes: capacity of each storage node.
+        cache_bytes: of each decode node, for policies that use it.
         work: of the mean turn, for programs.
         need: of this machine.
     """
@@ -81,6 +83,7 @@ class Forecast:
     buffers: Buffers
     preload_bytes: int
     storage_bytes: int
+    cache_bytes: int
     work: TurnWork
     need: MachineNeed
 
@@ -136,13 +139,18 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     )
     nodes = sum(domain.role == "storage" for domain in plan.domains.values())
     stored_bytes = min(preload_bytes + written_bytes, nodes * storage_bytes)
+    # No more than there is to keep.
+    cache_bytes = min(int(scale.emulated_bytes(scenario.cache.capacity)), nodes * storage_bytes)
+    cached_bytes = 0.0
+    if any(map(policy_caches, scenario.variants.values())):
+        cached_bytes = shape.decode * min(cache_bytes, stored_bytes)
     work = TurnWork(
         layer_groups=math.ceil(layout.layers / layers),
         stored_blocks=means.generate_tokens / layout.block_tokens,
         computed_tokens=means.generate_tokens if scenario.kv == "transformer" else 0.0,
     )
     cores = cores_needed(shape, turn, work, fastest.turns_per_s, fastest.share, costs or CpuCosts())
-    memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes
+    memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes + cached_bytes
     return Forecast(
         shape=shape,
         scale=scale,
@@ -159,6 +167,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         buffers=buffers,
         preload_bytes=preload_bytes,
         storage_bytes=storage_bytes,
+        cache_bytes=cache_bytes,
         work=work,
         need=MachineNeed(cores, memory_bytes, fastest.turns_per_s * work.messages),
     )

@@ -87,6 +87,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, gc=False, tag="prediction"):
     Args:
         path: that was chosen.
         pe_s, de_s: predicted until all hit KV is in HBM, by the path.
+        peer_s: the same from a cache; None where no cache had any of it.
         chosen_s: the same by the path that was chosen.
         chosen_read_s: predicted by that path until all hit KV is in DRAM.
         read_s: measured until then.
@@ -97,6 +98,7 @@ class PredictionRecord(msgspec.Struct, frozen=True, gc=False, tag="prediction"):
     path: str
     pe_s: float
     de_s: float
+    peer_s: float | None
     chosen_s: float
     chosen_read_s: float
     read_s: float
@@ -227,6 +229,24 @@ class StepRecord(msgspec.Struct, frozen=True, gc=False, tag="step"):
     context_tokens: float
 
 
+class CacheRecord(msgspec.Struct, frozen=True, tag="cache"):
+    """The cache of one decode node over a whole run, in bytes.
+
+    Args:
+        held_bytes: what it held at the end.
+        kept_bytes: what was copied into it.
+        evicted_bytes: what was evicted, every time that it was.
+        missed: reads of this node that found blocks evicted, and went to storage after all.
+    """
+
+    process: str
+    capacity_bytes: int
+    held_bytes: int
+    kept_bytes: int
+    evicted_bytes: int
+    missed: int
+
+
 AnyRecord = (
     TransferRecord
     | EventRecord
@@ -239,6 +259,7 @@ AnyRecord = (
     | StorageRecord
     | IterationRecord
     | StepRecord
+    | CacheRecord
 )
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from agents.blocks.layout import KVLayout, from_model
+from agents.cache_settings import CacheSection
 from agents.compute import engine_speeds
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import PRESETS, Model
@@ -257,6 +258,9 @@ class DualPathScenario(Scenario):
 
     buffers: Buffers = Buffers()
     """Capacities of memory."""
+
+    cache: CacheSection = CacheSection()
+    """KV that decode nodes keep in DRAM after its use, for policies that take it from there."""
 
     storage: Storage = Storage()
     """The emulated storage."""

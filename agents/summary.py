@@ -25,6 +25,7 @@ from agents.prediction_error import prediction_error
 from agents.records import (
     AccountRecord,
     AnyRecord,
+    CacheRecord,
     CollectiveRecord,
     EventRecord,
     IterationRecord,
@@ -134,6 +135,15 @@ class Run:
         return {r.request for r in self.of(RequestRecord) if not r.error}
 
     @cached_property
+    def from_caches(self) -> list[TransferRecord]:
+        """Verified KV that came from decode nodes' caches: copied in DRAM, or by CNICs."""
+        return [
+            t
+            for t in self.of(TransferRecord)
+            if t.kind in ("peer_read", "peer_copy") and t.request in self.verified
+        ]
+
+    @cached_property
     def reads(self) -> list[TransferRecord]:
         """Writes of verified KV from storage."""
         return [
@@ -153,7 +163,8 @@ class Run:
 
         Where KV is not moved, that of the bytes that would have been read, while they prefill.
         """
-        arrivals = _arrivals(self.reads) if self.moves_kv else self._unread()
+        hits = [*self.reads, *self.from_caches]
+        arrivals = _arrivals(hits) if self.moves_kv else self._unread()
         if self.window is None or not len(arrivals[0]):
             return None
         return steady_window(*arrivals, *self.window, self.scenario.window.tolerance)
@@ -225,9 +236,12 @@ def shares(run: Run) -> Shares | None:
 
 
 def nic_loads(run: Run) -> list[Load]:
-    """Measured NIC loads beside the formulae; empty without a window or reads."""
+    """Measured NIC loads beside the formulae; empty without a window or reads.
+
+    The formulae are of KV that is read from storage: with any from caches they say nothing.
+    """
     measured = shares(run)
-    if run.window is None or measured is None:
+    if run.window is None or measured is None or run.from_caches:
         return []
     opened, closed = run.window
     read_bps = float(run.bytes_in_window(run.reads).sum()) * 8 / (closed - opened)
@@ -272,6 +286,29 @@ def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
     }
 
 
+def cache_figures(run: Run) -> dict[str, Any] | None:
+    """What decode nodes' caches came to, in the whole run but for shares; None without any."""
+    nodes = run.of(CacheRecord)
+    if not nodes:
+        return None
+    own, other, stored = 0.0, 0.0, 0.0
+    if run.window is not None:
+        own, other = (
+            float(run.bytes_in_window([t for t in run.from_caches if t.kind == kind]).sum())
+            for kind in ("peer_copy", "peer_read")
+        )
+        stored = float(run.bytes_in_window(run.reads).sum()) if run.reads else 0.0
+    return {
+        "capacity_bytes": sum(node.capacity_bytes for node in nodes),
+        "held_bytes": sum(node.held_bytes for node in nodes),
+        "kept_bytes": sum(node.kept_bytes for node in nodes),
+        "evicted_bytes": sum(node.evicted_bytes for node in nodes),
+        "missed": sum(node.missed for node in nodes),
+        "own_share": _ratio(own, own + other + stored),
+        "other_share": _ratio(other, own + other + stored),
+    }
+
+
 def summarise(run: Run) -> dict[str, Any]:
     """The figures of one policy; nulls where the run does not say."""
     requests = run.of(RequestRecord)
@@ -288,6 +325,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "bytes_reloaded": sum(r.reloaded_bytes for r in requests),
         "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
+        "cache": cache_figures(run),
         "window_s": None if window is None else [window[0], window[1]],
     }
     if window is None:

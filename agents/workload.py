@@ -21,6 +21,7 @@ from agents.limits import Limits, formula_limits
 from agents.profile import profile_of, profile_runs
 from agents.records import (
     AnyRecord,
+    CacheRecord,
     CollectiveRecord,
     EventRecord,
     IterationRecord,
@@ -33,6 +34,7 @@ from agents.records import (
     TransferRecord,
     read_records,
 )
+from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
 from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
@@ -56,6 +58,7 @@ _TABLES: dict[str, type] = {
     "storage": StorageRecord,
     "iterations": IterationRecord,
     "steps": StepRecord,
+    "caches": CacheRecord,
 }
 _WRITE_BYTES = 256 * 1024
 _UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
@@ -225,6 +228,7 @@ class DualPath:
             submission=submission_of(scenario),
             snic_bps=found.shape.snic_bps,
             cnic_bps=found.shape.cnic_bps,
+            cache_bytes=found.cache_bytes if policy_caches(scenario.variants[variant]) else 0,
         )
 
     def outcome(

@@ -21,6 +21,8 @@ from agents.control import (
     LaidDown,
     Loaded,
     Message,
+    PeerRead,
+    PeerReadFailed,
     PrefillDone,
     PutDone,
     PutReply,
@@ -32,6 +34,7 @@ from agents.engines.geometry import Geometry
 from agents.engines.held import Held, PrefillFailed
 from agents.engines.node import SCHEDULER, Node, ReadError
 from agents.engines.oracle import Oracle
+from agents.engines.peers import Peers
 from agents.engines.persist import Persister
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
@@ -86,19 +89,27 @@ class DecodeNode(Node):
         ]
         self._held: dict[int, Held] = {}
         self._given_up: set[int] = set()
+        self.peers = Peers(self, cluster)
         self._persister = Persister(self, cluster.decode.index(name))
         self._oracle = Oracle(self, self._take_part)
 
     async def connect(self) -> None:
-        """As `Node`; then the engines begin to step."""
+        """As `Node`, and the other decode nodes' DRAM; then the engines begin to step."""
+        self.peers.connect()
         await super().connect()
         if self.cluster.engines == "modelled":
             for engine in self.engines:
                 self.spawn(engine.run())
 
     def pair_count(self) -> int:
-        """As `Node`, and one queue pair for each pair of a prefill and a decode engine."""
-        return super().pair_count() + len(self.cluster.prefill) * self.cluster.rails**2
+        """As `Node`; one queue pair for each pair of a prefill and a decode engine; and peers'."""
+        engines = len(self.cluster.prefill) * self.cluster.rails**2
+        return super().pair_count() + engines + self.peers.pair_count()
+
+    def finish(self) -> None:
+        """As `Node`, and the account of the cache."""
+        super().finish()
+        self.peers.record()
 
     def peaks(self) -> dict[str, int]:
         """Peak use of each arena, in bytes."""
@@ -124,6 +135,10 @@ class DecodeNode(Node):
                 self.answer("laid-down", message.number, message)
             case ReadFailed():
                 self.read_failed(message)
+            case PeerRead():
+                self.peers.serve(sender, message)
+            case PeerReadFailed():
+                self.peers.failed(message)
             case RequestFailed():
                 error = PrefillFailed(f"{sender}: {message.reason}", message.chunk_groups)
                 self.ports.end(message.request, Kind.KV_RETURN, message.groups, error)
@@ -187,7 +202,7 @@ class DecodeNode(Node):
         """Read, have the rest computed, copy to HBM, write back what storage does not have."""
         job, geometry, buffer = held.job, held.geometry, held.buffer
         if geometry.de_blocks:
-            times = await self.read_blocks(job, "de", self.de_buffer_key, buffer)
+            times = await self.peers.read(job, self.de_buffer_key, buffer)
             if not held.prefill_ended:
                 self.mesh.send(job.prefill.node, Loaded(job.request, *times))
         prefill = await held.prefilled()
@@ -239,6 +254,7 @@ class DecodeNode(Node):
 
     async def _persist_miss(self, job: Assign, geometry: Geometry, buffer: Extent) -> int:
         """Write the prompt's miss blocks to storage; the DE node has the whole prompt's KV."""
+        self.peers.keep_prompt(job, geometry, buffer)
         blocks = geometry.miss_full_blocks
         if blocks == 0:
             return 0
@@ -347,6 +363,7 @@ class DecodeNode(Node):
             ),
         )
         await arrived
+        self.peers.keep_generated(job, number, staged)
         return await self._persister.put(job.request, self.hashes(job), number, 1, staged)
 
     # --- without KV ------------------------------------------------------------------------

@@ -234,7 +234,7 @@ class Node(Process):
             self.cluster.layers_per_transfer,
             job.prompt_tokens,
             job.generate_tokens,
-            job.blocks("de"),
+            job.decode_blocks,
             job.blocks("pe"),
         )
 

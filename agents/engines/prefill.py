@@ -95,7 +95,7 @@ class PrefillNode(Node):
                 # Expected from now on, not from when the task begins: the answer may be right
                 # behind the question.
                 loaded = None
-                if message.on("de") and self.cluster.moves_kv:
+                if message.decode_blocks and self.cluster.moves_kv:
                     loaded = self.replies.expect("loaded", message.request)
                 serving = self._serving[message.request] = Serving(loaded)
                 self.spawn(self._serve(message, serving))

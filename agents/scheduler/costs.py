@@ -7,6 +7,11 @@ With H tokens to read, Q tokens in the read queue of a node, and recent rates in
     de     read (Q_de + H) / read_de                    then load H / fetch_pe
     split  read max((Q_pe + (1-x)H) / read_pe,          then load H / fetch_pe
                     (Q_de + xH) / read_de)              (or H / load_pe, whichever is slower)
+    peer   read max(C / peer_de,                        then load H / fetch_pe
+                    (Q_de + H - C) / read_de)
+
+where C tokens are in the cache of another decode node, and what it lacks is read from storage.  In
+the cache of the request's own decode node, C / peer_de is 0: a copy in DRAM, and no NIC.
 
 A node's reads are a queue on one NIC, so what is before a request counts in full.  Layers are
 loaded once all of it has been read; both parts of a split enter HBM by the same CNIC, so that the
@@ -66,6 +71,17 @@ def by_both(request: RequestView, prefill: NodeView, decode: NodeView, de_share:
     hit = request.hit_tokens
     read_s = max(_read_s(prefill, (1 - de_share) * hit), _read_s(decode, de_share * hit))
     return Finish(read_s, hit / min(prefill.rates.load, prefill.rates.fetch))
+
+
+def by_peer(request: RequestView, prefill: NodeView, decode: NodeView) -> Finish | None:
+    """From the cache of a decode node; None if none has any of it."""
+    if not request.peer_tokens:
+        return None
+    network = request.peer != decode.name
+    read_s = request.peer_tokens / decode.rates.peer if network else 0.0
+    if rest := request.hit_tokens - request.peer_tokens:
+        read_s = max(read_s, _read_s(decode, rest))
+    return Finish(read_s, request.hit_tokens / prefill.rates.fetch)
 
 
 def balanced_share(request: RequestView, prefill: NodeView, decode: NodeView) -> float:

@@ -9,7 +9,8 @@ A policy of your own is a class with one method, in a file of its own:
             fewer = prefill.read_queue_requests <= decode.read_queue_requests
             return "pe" if fewer else "de"
 
-It may also answer `Split(de_share)`, and weigh recent rates as `agents.scheduler.costs` does: see
+It may also answer `Split(de_share)`, or, if it has an attribute `uses_cache = True` and
+`request.peer` names a node, `"peer"`; and weigh recent rates as `agents.scheduler.costs` does: see
 `scripts/examples/shares.py`.
 
 Give it in a scenario as `policies: [pe-only, mine.py:Policy]`.  If its `__init__` has an argument
@@ -28,7 +29,7 @@ from typing import Protocol, cast
 import xxhash
 
 from agents.control import Side
-from agents.scheduler.costs import balanced_share, by_decode, by_prefill
+from agents.scheduler.costs import balanced_share, by_decode, by_peer, by_prefill
 from agents.scheduler.views import Choice, NodeView, RequestView, Split
 from testbed.errors import NotFoundError, ScenarioError
 
@@ -37,7 +38,7 @@ class ReadPathPolicy(Protocol):
     """Chooses the read path of each request."""
 
     def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
-        """`"pe"` to read on the prefill node, `"de"` on the decode node, a `Split` for both."""
+        """`"pe"` to read on the prefill node, `"de"` on the decode node, or see `Choice`."""
 
 
 class PEOnly:
@@ -121,6 +122,33 @@ class SplitReads:
         return "pe" if pe_s < de_s else "de"
 
 
+class Adaptive:
+    """The three-way choice: the path that is predicted to finish first (`agents.scheduler.costs`).
+
+    Storage path, dual path, or a decode node's cache, if it has any of the hits; equal predictions
+    are decided for the cache, which leaves storage NICs to others, then by seed.
+
+    Args:
+        seed: of ties between sides.
+    """
+
+    uses_cache = True
+
+    def __init__(self, seed: int = 0) -> None:
+        self._seed = seed
+
+    def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
+        """The quickest of the two or three."""
+        pe_s = by_prefill(request, prefill, decode).total_s
+        de_s = by_decode(request, prefill, decode).total_s
+        peer = by_peer(request, prefill, decode)
+        if peer is not None and peer.total_s <= min(pe_s, de_s):
+            return "peer"
+        if pe_s == de_s:
+            return _either(self._seed, request.request)
+        return "pe" if pe_s < de_s else "de"
+
+
 def _either(seed: int, request: int) -> Side:
     """One of two equal sides: evenly, and alike in every run of the seed."""
     tie = xxhash.xxh3_64_intdigest(f"{seed}/{request}".encode())
@@ -133,6 +161,7 @@ _SHIPPED: dict[str, Callable[[], ReadPathPolicy]] = {
     "round-robin": RoundRobin,
     "shorter-queue": ShorterQueue,
     "split": SplitReads,
+    "adaptive": Adaptive,
 }
 
 POLICIES = tuple(_SHIPPED)
@@ -181,6 +210,7 @@ class _Checked:
     def __init__(self, name: str, policy: ReadPathPolicy) -> None:
         self._name = name
         self._policy = policy
+        self.uses_cache = uses_cache(policy)
 
     def choose(self, request: RequestView, prefill: NodeView, decode: NodeView) -> Choice:
         """What the policy chooses."""
@@ -188,7 +218,13 @@ class _Checked:
         if not _possible(choice):
             raise ScenarioError(
                 f"the read-path policy {self._name} chose {choice!r}",
-                hint='`choose` must return "pe", "de" or Split(0 … 1)',
+                hint='`choose` must return "pe", "de", "peer" or Split(0 … 1)',
+            )
+        if choice == "peer" and not request.peer_tokens:
+            raise ScenarioError(
+                f"the read-path policy {self._name} chose 'peer' for a request that no cache has",
+                hint="`request.peer` names the node that has it, if `uses_cache = True` in the "
+                "class and cache.capacity is not 0",
             )
         return choice
 
@@ -197,7 +233,17 @@ def _possible(choice: object) -> bool:
     if isinstance(choice, Split):
         share: object = choice.de_share
         return isinstance(share, int | float) and 0 <= share <= 1
-    return isinstance(choice, str) and choice in ("pe", "de")
+    return isinstance(choice, str) and choice in ("pe", "de", "peer")
+
+
+def uses_cache(policy: ReadPathPolicy) -> bool:
+    """Whether a policy may answer "peer", so that decode nodes keep KV for it."""
+    return bool(getattr(policy, "uses_cache", False))
+
+
+def policy_caches(name: str) -> bool:
+    """As `uses_cache`, of a policy by its name; errors as of `load_policy`."""
+    return uses_cache(load_policy(name, seed=0))
 
 
 def _user_class(path: Path, class_name: str) -> Callable[[], ReadPathPolicy]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from agents.control import Done
 from agents.records import PredictionRecord
-from agents.scheduler.costs import Finish, by_both, by_decode, by_prefill
+from agents.scheduler.costs import Finish, by_both, by_decode, by_peer, by_prefill
 from agents.scheduler.views import Choice, NodeView, RequestView, Split
 
 
@@ -22,6 +22,8 @@ class Predictions:
             "pe": by_prefill(request, prefill, decode),
             "de": by_decode(request, prefill, decode),
         }
+        if (peer := by_peer(request, prefill, decode)) is not None:
+            ways["peer"] = peer
         if isinstance(choice, Split):
             chosen = by_both(request, prefill, decode, choice.de_share)
         else:
@@ -39,6 +41,7 @@ class Predictions:
             path=done.path,
             pe_s=ways["pe"].total_s,
             de_s=ways["de"].total_s,
+            peer_s=ways["peer"].total_s if "peer" in ways else None,
             chosen_s=chosen.total_s,
             chosen_read_s=chosen.read_s,
             read_s=done.t_read_end - done.t_scheduled,

@@ -55,4 +55,4 @@ def line_rates(snic_bps: float, cnic_bps: float, token_bytes: float) -> Rates:
         token_bytes: KV of a token.
     """
     snic, cnic = snic_bps / 8 / token_bytes, cnic_bps / 8 / token_bytes
-    return Rates(read=snic, load=cnic, fetch=cnic)
+    return Rates(read=snic, load=cnic, fetch=cnic, peer=cnic)

@@ -10,6 +10,7 @@ import numpy as np
 from agents.cluster import Cluster
 from agents.control import (
     Assign,
+    Cached,
     Done,
     Engine,
     Fetch,
@@ -22,6 +23,7 @@ from agents.control import (
 )
 from agents.engines.geometry import Geometry
 from agents.process import Process, main
+from agents.scheduler.directory import NOBODY, CacheDirectory, Peer
 from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import AtOnce, Placed, Placement
 from agents.scheduler.policies import load_policy
@@ -57,6 +59,7 @@ class Scheduler(Process):
             token_bytes, line_rates(cluster.snic_bps, cluster.cnic_bps, token_bytes)
         )
         self._predictions = Predictions()
+        self._directory = CacheDirectory(cluster.decode)
         self._waiting: dict[int, Waiting] = {}
         self._assigned: dict[int, Assign] = {}
 
@@ -71,6 +74,12 @@ class Scheduler(Process):
                 self._assign(self._placement.fetch(message.report))
             case ReadFinished():
                 self._placement.read_finished(message.request, message.node)
+            case Cached():
+                added, dropped = (
+                    np.frombuffer(blocks, "<u8").tolist()
+                    for blocks in (message.added, message.dropped)
+                )
+                self._directory.changed(message.node, added, dropped)
             case Measured():
                 self._rates.measured(message.node, message.carried)
             case Done():
@@ -115,12 +124,20 @@ class Scheduler(Process):
             segments = []
             if hits:
                 block = self.cluster.block_tokens
-                tokens = sum(run.blocks for run in hits) * block
-                asked = RequestView(request, submit.prompt_tokens, tokens, block)
+                blocks = sum(run.blocks for run in hits)
+                peer = self._peer(submit, blocks, decode[0])
+                asked = RequestView(
+                    request,
+                    submit.prompt_tokens,
+                    blocks * block,
+                    block,
+                    peer.node,
+                    peer.blocks * block,
+                )
                 views = self._view(prefill[0]), self._view(decode[0])
                 choice = self._policy.choose(asked, *views)
                 self._predictions.foresee(asked, *views, choice)
-                segments = segments_of(choice, hits)
+                segments = segments_of(choice, hits, peer)
             job = Assign(
                 request,
                 segments,
@@ -139,6 +156,13 @@ class Scheduler(Process):
                     self._placement.reading(request, node, blocks * self.cluster.block_tokens)
             self._assigned[request] = job
             self.mesh.send(decode[0], job)
+
+    def _peer(self, submit: Submit, hits: int, decode: str) -> Peer:
+        """Whose cache has most of the hit blocks."""
+        if not self.cluster.cache_bytes:
+            return NOBODY
+        hashes = np.frombuffer(submit.hashes, "<u8", count=hits)
+        return self._directory.longest(hashes.tolist(), decode)
 
     def _view(self, node: str) -> NodeView:
         return NodeView(node, *self._placement.read_queue(node), self._rates.of(node))

@@ -14,12 +14,16 @@ class RequestView(NamedTuple):
         prompt_tokens: of the whole prompt.
         hit_tokens: of it, how many are read from storage.
         block_tokens: of a block; hits are whole blocks.
+        peer: decode node whose cache has the longest part of the hits; "" for none.
+        peer_tokens: that part, from the first token on.
     """
 
     request: int
     prompt_tokens: int
     hit_tokens: int
     block_tokens: int = 64
+    peer: str = ""
+    peer_tokens: int = 0
 
 
 class Rates(NamedTuple):
@@ -29,11 +33,13 @@ class Rates(NamedTuple):
         read: from storage into DRAM, by the SNIC: all reads of the node together.
         load: from the PE buffer into the HBM of one of its engines, by that engine's CNIC.
         fetch: from a DE buffer into the HBM of one of its engines, over the compute fabric.
+        peer: from another decode node's cache into its DRAM, by one of its CNICs.
     """
 
     read: float = math.inf
     load: float = math.inf
     fetch: float = math.inf
+    peer: float = math.inf
 
 
 class NodeView(NamedTuple):
@@ -63,5 +69,6 @@ class Split(NamedTuple):
     de_share: float
 
 
-Choice: TypeAlias = Literal["pe", "de"] | Split
-"""`"pe"` to read on the prefill node, `"de"` on the decode node, a `Split` for both."""
+Choice: TypeAlias = Literal["pe", "de", "peer"] | Split
+"""`"pe"` to read on the prefill node, `"de"` on the decode node, a `Split` for both; `"peer"` to
+take from `RequestView.peer` what its cache has, and read the rest on the decode node."""

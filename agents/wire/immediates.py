@@ -25,6 +25,7 @@ class Kind(enum.IntEnum):
     LAYER_FETCH = 8  # DE buffer -> HBM of a prefill engine
     CHUNK_RETURN = 9  # as KV_RETURN, of a prompt's chunks but the last
     CHUNK_FETCH = 10  # as LAYER_FETCH, of what earlier chunks returned
+    PEER_READ = 16  # cache of a decode node -> DE buffer of another: Full Blocks
     # Model execution, numbered by the operation: see `agents.traffic`.
     DISPATCH = 32  # HBM -> HBM of another engine: tokens, to the node of their experts
     FORWARD = 33  # HBM -> HBM inside a node: tokens, on to the GPU of their experts

@@ -215,6 +215,35 @@ def _flip_decoded_bit() -> None:
     maker.TransformerDecode.load = broken  # type: ignore[method-assign]
 
 
+def _evict_early() -> None:
+    """A decode node: of every second read of its cache the blocks have just been evicted."""
+    from agents.engines import cache
+
+    hold = cache.PrefixCache.hold
+    reads = itertools.count()
+
+    def broken(self: cache.PrefixCache, hashes: Hashes) -> cache.Held:
+        if next(reads) % 2:
+            self.evict(len(self))
+        return hold(self, hashes)
+
+    cache.PrefixCache.hold = broken  # type: ignore[method-assign]
+
+
+def _flip_cached_bit() -> None:
+    """DRAM of a decode node: a bit of its cache changes before it is read."""
+    from agents.engines import cache
+
+    hold = cache.PrefixCache.hold
+
+    def broken(self: cache.PrefixCache, hashes: Hashes) -> cache.Held:
+        held = hold(self, hashes)
+        held.views[0][5] ^= 1
+        return held
+
+    cache.PrefixCache.hold = broken  # type: ignore[method-assign]
+
+
 _STORAGE_FAULTS = {
     "flip-byte": _flip_byte,
     "forget-block": _forget_block,
@@ -228,6 +257,8 @@ _FAULTS = {
     "fail-some-held": _fail_some_held,
     "fail-some-prefills": _fail_some_prefills,
     "fail-some-reads": _fail_some_reads,
+    "evict-early": _evict_early,
+    "flip-cached-bit": _flip_cached_bit,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
 }
