@@ -15,6 +15,9 @@ def prediction_error(
 ) -> dict[str, Any] | None:
     """Relative errors of the predicted time until hit KV was in DRAM.
 
+    A copy out of the node's own cache is predicted to take none, so that there is nothing to set in
+    relation: it is left out.
+
     Args:
         predictions: of a run.
         requests: those that count.
@@ -24,7 +27,7 @@ def prediction_error(
         |predicted - measured| / measured, and the `bias`, the median of predicted / measured - 1.
         None where there is nothing.
     """
-    seen = [p for p in predictions if p.request in requests and p.read_s > 0]
+    seen = [p for p in predictions if p.request in requests and p.chosen_read_s > 0]
     if not seen:
         return None
     paths = sorted({p.path for p in seen})

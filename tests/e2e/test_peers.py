@@ -91,7 +91,7 @@ def test_small_caches_evict_and_are_never_overfull(tmp_path: Path) -> None:
     assert failed_checks(ran) == {}
     cache = summary(ran, NAME)["cache"]
     assert cache["evicted_bytes"] > 0
-    assert cache["held_bytes"] <= cache["capacity_bytes"] <= 2 * 4 * 2**30 / 4000
+    assert cache["held_bytes"] <= cache["capacity_bytes"] <= 1.05 * 2 * 4 * 2**30 / 4000
 
 
 @pytest.mark.parametrize("preset", ["1p1d", "1p2d"])
@@ -122,6 +122,7 @@ def test_a_flipped_bit_in_a_cache_fails_the_run(tmp_path: Path, preset: str) -> 
 
 def test_tokens_of_cached_kv_are_those_of_one_process(tmp_path: Path) -> None:
     text = test_tokens.SMALL.format(preset="1p2d", duration="3s", policies=CACHE_FIRST)
+    text = text.replace("rate: 8000", "rate: 16000")  # a decode node more
     # At this scale of rates a fetch period of 20 ms is minutes.
     scenario = load_scenario(text + "scheduler: {placement: round-robin}\n", DualPathScenario)
     ran = runner.run(scenario, DualPath(), tmp_path, lambda progress: None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.scheduler.costs import balanced_share, by_both, by_decode, by_prefill
+from agents.scheduler.costs import balanced_share, by_both, by_decode, by_peer, by_prefill
 from agents.scheduler.rates import RecentRates, line_rates
 from agents.scheduler.views import NodeView, Rates, RequestView
 
@@ -47,7 +47,7 @@ def test_no_share_reads_sooner_than_the_balanced_one(
 
 def test_rates_are_the_lines_until_measured_and_then_recent() -> None:
     rates = RecentRates(10.0, line_rates(8000.0, 80_000.0, 10.0))
-    assert rates.of("pe0") == (100.0, 1000.0, 1000.0)
+    assert rates.of("pe0") == (100.0, 1000.0, 1000.0, 1000.0)
     rates.measured("pe0", {"read": (500, 1.0)})
     assert rates.of("pe0").read == pytest.approx(50.0)
     assert rates.of("de0").read == 100.0
@@ -55,3 +55,17 @@ def test_rates_are_the_lines_until_measured_and_then_recent() -> None:
         rates.measured("pe0", {"read": (800, 2.0), "load": (0, 0.0)})
     assert rates.of("pe0").read == pytest.approx(40.0, rel=1e-3)
     assert rates.of("pe0").load == 1000.0
+
+
+def cached(hit: int, tokens: int, where: str) -> RequestView:
+    return RequestView(1, hit + 1, hit, 64, where, tokens)
+
+
+def test_a_cache_costs_the_fabric_or_nothing_and_storage_has_the_rest() -> None:
+    prefill = NodeView("pe0", 0, 0, Rates(100.0, 400.0, 200.0))
+    decode = NodeView("de0", 300, 1, Rates(100.0, peer=50.0))
+    assert by_peer(cached(200, 0, ""), prefill, decode) is None
+    assert by_peer(cached(200, 200, "de0"), prefill, decode) == (0.0, 1.0)
+    assert by_peer(cached(200, 200, "de1"), prefill, decode) == (4.0, 1.0)
+    assert by_peer(cached(200, 100, "de1"), prefill, decode) == (4.0, 1.0)
+    assert by_peer(cached(200, 50, "de0"), prefill, decode) == (4.5, 1.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agents.scheduler.policies import POLICIES, load_policy
+from agents.scheduler.policies import POLICIES, load_policy, policy_caches
 from agents.scheduler.views import NodeView, Rates, RequestView, Split
 from testbed.errors import NotFoundError, ScenarioError, TestbedError
 
@@ -152,4 +152,42 @@ def test_a_share_that_is_none_is_an_error(tmp_path: Path, answer: str) -> None:
         f"    def choose(self, request, prefill, decode):\n        return {answer}\n",
     )
     with pytest.raises(ScenarioError, match="chose Split"):
+        sides(name, [(0, 0)])
+
+
+def test_adaptive_takes_the_path_that_is_predicted_to_finish_first() -> None:
+    adaptive = load_policy("adaptive", seed=1)
+
+    def choose(pe: int, de: int, peer: str, tokens: int, fabric: float = 50.0) -> object:
+        return adaptive.choose(
+            RequestView(1, 6401, 6400, 64, peer, tokens),
+            NodeView("pe0", pe, 1, Rates(100.0, 400.0, 400.0)),
+            NodeView("de0", de, 1, Rates(100.0, 400.0, 400.0, fabric)),
+        )
+
+    assert choose(0, 100, "", 0) == "pe"
+    assert choose(100, 0, "", 0) == "de"
+    assert choose(0, 0, "de0", 6400) == "peer"
+    assert choose(0, 0, "de1", 6400) in ("pe", "de")  # the fabric is slower than storage
+    assert choose(0, 0, "de1", 6400, fabric=200.0) == "peer"
+    assert choose(9000, 9000, "de1", 6400) == "peer"
+    assert choose(0, 9000, "de0", 3200) == "pe"  # the rest would wait behind other reads
+
+
+def test_peer_may_be_chosen_only_where_a_cache_has_it() -> None:
+    example = Path(__file__).parents[4] / "scripts" / "examples" / "cache_first.py"
+    name = f"{example}:CacheFirst"
+    assert policy_caches(name) and policy_caches("adaptive") and not policy_caches("split")
+    policy = load_policy(name, seed=1)
+    pe, de = NodeView("pe0", 5, 1), NodeView("de0", 3, 1)
+    assert policy.choose(RequestView(1, 700, 640, 64, "de0", 64), pe, de) == "peer"
+    assert policy.choose(RequestView(1, 700, 640), pe, de) == "de"
+
+
+def test_a_cache_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    name = write(
+        tmp_path / "always.py",
+        "class Policy:\n    def choose(self, request, prefill, decode):\n        return 'peer'\n",
+    )
+    with pytest.raises(ScenarioError, match="no cache has"):
         sides(name, [(0, 0)])

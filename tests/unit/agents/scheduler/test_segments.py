@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.control import Segment
+from agents.scheduler.directory import Peer
 from agents.scheduler.segments import segments_of
 from agents.scheduler.views import Split
 from agents.storage.placement import Run
@@ -45,3 +46,11 @@ def test_every_block_is_read_once_and_decode_blocks_come_first(
     assert sides.count("de") == round(share * first)
     where = {run.node: range(run.first, run.first + run.blocks) for run in runs}
     assert all(block in where[node] for block, _, node in blocks)
+
+
+def test_what_a_cache_lacks_is_read_on_the_decode_node() -> None:
+    assert segments_of("peer", RUNS, Peer("de1", 6)) == [
+        Segment("peer", "de1", 0, 6),
+        Segment("de", "st1", 6, 2),
+    ]
+    assert segments_of("peer", RUNS, Peer("de1", 8)) == [Segment("peer", "de1", 0, 8)]
