@@ -150,7 +150,7 @@ def _storage_rate(run: Run) -> Check:
     """No node loads more than its own SNIC can carry, whatever the policy may use."""
     name, bound = "load within line rate", "rate × time + bursts of each SNIC"
     if run.window is not None and not run.reads and run.from_caches:
-        return Check(name, run.variant, True, "no reads: all hits came from caches", bound)
+        return Check(name, run.variant, True, "no reads: all hits came from caches", bound, "")
     if run.window is None or not run.reads:
         return Check(name, run.variant, None, "no window", "", _no_window(run))
     opened, closed = run.window

@@ -114,6 +114,9 @@ class Workload(Section):
     think: Literal["none", "trace"] = "none"
     """Pauses between turns: none, or those of the trace."""
 
+    think_time: Annotated[DurationS, Field(ge=0)] = 0.0
+    """Of generated agents: pause before every turn but the first, in real time."""
+
     think_limit: DurationS | None = None
     """Longest pause, in real time."""
 
@@ -142,6 +145,8 @@ class Workload(Section):
             recorded_only = {"file", "think", "think_limit"} & self.model_fields_set
             if recorded_only:
                 raise ValueError(f"generated agents have no {', '.join(sorted(recorded_only))}")
+        elif self.think_time:
+            raise ValueError("think_time is of generated agents; recorded ones take think: trace")
         elif self.file is None:
             raise ValueError(f"kind {self.kind} needs the path of a trace: file")
         if self.file is not None and "$" in (expanded := os.path.expandvars(self.file)):
@@ -428,6 +433,7 @@ class DualPathScenario(Scenario):
             length_s=_OPEN_LENGTH * self.duration if load.kind == "mooncake" else None,
             think_factor=stretch if load.think == "trace" else 0.0,
             think_limit_s=limit_s,
+            think_s=load.think_time * stretch,
         )
 
     def layers_per_transfer(self, prompt_tokens: float) -> int:

@@ -337,7 +337,7 @@ def summarise(run: Run) -> dict[str, Any]:
     steadiness = run.steadiness
     loads = nic_loads(run)
     best_bps = None
-    if measured is not None:
+    if measured is not None and not run.from_caches:  # it is of KV from storage
         turn = TurnBytes(1.0, measured.miss, measured.generated)
         best_bps = best_split(shape_of(run.plan), turn).kv_load_bps
     imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))

@@ -86,6 +86,7 @@ class AgenticTrace:
         append_scale, generation_scale: multiply every appended or generated length
             (DualPath, figure 9).
         max_context_tokens: trajectories end before a turn that would pass it; None for no end.
+        think_s: pause before every turn but the first.
         name: goes into the sessions' identities.
 
     Raises:
@@ -100,6 +101,7 @@ class AgenticTrace:
         append_scale: float = 1.0,
         generation_scale: float = 1.0,
         max_context_tokens: int | None = None,
+        think_s: float = 0.0,
         name: str = "agentic",
     ) -> None:
         if not (append_scale > 0 and generation_scale > 0):
@@ -109,6 +111,7 @@ class AgenticTrace:
         self._append_scale = append_scale
         self._generation_scale = generation_scale
         self._max_context_tokens = max_context_tokens
+        self._think_s = think_s
         self._name = name
         self._start = np.random.default_rng((seed, 0)).random(2)
         ratio = trace.turns * trace.turn_tokens / trace.total_tokens
@@ -132,8 +135,15 @@ class AgenticTrace:
         blocks = -(-int(contexts[-1]) // BLOCK_TOKENS)
         hashes = stream_hashes(stream_id(identity), blocks)
         turns = [
-            Turn(after - generate, generate, hashes[: -(-after // BLOCK_TOKENS)])
-            for after, generate in zip(contexts.tolist(), generated.tolist(), strict=True)
+            Turn(
+                after - generate,
+                generate,
+                hashes[: -(-after // BLOCK_TOKENS)],
+                think_s=self._think_s if index else 0.0,
+            )
+            for index, (after, generate) in enumerate(
+                zip(contexts.tolist(), generated.tolist(), strict=True)
+            )
         ]
         return Session(identity, turns, append_only=True)
 
@@ -165,6 +175,7 @@ def agentic_trace(
     append_scale: float = 1.0,
     generation_scale: float = 1.0,
     max_context_tokens: int | None = None,
+    think_s: float = 0.0,
 ) -> AgenticTrace:
     """The generator of a published trace: "32k", "48k" or "64k".
 
@@ -177,6 +188,7 @@ def agentic_trace(
         append_scale=append_scale,
         generation_scale=generation_scale,
         max_context_tokens=max_context_tokens,
+        think_s=think_s,
         name=name,
     )
 

@@ -43,6 +43,7 @@ class TraceSpec(msgspec.Struct, frozen=True):
         skip_s: an open trace is played from this second of its own time on.
         length_s: and for so many emulated seconds; None to its end.
         think_factor: emulated seconds for each second of the trace's think times; 0 for none.
+        think_s: of the generator: pause before every turn but the first, in emulated seconds.
         think_limit_s: longest think time, in emulated seconds; None for no limit.
     """
 
@@ -58,6 +59,7 @@ class TraceSpec(msgspec.Struct, frozen=True):
     length_s: float | None = None
     think_factor: float = 0.0
     think_limit_s: float | None = None
+    think_s: float = 0.0
 
 
 class SessionSource(Protocol):
@@ -130,6 +132,7 @@ def load_trace(spec: TraceSpec) -> ClosedTrace | OpenTrace:
                 append_scale=spec.append_scale,
                 generation_scale=spec.generation_scale,
                 max_context_tokens=spec.max_context_tokens,
+                think_s=spec.think_s,
             )
         )
     path = Path(spec.file)
