@@ -3,11 +3,11 @@
     python -m scripts.bench.peer [--ratio 0.5]… [--think 10s]… [--preset 1p2d] [--set …] [--json]
 
 For each think time one run of `shorter-queue` measures the working set: the bytes of different
-blocks that requests looked for or wrote.  Then `shorter-queue` and `adaptive` run with caches of the
-given shares of it, all decode nodes together, with the same sessions on fresh clusters.  The hit
-rate is the share of hit KV that came from a cache; the gain is adaptive over shorter-queue in
-turns/s, and in median TTFT (below 1 is better), within one run.  Agents wait for their turn's end and
-think; the longer they do, the more others evict in between.
+blocks that requests looked for or wrote.  Then `shorter-queue` and `adaptive` run with caches of
+the given shares of it, all decode nodes together, with the same sessions on fresh clusters.  The
+hit rate is the share of hit KV that came from a cache; the gain is adaptive over shorter-queue in
+turns/s, and in median TTFT (below 1 is better), within one run.  Agents think between turns; the
+longer they do, the more of others' KV is kept in between.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def measure(
     rows = []
     for ratio in ratios:
         real = math.ceil(ratio * working_set * probed["scale"]["bytes_realised"] / nodes)
-        found = run(out, [*common, "policies=[shorter-queue, adaptive]", f"cache.capacity={real}"])
+        found = run(out, [*common, "policies=[shorter-queue, adaptive]", f"cache.capacity={real}B"])
         rows.append(row(think, ratio, found))
     return rows
 
