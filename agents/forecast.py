@@ -142,7 +142,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     # No more than there is to keep.
     cache_bytes = min(int(scale.emulated_bytes(scenario.cache.capacity)), nodes * storage_bytes)
     cached_bytes = 0.0
-    if any(map(policy_caches, scenario.variants.values())):
+    if any(policy_caches(one.policy) for one in scenario.variants.values()):
         cached_bytes = shape.decode * min(cache_bytes, stored_bytes)
     work = TurnWork(
         layer_groups=math.ceil(layout.layers / layers),

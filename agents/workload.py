@@ -228,7 +228,7 @@ class DualPath:
             submission=submission_of(scenario),
             snic_bps=found.shape.snic_bps,
             cnic_bps=found.shape.cnic_bps,
-            cache_bytes=found.cache_bytes if policy_caches(scenario.variants[variant]) else 0,
+            cache_bytes=found.cache_bytes if policy_caches(chosen.policy) else 0,
         )
 
     def outcome(

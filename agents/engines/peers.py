@@ -230,7 +230,7 @@ class Peers:
     def failed(self, message: PeerReadFailed) -> None:
         """Another node's cache has not what it was asked for; it has written nothing."""
         error = NotCached(message.reason)
-        self._node.ports.fail_transfer(message.request, Kind.PEER_READ, message.part, error)
+        self._node.ports.fail(message.request, Kind.PEER_READ, message.part, error)
 
     def serve(self, sender: str, message: PeerRead) -> None:
         """Another decode node wants blocks of this cache."""

@@ -33,7 +33,7 @@ class Predictions:
     def ended(self, done: Done) -> PredictionRecord | None:
         """A request has ended: the record, if it was foreseen and ended well."""
         foreseen = self._open.pop(done.request, None)
-        if foreseen is None or done.error:
+        if foreseen is None or done.error or not done.t_read_end:  # or nothing was moved
             return None
         ways, chosen = foreseen
         return PredictionRecord(

@@ -10,10 +10,6 @@ from pathlib import Path
 import pytest
 
 from agents.records import PredictionRecord, RequestRecord, TransferRecord
-from agents.settings import DualPathScenario
-from agents.workload import DualPath
-from testbed.experiment import runner
-from testbed.experiment.scenario import load_scenario
 from tests.e2e import test_tokens
 from tests.e2e.test_read_paths import failed_checks, run, summary
 
@@ -49,10 +45,7 @@ def test_one_request_is_read_on_both_sides_at_once(tmp_path: Path, preset: str) 
 
 
 def test_tokens_of_split_reads_are_those_of_one_process(tmp_path: Path) -> None:
-    text = test_tokens.SMALL.format(preset="1p1d", duration="3s", policies="split")
-    # At this scale of rates a fetch period of 20 ms is minutes.
-    scenario = load_scenario(text + "scheduler: {placement: least-tokens}\n", DualPathScenario)
-    ran = runner.run(scenario, DualPath(), tmp_path, lambda progress: None)
+    ran = test_tokens.run(tmp_path, policies="split")
     assert failed_checks(ran) == {}
     paths = {r.path for r in test_tokens.records(ran, "split") if not r.error}
     assert "split" in paths
