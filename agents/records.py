@@ -158,7 +158,8 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
 
     Args:
         copied_bytes: by the process itself, in its memory, counted where they are copied:
-            "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way).
+            "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way); "cached" (into
+            a decode node's cache) and "from cache".
     """
 
     process: str

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from agents.accounts import carried_bytes
 from agents.assumptions import assumptions
 from agents.bounds import best_split
+from agents.cache_figures import cache_figures
 from agents.caps import TurnBytes, shape_of
 from agents.engine_figures import engine_figures
 from agents.nics import Load, NicSeries, Shares, load_table
@@ -286,27 +287,15 @@ def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
     }
 
 
-def cache_figures(run: Run) -> dict[str, Any] | None:
-    """What decode nodes' caches came to, in the whole run but for shares; None without any."""
-    nodes = run.of(CacheRecord)
-    if not nodes:
-        return None
-    own, other, stored = 0.0, 0.0, 0.0
-    if run.window is not None:
-        own, other = (
-            float(run.bytes_in_window([t for t in run.from_caches if t.kind == kind]).sum())
-            for kind in ("peer_copy", "peer_read")
-        )
-        stored = float(run.bytes_in_window(run.reads).sum()) if run.reads else 0.0
-    return {
-        "capacity_bytes": sum(node.capacity_bytes for node in nodes),
-        "held_bytes": sum(node.held_bytes for node in nodes),
-        "kept_bytes": sum(node.kept_bytes for node in nodes),
-        "evicted_bytes": sum(node.evicted_bytes for node in nodes),
-        "missed": sum(node.missed for node in nodes),
-        "own_share": _ratio(own, own + other + stored),
-        "other_share": _ratio(other, own + other + stored),
-    }
+def cached_and_stored_bytes(run: Run) -> tuple[float, float, float]:
+    """Hit KV in the window from the own node's cache, from another's, and from storage."""
+    if run.window is None:
+        return 0.0, 0.0, 0.0
+    own, other = (
+        [t for t in run.from_caches if t.kind == kind] for kind in ("peer_copy", "peer_read")
+    )
+    inside = [float(run.bytes_in_window(each).sum()) for each in (own, other, run.reads)]
+    return inside[0], inside[1], inside[2]
 
 
 def summarise(run: Run) -> dict[str, Any]:
@@ -325,7 +314,7 @@ def summarise(run: Run) -> dict[str, Any]:
         "bytes_reloaded": sum(r.reloaded_bytes for r in requests),
         "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
-        "cache": cache_figures(run),
+        "cache": cache_figures(run.of(CacheRecord), *cached_and_stored_bytes(run)),
         "window_s": None if window is None else [window[0], window[1]],
     }
     if window is None:

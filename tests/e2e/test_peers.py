@@ -86,6 +86,15 @@ def test_the_three_way_choice_of_one_prefill_and_one_decode_node(tmp_path: Path)
     assert not moved(ran, "adaptive", "peer_read")
 
 
+def test_iterating_engines_take_kv_from_caches(tmp_path: Path) -> None:
+    ran = run(tmp_path, engines="modelled", agents=4, policies=f"{CACHE_FIRST}, split")
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        assert summary(ran, policy)["requests_failed"] == 0
+    assert any(r.path == "peer" for r in requests(ran))
+    assert any(r.path == "split" for r in requests(ran, "split"))
+
+
 def test_small_caches_evict_and_are_never_overfull(tmp_path: Path) -> None:
     ran = run(tmp_path, cache="4GiB", agents=8)
     assert failed_checks(ran) == {}

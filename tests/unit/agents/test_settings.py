@@ -131,6 +131,13 @@ def test_times_of_a_trace_stretch() -> None:
     assert scenario.trace_spec.think_factor == pytest.approx(4000 / 1712)
     assert scenario.trace_spec.think_limit_s == pytest.approx(30 * 4000 / 1712)
     assert load("workload: {kind: sessions, file: /t}\n").trace_spec.think_factor == 0
+    generated = load("scale: {rate: 4000, bytes: 1712}\nworkload: {think_time: 10s}\n")
+    assert generated.trace_spec.think_s == pytest.approx(10 * generated.realised_scale.stretch)
+
+
+def test_caches_are_the_papers_unless_asked_otherwise() -> None:
+    assert load("").cache.capacity == 80 * 2**30
+    assert load("cache: {capacity: 0B}\n").cache.capacity == 0
 
 
 def test_baselines_are_entries_of_policies_with_switches_of_their_own() -> None:

@@ -151,3 +151,12 @@ def test_a_limit_cuts_before_the_turn_that_passes_it() -> None:
 def test_scales_must_be_positive() -> None:
     with pytest.raises(ValueError, match="scales"):
         agentic_trace("64k", 1, append_scale=0)
+
+
+def test_agents_think_before_every_turn_but_the_first() -> None:
+    thinking = agentic_trace("32k", 1, think_s=7.0).session(0)
+    assert [turn.think_s for turn in thinking.turns] == [0.0] + [7.0] * (len(thinking.turns) - 1)
+    at_once = agentic_trace("32k", 1).session(0)
+    assert [turn.prompt_tokens for turn in at_once.turns] == [
+        turn.prompt_tokens for turn in thinking.turns
+    ]
