@@ -4,9 +4,10 @@
 
 Each load is a whole `testbed run` of both policies, with the same sessions on fresh clusters of
 1P1D, the network alone.  Light load: two agents; heavy: so many that requests always wait.  Long
-contexts: up to 64K tokens; short: up to 4K.  The ratio is of medians in one run, and of several
-rounds the median counts.  A split should win where a NIC would else stand idle (light load) and
-where reading is what a request waits for (long contexts); under heavy load both keep all NICs busy.
+contexts: the 64K agent trace; short: the 32K one at a tenth of its lengths.  The ratio is of
+medians in one run, and of several rounds the median counts.  A split should win where a NIC would
+else stand idle (light load) and where reading is what a request waits for (long contexts).  Under
+heavy load both keep all NICs busy, and a short read is over before its messages pay.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import tempfile
 from typing import Any
 
 POLICIES = ("shorter-queue", "split")
+LONG = {"trace": "64k"}
+SHORT = {"trace": "32k", "append_scale": "0.1", "generation_scale": "0.1"}
 LOADS = {
-    "light-long": {"agents": "2", "max_context": "65536"},
-    "light-short": {"agents": "2", "max_context": "4096"},
-    "heavy-long": {"agents": "auto", "max_context": "65536"},
-    "heavy-short": {"agents": "auto", "max_context": "4096"},
+    "light-long": {"agents": "2", **LONG},
+    "light-short": {"agents": "2", **SHORT},
+    "heavy-long": {"agents": "auto", **LONG},
+    "heavy-short": {"agents": "auto", **SHORT},
 }
 
 
