@@ -1,7 +1,8 @@
 """Run the test layers one after another and end with the sum of them.
 
-Unit tests run in parallel; the others share the machine's network stack and its two or more
-cores, and run alone.  A layer that fails does not hide the next one.
+Unit tests run in parallel, and end-to-end tests: each of these has a cluster of its own, and
+asserts nothing that the machine's other load decides.  Tests of netns measure what links carry and
+run alone.  A layer that fails does not hide the next one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,15 @@ from collections import Counter
 from pathlib import Path
 
 LAYERS = ("unit", "netns", "e2e")
+PARALLEL = ("unit", "e2e")
 INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 
 
 def run_layer(layer: str, jobs: int, report: Path, extra: list[str]) -> int:
     """Run one layer with pytest; its exit status."""
-    parallel = ["-n", str(jobs)] if layer == "unit" and jobs > 1 else []
+    parallel = ["-n", str(jobs), "--dist", "worksteal"] if layer == "e2e" else ["-n", str(jobs)]
+    if layer not in PARALLEL or jobs == 1:
+        parallel = []
     print(f"\n--- tests/{layer}", flush=True)
     command = [sys.executable, "-m", "pytest", f"tests/{layer}", "--strict-skips", *parallel]
     return subprocess.run([*command, f"--junit-xml={report}", *extra], check=False).returncode
@@ -51,7 +55,7 @@ def summary(total: Counter[str], elapsed_s: float) -> str:
 def main() -> int:
     """Run what the command line names; 0 if every layer passed."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--jobs", type=int, default=2, help="processes for the unit tests")
+    parser.add_argument("--jobs", type=int, default=2, help="processes for unit and e2e tests")
     parser.add_argument("--layer", action="append", choices=LAYERS, help="default: all")
     options, extra = parser.parse_known_args()
     began_s = time.monotonic()

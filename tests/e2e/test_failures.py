@@ -50,7 +50,7 @@ def test_a_policy_that_chooses_nonsense_is_a_mistake_of_the_scenario(tmp_path: P
         runner.run(asked, DualPath(), tmp_path / "run", lambda progress: None)
     assert failure.value.message.startswith("sched: the read-path policy")
     assert "chose 'left'" in failure.value.message
-    assert 'must return "pe" or "de"' in failure.value.hint
+    assert 'must return "pe", "de"' in failure.value.hint
     (log,) = (tmp_path / "run").rglob("sched.log")
     assert "Traceback" not in log.read_text()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents.cluster import Buffers, Cluster
+from agents.cluster import Cluster
 from agents.records import EventRecord, RequestRecord
 from agents.settings import DualPathScenario
 from agents.workload import DualPath
@@ -107,7 +107,7 @@ class LittleHBM(DualPath):
         cluster = super()._cluster(scenario, plan, variant, directory)
         size = self._tokens // 64 * cluster.layout.full_block_bytes
         given = cluster.buffers
-        tight = Buffers(given.pe_buffer, given.de_buffer, given.staging, size)
+        tight = msgspec.structs.replace(given, hbm=size)
         return msgspec.structs.replace(cluster, buffers=tight)
 
 
