@@ -18,9 +18,8 @@ from typing import NamedTuple, Self
 
 from testbed.errors import KernelError
 from testbed.kernel import messages, shaper_messages
-from testbed.kernel.namespaces import inside
 from testbed.kernel.neighbours import NeighbourWriter
-from testbed.kernel.netlink import Request, RouteSocket, route_socket
+from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.parts import Part, Place, by_kind, divide, merged
 from testbed.kernel.settling import settle
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter
@@ -124,9 +123,7 @@ class Construction:
 
     def go_on(self, namespaces: Mapping[str, int]) -> None:
         """Make what the next namespaces in order, name -> descriptor, allow to be made."""
-        for name, net in namespaces.items():
-            with inside(net):
-                self._sockets[name] = self._opened.enter_context(route_socket())
+        self._sockets |= self._opened.enter_context(route_sockets(namespaces, namespaces))
         first = len(self._namespaces)
         self._namespaces |= namespaces
         part = merged(self._parts[first : len(self._namespaces)])
