@@ -18,9 +18,8 @@ from typing import NamedTuple, Self
 
 from testbed.errors import KernelError
 from testbed.kernel import messages, shaper_messages
-from testbed.kernel.namespaces import inside
 from testbed.kernel.neighbours import NeighbourWriter
-from testbed.kernel.netlink import Request, RouteSocket, route_socket
+from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.parts import Part, Place, by_kind, divide, merged
 from testbed.kernel.settling import settle
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter
@@ -109,6 +108,7 @@ class Construction:
         self._parts = divide(elements, order)
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, RouteSocket] = {}
+        self._queued: dict[str, list[Request]] = {}
         self._hooked: set[Place] = set()
         self._opened = ExitStack()
         self._shapers, self._neighbours = ShaperWriter(), NeighbourWriter()
@@ -124,9 +124,7 @@ class Construction:
 
     def go_on(self, namespaces: Mapping[str, int]) -> None:
         """Make what the next namespaces in order, name -> descriptor, allow to be made."""
-        for name, net in namespaces.items():
-            with inside(net):
-                self._sockets[name] = self._opened.enter_context(route_socket())
+        self._sockets |= self._opened.enter_context(route_sockets(namespaces, namespaces))
         first = len(self._namespaces)
         self._namespaces |= namespaces
         part = merged(self._parts[first : len(self._namespaces)])
@@ -155,8 +153,8 @@ class Construction:
             Step("addresses", self._make_addresses),
             Step("routes", self._make_routes),
             Step("rules", self._make_rules),
-            Step("neighbours", self._make_neighbours),
             Step("forwarding", self._make_forwarding),
+            Step("neighbours", self._make_neighbours),
         ]
 
     def _index(self, element: AnyElement, place: Place) -> int:
@@ -170,25 +168,28 @@ class Construction:
     def _index_of(self, device: Bridge | Ifb | Veth) -> int:
         return self._indexes[device.namespace, device.device]
 
-    def _submit(self, requests: Iterable[tuple[str, Request]]) -> None:
-        by_namespace: dict[str, list[Request]] = {}
+    def _queue(self, requests: Iterable[tuple[str, Request]]) -> None:
+        """Have requests carried out, in order within each namespace, at the next `_flush`."""
         for namespace, request in requests:
-            by_namespace.setdefault(namespace, []).append(request)
-        for namespace, batch in by_namespace.items():
+            self._queued.setdefault(namespace, []).append(request)
+
+    def _flush(self) -> None:
+        for namespace, batch in self._queued.items():
             self._sockets[namespace].submit(batch)
+        self._queued.clear()
 
     # --- devices -----------------------------------------------------------------------------
 
     def _make_bridges(self, part: Part) -> None:
         fill = messages.bridge().fill
-        self._submit(
+        self._queue(
             (b.namespace, Request(fill(self._index_of(b), *_name(b), b.mtu), b))
             for b in part.elements.of(Bridge)
         )
 
     def _make_ifbs(self, part: Part) -> None:
         fill = messages.ifb().fill
-        self._submit(
+        self._queue(
             (i.namespace, Request(fill(self._index_of(i), *_name(i), *_sizes(i)), i))
             for i in part.elements.of(Ifb)
         )
@@ -210,7 +211,8 @@ class Construction:
                 self._namespaces[far.namespace],
             )  # fmt: skip
             requests.append((near.namespace, Request(message, near)))
-        self._submit(requests)
+        self._queue(requests)
+        self._flush()  # what follows is asked for in the namespaces of both ends
 
     def _bridged_first(self, item: tuple[Place, Veth]) -> tuple[bool, Place]:
         """The end that makes a pair is one in a bridge, which the same message can name."""
@@ -233,13 +235,13 @@ class Construction:
             )
             flags = (port.learning, port.flood, port.multicast_flood, port.broadcast_flood)
             requests.append((port.namespace, Request(configure(index, *flags), port)))
-        self._submit(requests)
+        self._queue(requests)
 
     def _set_up(self, part: Part) -> None:
         fill, of = messages.up().fill, part.elements.of
         devices: list[Bridge | Ifb | Veth] = [*of(Bridge), *of(Ifb), *of(Veth)]
         # Bridges first: a port of a bridge that is down would have to be told later.
-        self._submit(
+        self._queue(
             (device.namespace, Request(fill(self._index_of(device)), device))
             for device in devices
             if device.up
@@ -256,11 +258,13 @@ class Construction:
         # waits for the lock under which both happen.
         for veth in ups[:1]:
             message = messages.up().fill(self._index_of(veth))
-            self._submit([(veth.namespace, Request(message, veth))])
+            self._queue([(veth.namespace, Request(message, veth))])
+            self._flush()
 
     # --- shapers -----------------------------------------------------------------------------
 
     def _make_shapers(self, part: Part) -> None:
+        self._flush()
         devices = self._ifbs | self._veths
         for place, parts in part.shapers.items():
             index = self._index(parts.shaper, place)
@@ -279,7 +283,7 @@ class Construction:
                 requests.append((redirect.namespace, Request(hook(index), redirect)))
             message = fill(index, shaper_messages.CLSACT_PARENT[redirect.direction], target)
             requests.append((redirect.namespace, Request(message, redirect)))
-        self._submit(requests)
+        self._queue(requests)
 
     # --- addresses and forwarding ------------------------------------------------------------
 
@@ -291,7 +295,7 @@ class Construction:
             packed = _ip(address.address)
             message = fill(index, address.prefix_len, packed, packed)
             requests.append((address.namespace, Request(message, address)))
-        self._submit(requests)
+        self._queue(requests)
 
     def _make_routes(self, part: Part) -> None:
         fill = messages.route().fill
@@ -304,7 +308,7 @@ class Construction:
                 _ip(route.source), route.rto_min_ms,
             )  # fmt: skip
             requests.append((route.namespace, Request(message, route)))
-        self._submit(requests)
+        self._queue(requests)
 
     def _make_rules(self, part: Part) -> None:
         fill = messages.rule().fill
@@ -315,16 +319,17 @@ class Construction:
                 network.prefixlen, rule.priority, network.network_address.packed, rule.table
             )
             requests.append((rule.namespace, Request(message, rule)))
-        self._submit(requests)
+        self._queue(requests)
 
     def _make_neighbours(self, part: Part) -> None:
+        self._flush()
         for each in part.elements.of(Neighbours):
             index = self._index(each, (each.namespace, each.device))
             self._neighbours.write(each, index, self._sockets[each.namespace])
 
     def _make_forwarding(self, part: Part) -> None:
         fill = messages.fdb_entry().fill
-        self._submit(
+        self._queue(
             (f.namespace, Request(fill(self._index(f, (f.namespace, f.device)), _mac(f.mac)), f))
             for f in part.elements.of(FdbEntry)
         )

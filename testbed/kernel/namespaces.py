@@ -1,7 +1,7 @@
 """Namespaces: making them, and being in one for a moment.
 
-Every function here changes what calls it: `inside` the thread, all others the process, which must
-be single-threaded (setns(2) into a mount namespace refuses any other).
+Every function here changes what calls it: `inside` and `returning` the thread, all others the
+process, which must be single-threaded (setns(2) into a mount namespace refuses any other).
 """
 
 from __future__ import annotations
@@ -89,17 +89,24 @@ def open_own(kind: str) -> int:
 
 
 @contextlib.contextmanager
-def inside(net: int) -> Iterator[None]:
-    """Be in a network namespace for the length of a `with` block."""
+def returning() -> Iterator[None]:
+    """Be back in the network namespace of before at the end of a `with` block."""
     own = open_own("net")
     try:
-        setns(net)
         try:
             yield
         finally:
             setns(own)
     finally:
         os.close(own)
+
+
+@contextlib.contextmanager
+def inside(net: int) -> Iterator[None]:
+    """Be in a network namespace for the length of a `with` block."""
+    with returning():
+        setns(net)
+        yield
 
 
 def enter_domain(namespaces: DomainNamespaces) -> None:

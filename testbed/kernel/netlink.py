@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from testbed.errors import CapacityError, KernelError, TestbedError, UnsupportedError
-from testbed.kernel.namespaces import inside
+from testbed.kernel.namespaces import returning, setns
 from testbed.kernel.subjects import subject
 from testbed.plan.model import AnyElement
 
@@ -318,7 +318,8 @@ def route_sockets(
     """
     with ExitStack() as stack:
         sockets = {}
-        for name in names:
-            with inside(namespaces[name]):
+        with returning():
+            for name in names:
+                setns(namespaces[name])
                 sockets[name] = stack.enter_context(route_socket())
         yield sockets

@@ -24,14 +24,14 @@ def mount_own() -> None:
     ns.mount("tmpfs", "/dev/shm", "tmpfs", ns.MS_NOSUID | ns.MS_NODEV, "mode=1777")
 
 
-def mount_names(plan: Plan) -> None:
-    """The names of the cluster, in place of the host's; no resolver, which nobody could reach.
+def mount_names() -> None:
+    """Names in place of the host's, none so far (`write_names`); no resolver: none is in reach.
 
     Raises:
         OSError: as mount(2), with the target in its text.
     """
     files = {
-        "/etc/hosts": hosts_file(plan),
+        "/etc/hosts": "",
         "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files\n",
         "/etc/resolv.conf": "# names are in /etc/hosts\n",
     }
@@ -42,6 +42,11 @@ def mount_names(plan: Plan) -> None:
         source = _STORE / Path(target).name
         source.write_text(content)
         ns.mount(str(source), str(Path(target).resolve()), "", ns.MS_BIND)
+
+
+def write_names(plan: Plan) -> None:
+    """The names of the cluster, into the file that all domains see."""
+    (_STORE / "hosts").write_text(hosts_file(plan))
 
 
 def hosts_file(plan: Plan) -> str:

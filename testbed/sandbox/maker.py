@@ -16,7 +16,7 @@ from typing import NoReturn
 from testbed.errors import ProgramError, TestbedError
 from testbed.kernel.namespaces import DomainNamespaces, create_domain, create_network
 from testbed.kernel.sysctls import set_here
-from testbed.plan.model import Namespace, Plan, Sysctl
+from testbed.plan.model import Namespace, Plan, Sysctl, unpack
 from testbed.sandbox.client import rebuilt
 from testbed.sandbox.protocol import Connection, Failed, Made
 
@@ -27,23 +27,21 @@ class Maker:
     """Makes the namespaces of a plan, and sets their parameters, in another process.
 
     Args:
-        plan: what is to be brought up.
+        packed: the plan of what is to be brought up (`testbed.plan.model.pack`).
     """
 
-    def __init__(self, plan: Plan) -> None:
-        names = {element.name for element in plan.elements if isinstance(element, Namespace)}
-        # What is no domain is the fabric: domains are linked to it, and it comes first.
-        others, domains = names - plan.domains.keys(), plan.domains.keys()
-        self.order = [*sorted(others), *(name for name in domains if name in names)]
-        self._domains = domains
+    def __init__(self, packed: bytes) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _be_maker(self.order, plan, Connection(theirs))
+            _be_maker(packed, Connection(theirs))
         theirs.close()
         self._process = os.pidfd_open(pid)
         self._connection = Connection(ours)
+        # Not before the fork: the kernel would copy, page by page, what either looks at.
+        self.plan = unpack(packed)
+        self.order = _in_order(self.plan)
 
     def take(self) -> Mapping[str, DomainNamespaces | int]:
         """The next namespaces in order, as many as there are; waits for the first of them.
@@ -65,9 +63,9 @@ class Maker:
                 raise rebuilt(message)
             assert isinstance(message, Made)
             for name in message.names:
-                size = len(DomainNamespaces._fields) if name in self._domains else 1
+                size = len(DomainNamespaces._fields) if name in self.plan.domains else 1
                 own, descriptors = descriptors[:size], descriptors[size:]
-                made[name] = DomainNamespaces(*own) if name in self._domains else own[0]
+                made[name] = DomainNamespaces(*own) if name in self.plan.domains else own[0]
             found = self._connection.waiting()
         return made
 
@@ -78,9 +76,16 @@ class Maker:
         os.close(self._process)
 
 
-def _be_maker(order: Sequence[str], plan: Plan, connection: Connection) -> NoReturn:
+def _in_order(plan: Plan) -> list[str]:
+    """The namespaces of a plan.  What is no domain is the fabric, which domains are linked to."""
+    names = {element.name for element in plan.elements if isinstance(element, Namespace)}
+    others = sorted(names - plan.domains.keys())
+    return [*others, *(name for name in plan.domains if name in names)]
+
+
+def _be_maker(packed: bytes, connection: Connection) -> NoReturn:
     try:
-        _make(order, plan, connection)
+        _make(unpack(packed), connection)
     except TestbedError as error:
         connection.send(Failed.of(error))
     except BaseException:
@@ -92,7 +97,8 @@ def _be_maker(order: Sequence[str], plan: Plan, connection: Connection) -> NoRet
         os._exit(0)
 
 
-def _make(order: Sequence[str], plan: Plan, connection: Connection) -> None:
+def _make(plan: Plan, connection: Connection) -> None:
+    order = _in_order(plan)
     sysctls: dict[str, list[Sysctl]] = {}
     for element in plan.elements:
         if isinstance(element, Sysctl):

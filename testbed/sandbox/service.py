@@ -87,8 +87,7 @@ class Service:
         launcher: who ordered it.
         zygote_end: connection to the zygote.
         registration: where it is registered.
-        plan: what the order says.
-        maker: who makes its namespaces.
+        maker: who makes the namespaces of the plan.
     """
 
     def __init__(
@@ -97,7 +96,6 @@ class Service:
         launcher: Connection,
         zygote_end: Connection,
         registration: Registration,
-        plan: model.Plan,
         maker: Maker,
     ) -> None:
         self._order = order
@@ -106,7 +104,7 @@ class Service:
         self._registration = registration
         self._directory = registration.directory
         self._identity = self._directory.stat().st_ino
-        self._plan = plan
+        self._plan = maker.plan
         self._maker = maker
         self._domains: dict[str, ns.DomainNamespaces] = {}
         self._nets: dict[str, int] = {}

@@ -24,9 +24,8 @@ from typing import NoReturn
 
 from testbed.errors import TestbedError, UnsupportedError
 from testbed.kernel import namespaces as ns
-from testbed.plan.model import unpack
 from testbed.sandbox import registry
-from testbed.sandbox.furnish import mount_names, mount_own
+from testbed.sandbox.furnish import mount_names, mount_own, write_names
 from testbed.sandbox.maker import Maker
 from testbed.sandbox.protocol import Connection, Failed, Order
 from testbed.sandbox.service import Registration, Service, try_send
@@ -114,6 +113,7 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # orphans are reaped by the kernel
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         mount_own()
+        mount_names()
         mine, zygotes = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         if os.fork() == 0:
             mine.close()
@@ -124,10 +124,9 @@ def _init(launcher: Connection, registration: Registration, module_path: str) ->
         _raise_file_limit()
         gc.disable()  # a large plan is a million objects, none of them garbage
         order = _order(launcher)
-        plan = unpack(order.plan)
-        mount_names(plan)  # before there are domains, which see copies of these mounts
-        maker = Maker(plan)
-        service = Service(order, launcher, Connection(mine), registration, plan, maker)
+        maker = Maker(order.plan)
+        write_names(maker.plan)
+        service = Service(order, launcher, Connection(mine), registration, maker)
         with _ending_with(launcher, registration):
             service.bring_up()
         gc.freeze()

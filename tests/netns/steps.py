@@ -2,5 +2,5 @@
 
 STEPS = (
     "sysctls", "bridges", "veths", "ifbs", "ports", "shapers", "redirects", "up", "addresses",
-    "routes", "rules", "neighbours", "forwarding", "settle",
+    "routes", "rules", "forwarding", "neighbours", "settle",
 )  # fmt: skip

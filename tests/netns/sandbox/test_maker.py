@@ -12,7 +12,7 @@ from testbed.errors import KernelError, ProgramError
 from testbed.kernel.namespaces import DomainNamespaces
 from testbed.kernel.sysctls import read_sysctls
 from testbed.plan.compile import compile_plan
-from testbed.plan.model import Plan, Sysctl
+from testbed.plan.model import Plan, Sysctl, pack
 from testbed.sandbox.maker import Maker
 from tests.netns.kernel.conftest import run_in_child
 from topologies.single import SingleTopo
@@ -35,7 +35,7 @@ def taken(maker: Maker) -> dict[str, DomainNamespaces | int]:
 
 def test_namespaces_come_in_order_and_with_their_parameters(plan: Plan) -> None:
     def body() -> None:
-        maker = Maker(plan)
+        maker = Maker(pack(plan))
         made = taken(maker)
         maker.close()
         assert list(made) == maker.order == ["fabric", *plan.domains]
@@ -52,7 +52,7 @@ def test_namespaces_come_in_order_and_with_their_parameters(plan: Plan) -> None:
 
 def test_it_has_ended_when_it_is_closed(plan: Plan) -> None:
     def body() -> None:
-        maker = Maker(plan)
+        maker = Maker(pack(plan))
         taken(maker)
         maker.close()
         assert os.waitpid(-1, os.WNOHANG)[0] > 0
@@ -68,14 +68,14 @@ def test_what_the_kernel_refuses_it_names(plan: Plan) -> None:
 
     def body() -> None:
         with pytest.raises(KernelError, match=r"refused sysctl .* 'perhaps' in h4"):
-            taken(Maker(msgspec.structs.replace(plan, elements=elements)))
+            taken(Maker(pack(msgspec.structs.replace(plan, elements=elements))))
 
     run_in_child(body, as_user=False)
 
 
 def test_if_it_dies_that_is_said(plan: Plan) -> None:
     def body() -> None:
-        maker = Maker(plan)
+        maker = Maker(pack(plan))
         signal.pidfd_send_signal(maker._process, signal.SIGKILL)
         with pytest.raises(ProgramError, match="makes the namespaces has died"):
             taken(maker)
