@@ -23,9 +23,8 @@ INTERRUPTED = 2  # pytest's exit status after Ctrl-C
 
 def run_layer(layer: str, jobs: int, report: Path, extra: list[str]) -> int:
     """Run one layer with pytest; its exit status."""
-    parallel = ["-n", str(jobs), "--dist", "worksteal"] if layer == "e2e" else ["-n", str(jobs)]
-    if layer not in PARALLEL or jobs == 1:
-        parallel = []
+    spread = layer in PARALLEL and jobs > 1
+    parallel = ["-n", str(jobs), "--dist", "worksteal"] if spread else []
     print(f"\n--- tests/{layer}", flush=True)
     command = [sys.executable, "-m", "pytest", f"tests/{layer}", "--strict-skips", *parallel]
     return subprocess.run([*command, f"--junit-xml={report}", *extra], check=False).returncode
