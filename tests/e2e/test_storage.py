@@ -86,7 +86,11 @@ def test_two_storage_nodes_share_the_reads_of_every_request(tmp_path: Path) -> N
 def test_a_full_storage_evicts_and_goes_on(tmp_path: Path) -> None:
     """Room for less than half of what the agents touch: less is hit, and no byte is wrong."""
     ran = run(tmp_path, storage="extent_tokens: 1024, capacity: 1MiB")
-    assert failed_checks(ran).keys() <= {f"{POLICY}: every request ended well"}
+    # A put may come when all that is stored is just being read.
+    allowed = {
+        f"{POLICY}: {name}" for name in ("every request ended well", "every block persisted")
+    }
+    assert failed_checks(ran).keys() <= allowed
     assert only_for_want_of_a_block(ran)
     seen = summary(ran, POLICY)
     storage = seen["storage"]
