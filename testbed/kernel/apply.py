@@ -21,7 +21,7 @@ from testbed.kernel import messages, shaper_messages
 from testbed.kernel.neighbours import NeighbourWriter
 from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.parts import Part, Place, by_kind, divide, merged
-from testbed.kernel.settling import settle
+from testbed.kernel.settling import settle, unsettled
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter
 from testbed.kernel.subjects import subject
 from testbed.kernel.sysctls import write_sysctls
@@ -108,6 +108,7 @@ class Construction:
         self._parts = divide(elements, order)
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, RouteSocket] = {}
+        self._unsettled: dict[str, list[int]] = {}
         self._queued: dict[str, list[Request]] = {}
         self._hooked: set[Place] = set()
         self._opened = ExitStack()
@@ -130,6 +131,7 @@ class Construction:
         part = merged(self._parts[first : len(self._namespaces)])
         for name, run in self._steps():
             self.step(name, functools.partial(run, part))
+        self._look(part)
 
     def finish(self) -> None:
         """Wait until all links carry frames."""
@@ -247,16 +249,20 @@ class Construction:
             if device.up
         )
 
+    def _look(self, part: Part) -> None:
+        """Ask for the links that are to carry frames, which hastens it; remember who does not."""
+        devices: dict[str, list[int]] = {}
+        for veth in part.elements.of(Veth):
+            if veth.up and self._veths[veth.peer_namespace, veth.peer_device].up:
+                devices.setdefault(veth.namespace, []).append(self._index_of(veth))
+        for namespace, indexes in unsettled(self._sockets, devices).items():
+            self._unsettled.setdefault(namespace, []).extend(indexes)
+
     def _settle(self) -> None:
-        waiting: dict[str, set[int]] = {}
-        ups = [veth for veth in self._veths.values() if veth.up]
-        for veth in ups:
-            if self._veths[veth.peer_namespace, veth.peer_device].up:
-                waiting.setdefault(veth.namespace, set()).add(self._index_of(veth))
-        settle(self._sockets, waiting)
+        settle(self._sockets, self._unsettled)
         # A device is said to be up a moment before its queues are; whoever changes a device next
         # waits for the lock under which both happen.
-        for veth in ups[:1]:
+        for veth in [veth for veth in self._veths.values() if veth.up][:1]:
             message = messages.up().fill(self._index_of(veth))
             self._queue([(veth.namespace, Request(message, veth))])
             self._flush()
