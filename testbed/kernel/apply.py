@@ -110,6 +110,7 @@ class Construction:
         self._sockets: dict[str, RouteSocket] = {}
         self._unsettled: dict[str, list[int]] = {}
         self._queued: dict[str, list[Request]] = {}
+        self._made_in_bridge: set[Place] = set()
         self._hooked: set[Place] = set()
         self._opened = ExitStack()
         self._shapers, self._neighbours = ShaperWriter(), NeighbourWriter()
@@ -213,6 +214,8 @@ class Construction:
                 self._namespaces[far.namespace],
             )  # fmt: skip
             requests.append((near.namespace, Request(message, near)))
+            if place in self._masters:
+                self._made_in_bridge.add(place)
         self._queue(requests)
         self._flush()  # what follows is asked for in the namespaces of both ends
 
@@ -231,10 +234,9 @@ class Construction:
         for port in part.elements.of(Port):
             place = (port.namespace, port.device)
             index = self._index(port, place)
-            # Repeating it is harmless where the port was made in its bridge.
-            requests.append(
-                (port.namespace, Request(enslave(index, self._master_index(place)), port))
-            )
+            if place not in self._made_in_bridge:
+                message = enslave(index, self._master_index(place))
+                requests.append((port.namespace, Request(message, port)))
             flags = (port.learning, port.flood, port.multicast_flood, port.broadcast_flood)
             requests.append((port.namespace, Request(configure(index, *flags), port)))
         self._queue(requests)
