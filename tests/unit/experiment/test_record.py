@@ -45,7 +45,7 @@ def ran(ok: bool = True, interrupted: bool = False) -> Ran:
     return Ran(
         Plan(frozenset(), "single"), {"load_bps": 80.0}, {"fair": outcome},
         {"speedup": {"fair": {"load_bps": 1.0}}}, judge([check], interrupted=interrupted),
-        {"fair": series}, {"fair": machine}, {"fair": 0.1}, {"fair": 0.2}, interrupted,
+        {"fair": series}, {"fair": machine}, {"fair": 0.1}, {"fair": 0.2}, interrupted, ["fair"],
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ran | Exce
     """Write what a given run brought: the writing is under test, not the running."""
 
     def execute_with(result: Ran | Exception) -> Any:
-        def instead(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
+        def instead(_: Scenario, __: Any, directory: Path, *___: Any) -> Ran:
             (directory / layout.LOGS).mkdir()
             if isinstance(result, Exception):
                 raise result
@@ -124,7 +124,7 @@ def test_a_run_that_could_not_begin_leaves_no_directory(
 
 
 def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def breaks(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
+    def breaks(_: Scenario, __: Any, directory: Path, *___: Any) -> Ran:
         (directory / layout.LOGS).mkdir()
         (directory / layout.LOGS / "pe0.log").write_text("why")
         raise ProgramError("pe0 died")

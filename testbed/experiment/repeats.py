@@ -1,0 +1,170 @@
+"""One scenario several times: a *set* of runs, from which medians and intervals follow.
+
+Each repeat has a seed of its own, derived from the scenario's, so that the same command makes the
+same set.  Variants run one after another; a machine that slows down meanwhile would favour the
+first.  So every second repeat runs them in reverse, A B B A, and a steady drift adds the same to
+each variant's mean over a pair of repeats.
+
+A set is a directory with ordinary run directories in it, and `set.json`, which says what was asked
+and is written first.  What is finished is told by the runs alone: nothing else has to agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from testbed.errors import UsageError
+from testbed.experiment import record
+from testbed.experiment.record import Asked, Finished
+from testbed.experiment.runner import Progress
+from testbed.results import layout
+from testbed.results.writer import write_json
+
+
+class Repeat(NamedTuple):
+    """One run of a set.
+
+    Args:
+        number: from 1.
+        seed: of this run's scenario.
+        order: of the variants in time.
+    """
+
+    number: int
+    seed: int
+    order: tuple[str, ...]
+
+
+def planned(seed: int, variants: Sequence[str], times: int) -> list[Repeat]:
+    """The runs of a set.
+
+    Args:
+        seed: the scenario's; the first repeat has it, so that it is the run that there would be
+            without repeats.
+        variants: in the scenario's order.
+        times: how many runs.
+
+    Raises:
+        UsageError: `times` is not at least 1.
+    """
+    if times < 1:
+        raise UsageError(f"{times} repeats make no sense", hint="1 or more; 5 give an interval")
+    seeds = derived_seeds(seed, times)
+    forwards, backwards = tuple(variants), tuple(reversed(variants))
+    return [
+        Repeat(number, each, forwards if number % 2 else backwards)
+        for number, each in enumerate(seeds, start=1)
+    ]
+
+
+def derived_seeds(seed: int, times: int) -> list[int]:
+    """Different seeds that follow from one; a longer list begins with the shorter one.
+
+    They are numpy's seed sequences, whose values numpy promises to keep.
+    """
+    found = [seed]
+    number = 0
+    while len(found) < times:
+        number += 1
+        derived = int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
+        if derived not in found:
+            found.append(derived)
+    return found[:times]
+
+
+def left(repeats: Sequence[Repeat], finished: Collection[int]) -> list[Repeat]:
+    """Those that have still to run, by the seeds of those that are finished."""
+    return [repeat for repeat in repeats if repeat.seed not in finished]
+
+
+class Repeated(NamedTuple):
+    """A set that has been written.
+
+    Args:
+        path: its directory; `testbed.results.sets.load_set` reads it.
+        runs: in the order that they were made in.
+    """
+
+    path: Path
+    runs: list[Finished]
+
+    def judge(self, *, accept_unfaithful: bool = False) -> None:
+        """As `Finished.judge`, of every run."""
+        for each in self.runs:
+            each.judge(accept_unfaithful=accept_unfaithful)
+
+
+def repeat(
+    asked: Asked,
+    out: Path,
+    times: int,
+    argv: Sequence[str],
+    report: Callable[[Progress], None],
+    told: Callable[[Repeat], None] = lambda _: None,
+) -> Repeated:
+    """Run a scenario several times, as a set of its own.
+
+    Args:
+        asked: what to run.
+        out: directory of all runs; the set is `out/TIME-NAME`.
+        times: how many runs.
+        argv: the command line, for the runs' provenance.
+        report: called with the progress of each run.
+        told: called before each run.
+
+    Raises:
+        UsageError: `times` is not at least 1.
+        TestbedError: a run could not be made; those before it stay.
+        KeyboardInterrupt: the user ended it; the runs that are complete stay, as a set.
+    """
+    scenario, workload = asked
+    repeats = planned(scenario.seed, workload.variants(scenario), times)
+    path = layout.new_run(out, scenario.name)
+    begin_set(path, asked, repeats, argv)
+    layout.mark_latest(path)
+    runs: list[Finished] = []
+    for each in repeats:
+        told(each)
+        done = run_one(asked, each, path, argv, report)
+        if done.ran.interrupted:
+            interrupt = KeyboardInterrupt()
+            interrupt.add_note(f"{len(runs)} of {times} runs are complete in {path}")
+            raise interrupt
+        runs.append(done)
+    return Repeated(path, runs)
+
+
+def begin_set(path: Path, asked: Asked, repeats: Sequence[Repeat], argv: Sequence[str]) -> None:
+    """Write what a set is to hold; the directory must be there."""
+    write_json(path / layout.SET, document(asked, repeats, argv))
+
+
+def document(asked: Asked, repeats: Sequence[Repeat], argv: Sequence[str]) -> dict[str, Any]:
+    """What set.json holds."""
+    return {
+        "layout_version": layout.LAYOUT_VERSION,
+        "name": asked.scenario.name,
+        "command": list(argv),
+        "scenario": asked.scenario.model_dump(mode="json"),
+        "repeats": [each._asdict() for each in repeats],
+    }
+
+
+def run_one(
+    asked: Asked,
+    one: Repeat,
+    path: Path,
+    argv: Sequence[str],
+    report: Callable[[Progress], None],
+) -> Finished:
+    """Make one run of a set, inside its directory.
+
+    Raises:
+        TestbedError: as `record.execute`.
+    """
+    seeded = Asked(asked.scenario.model_copy(update={"seed": one.seed}), asked.workload)
+    return record.execute(seeded, path, argv, report, order=one.order)
