@@ -8,9 +8,12 @@ engines.  The terminal and the report show figures alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed.units import show_duration, show_rate, show_size
+
+if TYPE_CHECKING:
+    from testbed.results.statistics import Interval
 
 NOTHING = "–"
 _FULL_SCALE = "_full_scale"
@@ -21,7 +24,12 @@ _HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records kn
 
 
 def label(name: str) -> str:
-    """A figure's name in words: kv_load_bps_full_scale -> "kv load, full scale"."""
+    """A figure's name in words: kv_load_bps_full_scale -> "kv load, full scale".
+
+    Of a figure in a mapping, both names: ttft_s.p50 -> "ttft p50".
+    """
+    if "." in name:
+        return " ".join(label(part) for part in name.split("."))
     stem = name.removesuffix(_FULL_SCALE)
     for unit in _UNITS:
         if stem.endswith(unit):
@@ -50,7 +58,20 @@ def show(name: str, value: Any) -> str:
         return ", ".join(show(name, each) for each in value) or NOTHING
     if not isinstance(value, int | float):
         return str(value)
+    outer, *inner = name.split(".")
+    for key in inner:
+        outer = name = _inner(outer, key)
     return _number(name.removesuffix(_FULL_SCALE), value)
+
+
+def show_interval(name: str, interval: Interval | None) -> str:
+    """A figure with the interval that it is in, if there is one."""
+    if interval is None:
+        return NOTHING
+    value = show(name, interval.value)
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{show(name, interval.low)} – {show(name, interval.high)}]"
 
 
 def _number(stem: str, value: float) -> str:

@@ -11,9 +11,9 @@ and is written first.  What is finished is told by the runs alone: nothing else 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from testbed.experiment.record import Asked, Finished
 from testbed.experiment.runner import Progress
 from testbed.results import layout
 from testbed.results.writer import write_json
+
+if TYPE_CHECKING:
+    from testbed.results.compare import Comparison
 
 
 class Repeat(NamedTuple):
@@ -76,11 +79,6 @@ def derived_seeds(seed: int, times: int) -> list[int]:
     return found[:times]
 
 
-def left(repeats: Sequence[Repeat], finished: Collection[int]) -> list[Repeat]:
-    """Those that have still to run, by the seeds of those that are finished."""
-    return [repeat for repeat in repeats if repeat.seed not in finished]
-
-
 class Repeated(NamedTuple):
     """A set that has been written.
 
@@ -91,6 +89,33 @@ class Repeated(NamedTuple):
 
     path: Path
     runs: list[Finished]
+
+    def as_json(self) -> dict[str, Any]:
+        """The documented object of `testbed run --repeat N --json`."""
+        verdicts = [each.ran.verdict for each in self.runs]
+        return {
+            "set": str(self.path),
+            "verdict": "FAIL" if any(v.status == "FAIL" for v in verdicts) else "PASS",
+            "runs": [
+                {"run": str(each.path), "verdict": v.status, "reasons": v.reasons}
+                for each, v in zip(self.runs, verdicts, strict=True)
+            ],
+            **self._compared().as_json(),
+        }
+
+    def lines(self) -> list[str]:
+        """The same for people: the verdicts first."""
+        from testbed.report.comparison import lines
+        from testbed.results.compare import chosen
+
+        compared = self._compared()
+        verdicts = [f"{each.ran.verdict.status}  {each.path}" for each in self.runs]
+        return [*verdicts, *lines(compared, chosen(compared, ()))]
+
+    def _compared(self) -> Comparison:
+        from testbed.results.compare import compare  # scipy: not before anything ran
+
+        return compare([self.path], accept_unfaithful=True)  # verdicts are told beside it
 
     def judge(self, *, accept_unfaithful: bool = False) -> None:
         """As `Finished.judge`, of every run."""
@@ -104,7 +129,7 @@ def repeat(
     times: int,
     argv: Sequence[str],
     report: Callable[[Progress], None],
-    told: Callable[[Repeat], None] = lambda _: None,
+    told: Callable[[Repeat, int], None] = lambda one, times: None,
 ) -> Repeated:
     """Run a scenario several times, as a set of its own.
 
@@ -114,7 +139,7 @@ def repeat(
         times: how many runs.
         argv: the command line, for the runs' provenance.
         report: called with the progress of each run.
-        told: called before each run.
+        told: called before each run, with how many there are.
 
     Raises:
         UsageError: `times` is not at least 1.
@@ -128,7 +153,7 @@ def repeat(
     layout.mark_latest(path)
     runs: list[Finished] = []
     for each in repeats:
-        told(each)
+        told(each, times)
         done = run_one(asked, each, path, argv, report)
         if done.ran.interrupted:
             interrupt = KeyboardInterrupt()

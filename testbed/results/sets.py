@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,21 @@ class RunSet:
     Args:
         path: the directory of the set, or of the one run.
         scenario: what was asked, seeds aside.
-        runs: the complete ones, in the order of their repeats.
+        runs: the complete ones, by the number of their repeat.
         asked: how many there were to be.
     """
 
     def __init__(
-        self, path: Path, scenario: dict[str, Any], runs: Sequence[RunData], asked: int
+        self, path: Path, scenario: dict[str, Any], runs: Mapping[int, RunData], asked: int
     ) -> None:
         self.path = path
         self.scenario = scenario
-        self.runs = list(runs)
+        self.numbers = sorted(runs)
+        self.runs = [runs[number] for number in self.numbers]
         self.asked = asked
         self._figures = [
-            {name: numbers(each["summary"]) for name, each in run.policies.items()} for run in runs
+            {name: numbers(each["summary"]) for name, each in run.policies.items()}
+            for run in self.runs
         ]
 
     @property
@@ -109,7 +111,7 @@ def load_set(path: Path | str) -> RunSet:
     path = Path(path)
     if (path / layout.RUN).is_file():
         run = load(path)
-        return RunSet(path, run.run["scenario"], [run], 1)
+        return RunSet(path, run.run["scenario"], {1: run}, 1)
     document = document_of(path / layout.SET)
     numbered = {int(each["seed"]): int(each["number"]) for each in document["repeats"]}
     found = [run for run in map(load, layout.all_runs(path)) if not run.run.get("interrupted")]
@@ -119,4 +121,4 @@ def load_set(path: Path | str) -> RunSet:
             f"no run of the set {path} is complete",
             hint="run it again; what its programs said is in the logs of each run",
         )
-    return RunSet(path, document["scenario"], [runs[n] for n in sorted(runs)], len(numbered))
+    return RunSet(path, document["scenario"], runs, len(numbered))
