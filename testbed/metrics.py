@@ -20,6 +20,15 @@ _FULL_SCALE = "_full_scale"
 _MODELLED = "modelled_"
 # Ends of names that a label leaves out, because the value says it by its unit.
 _UNITS = ("_bps", "_per_s", "_s", "_bytes")
+# End of a name -> unit of an axis, and how much of the figure's own that is.
+_AXES = (
+    ("_bps", "Mbit/s", 1e6),
+    ("_per_s", "/s", 1.0),
+    ("_s", "s", 1.0),
+    ("_bytes", "MiB", 2.0**20),
+    ("share", "%", 0.01),
+    ("_rate", "%", 0.01),
+)
 _HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records know
 
 
@@ -62,6 +71,25 @@ def show(name: str, value: Any) -> str:
     for key in inner:
         outer = name = _inner(outer, key)
     return _number(name.removesuffix(_FULL_SCALE), value)
+
+
+def axis(name: str) -> tuple[str, float]:
+    """What an axis of this figure is called, with its unit, and what values are divided by.
+
+    ttft_s.p50 -> ("ttft p50 (s)", 1.0), kv_load_bps -> ("kv load (Mbit/s)", 1e6).
+    """
+    outer, *inner = name.split(".")
+    for key in inner:
+        outer = _inner(outer, key)
+    stem = outer.removesuffix(_FULL_SCALE)
+    for end, unit, divisor in _AXES:
+        if stem.endswith(end):
+            if outer != stem and unit == "Mbit/s":
+                unit, divisor = "Gbit/s", 1e9
+            return f"{label(name)} ({unit})", divisor
+    if stem.startswith("bytes_"):
+        return f"{label(name)} (MiB)", 2.0**20
+    return label(name), 1.0
 
 
 def show_interval(name: str, interval: Interval | None) -> str:

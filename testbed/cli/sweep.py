@@ -78,11 +78,17 @@ def _tell(status: Status) -> None:
     job = status.job
     ahead = ""
     if status.left_s is not None:
-        from testbed.units import show_duration
-
         ends = time.strftime("%H:%M", time.localtime(time.time() + status.left_s))
-        ahead = f"; {show_duration(status.left_s)} left, until {ends}"
+        ahead = f"; {about(status.left_s)} left, until {ends}"
     output.note(
         f"run {status.done + 1} of {status.total}: {job.point.label}, repeat {job.repeat.number}"
         f"{ahead}"
     )
+
+
+def about(time_s: float) -> str:
+    """A time as nobody needs it more exactly: 40 s, 12 min, 3 h 20 min."""
+    if time_s < 60:
+        return f"{time_s:.0f} s"
+    hours, minutes = divmod(round(time_s / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -233,7 +233,15 @@ def run(
         check_capacity([point for point in points if point.directory in waiting])
         _write(path, asked, points, argv)
         layout.mark_latest(path)
-        return Swept(path, _run_all(path, jobs, to_do, done, argv, report, told))
+        try:
+            return Swept(path, _run_all(path, jobs, to_do, done, argv, report, told))
+        except KeyboardInterrupt as ended:
+            complete = len(plan(points, path, retry_unfaithful=retry_unfaithful).done)
+            ended.add_note(
+                f"{complete} of {len(jobs)} runs of the sweep {path} are complete; the same "
+                "command runs the others"
+            )
+            raise
 
 
 def _run_all(
@@ -249,19 +257,14 @@ def _run_all(
     for number, job in enumerate(to_do):
         rest = [each.weight for each in to_do[number:]]
         try:
-            told(Status(job, len(paces), len(jobs), left_s(paces, rest)))
+            before = len(jobs) - len(to_do) + number
+            told(Status(job, before, len(jobs), left_s(paces, rest)))
             place = path / job.point.directory
             done = repeats.run_one(job.point.asked, job.repeat, place, argv, report)
             if done.ran.interrupted:
                 raise KeyboardInterrupt
         except TestbedError as error:
             failed[f"{job.point.label}, repeat {job.repeat.number}"] = error
-        except KeyboardInterrupt as ended:
-            ended.add_note(
-                f"{len(paces)} of {len(jobs)} runs of the sweep {path} are complete; the same "
-                "command runs the others"
-            )
-            raise
         else:
             paces.append((job.weight, _took_s(document_of(done.path / layout.RUN))))
     return failed

@@ -13,13 +13,13 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.metrics import NOTHING, label, show_interval
-from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, save
+from testbed.metrics import NOTHING, axis, label, show_interval
+from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, save, warn
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
 from testbed.results.load import RunData
-from testbed.results.statistics import CONFIDENCE, Change
+from testbed.results.statistics import CONFIDENCE, Change, Interval
 from testbed.results.writer import write_json
 from testbed.terminal import rendered
 
@@ -42,8 +42,8 @@ def lines(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     parts: list[str | Table] = []
     for tag, paths in comparison.unfaithful.items():
         parts.append(
-            f"[bold red]FAIL[/bold red]  {len(paths)} of {escape(tag)}'s runs must not be "
-            f"believed: {escape(', '.join(path.name for path in paths))}"
+            f"[bold red]FAIL[/bold red]  {escape(tag)}: {len(paths)} runs must not be believed: "
+            f"{escape(', '.join(path.name for path in paths))}"
         )
     if len(comparison.sides) > 1:
         parts += [f"{escape(side.tag)}  {escape(str(side.runs.path))}" for side in comparison.sides]
@@ -155,6 +155,9 @@ def figures(comparison: Comparison, metrics: Sequence[str]) -> dict[str, Figure]
         found["first_token"] = first_tokens(waits)
     if rates := _rates(comparison.contestants):
         found["nic_rates"] = nic_rates(rates)
+    if comparison.unfaithful:
+        for each in found.values():
+            warn(each, f"verdict FAIL: {', '.join(comparison.unfaithful)}")
     return found
 
 
@@ -170,12 +173,15 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
     drawn = figure(3.6 * _WIDE, (0.32 * len(contestants) + 0.9) * rows)
     panels = list(drawn.subplots(rows, _WIDE, squeeze=False).flat)
     for axes, metric in zip(panels, metrics, strict=False):
+        title, unit = axis(metric)
         for number, each in enumerate(contestants):
-            values = each.side.runs.values(each.variant, metric)
-            _interval(axes, number, list(values.values()), comparison.metrics[metric][each.label])
+            values = list(each.side.runs.values(each.variant, metric).values())
+            interval = comparison.metrics[metric][each.label].interval
+            if interval is not None:
+                _interval(axes, number, values, interval, unit)
         axes.set_yticks(range(len(contestants)), [each.label for each in contestants])
         axes.set_ylim(len(contestants) - 0.5, -0.5)
-        axes.set_title(metric, loc="left", fontsize=8, color=GREY)
+        axes.set_title(title, loc="left", fontsize=8, color=GREY)
         plain(axes, "", "")
         axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
         axes.tick_params(labelsize=7)
@@ -184,15 +190,14 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
     return drawn
 
 
-def _interval(axes: Axes, row: int, values: Sequence[float], cell: Cell) -> None:
-    interval = cell.interval
-    if interval is None:
-        return
+def _interval(
+    axes: Axes, row: int, values: Sequence[float], interval: Interval, unit: float
+) -> None:
     colour = COLOURS[row % len(COLOURS)]
-    axes.plot(values, [row] * len(values), "o", color=colour, alpha=0.35, ms=3)
-    axes.plot(interval.value, row, "|", color=colour, ms=12, mew=2)
+    axes.plot([each / unit for each in values], [row] * len(values), "o", color=colour, alpha=0.35)
+    axes.plot(interval.value / unit, row, "|", color=colour, ms=12, mew=2)
     if interval.low is not None and interval.high is not None:
-        axes.plot([interval.low, interval.high], [row] * 2, color=colour, lw=2)
+        axes.plot([interval.low / unit, interval.high / unit], [row] * 2, color=colour, lw=2)
 
 
 def first_tokens(waits: Mapping[str, Sequence[np.ndarray]]) -> Figure:

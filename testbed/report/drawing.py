@@ -51,6 +51,12 @@ def legend(axes: Axes, size: int, *, beside: bool = False) -> None:
     axes.legend(fontsize=size, frameon=False, labelcolor=GREY, **place)
 
 
+def warn(drawn: Figure, text: str) -> None:
+    """Write in red above all panels why the figure must not be believed; nothing, if it may."""
+    if text:
+        drawn.suptitle(text, color="#c00000", fontsize=9, weight="bold")
+
+
 def svg(drawn: Figure) -> str:
     """The figure as an SVG element; text stays text, in the page's font and colour."""
     out = io.StringIO()

@@ -10,12 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.errors import NotFoundError
-from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain
+from testbed.metrics import axis
+from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, warn
 from testbed.results.comparable import shown
 from testbed.results.points import SweepData
 from testbed.results.statistics import Interval
 
 _MOST_COLUMNS = 6
+_MOST_TICKS = 8
 
 
 def horizontal(sweep: SweepData) -> str:
@@ -93,16 +95,19 @@ def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
             axes.set_visible(number < len(columns))
             axes.set_ylim(0 if axes.get_ylim()[0] >= 0 else None, top)
             if number % wide == 0:
-                axes.set_ylabel(metric, color=GREY, fontsize=8)
+                axes.set_ylabel(axis(metric)[0], color=GREY, fontsize=8)
     for axes in panels[-1]:
         axes.set_xlabel(x, color=GREY, fontsize=8)
     legend(panels[0][0], 7)
+    failed = sum(len(runs.unfaithful) for _, runs in sweep.points)
+    warn(drawn, f"verdict FAIL: {failed} runs must not be believed" if failed else "")
     return drawn
 
 
 def _panel(axes: Axes, sweep: SweepData, x: str, fixed: Mapping[str, Any], metric: str) -> None:
     places = list(sweep.asked["grid"][x])
     is_number = all(map(_number, places))
+    unit = axis(metric)[1]
     series: dict[str, list[tuple[float, Interval]]] = {}
     for values, runs in sweep.points:
         if all(values[key] == value for key, value in fixed.items()):
@@ -114,14 +119,18 @@ def _panel(axes: Axes, sweep: SweepData, x: str, fixed: Mapping[str, Any], metri
         points.sort(key=lambda point: point[0])
         colour = COLOURS[number % len(COLOURS)]
         axes.plot(
-            [at for at, _ in points], [each.value for _, each in points],
+            [at for at, _ in points], [each.value / unit for _, each in points],
             label=variant, color=colour, marker=MARKERS[number % len(MARKERS)], ms=4, lw=1.2,
         )  # fmt: skip
         for at, each in points:
             if each.low is not None and each.high is not None:
-                axes.plot([at, at], [each.low, each.high], color=colour, lw=1.5, alpha=0.7)
+                axes.plot(
+                    [at, at], [each.low / unit, each.high / unit], color=colour, lw=3, alpha=0.4
+                )
     if not is_number:
         axes.set_xticks(range(len(places)), [shown(place) for place in places])
+    elif len(places) <= _MOST_TICKS:
+        axes.set_xticks([float(place) for place in places], [shown(place) for place in places])
     axes.set_title(
         ", ".join(f"{key.rpartition('.')[2]}={shown(value)}" for key, value in fixed.items()),
         loc="left", fontsize=8, color=GREY,

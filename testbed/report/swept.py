@@ -87,12 +87,12 @@ class Written(NamedTuple):
             TestbedError: the first error that ended a run, with its exit status.
             UnfaithfulError: a run has the verdict FAIL.
         """
-        if failed:
-            job, error = next(iter(failed.items()))
-            raise type(error)(
-                f"{len(failed)} runs failed, the first ({job}): {error.message}",
-                hint=f"the same command runs them again; {error.hint}",
+        for job, error in failed.items():
+            error.add_note(
+                f"that was {job}, the first of {len(failed)} runs of the sweep that failed; "
+                "the same command runs them again"
             )
+            raise error
         if self.unfaithful and not accept_unfaithful:
             raise UnfaithfulError(
                 f"{len(self.unfaithful)} runs of {self.sweep.path} have the verdict FAIL, "

@@ -138,7 +138,7 @@ def remarks(sides: Mapping[str, Sequence[RunData]], found: Differences) -> list[
             said.append(f"different {what}: {by_tag}")
     dirty = [tag for tag, runs in sides.items() if any(_is_dirty(run) for run in runs)]
     if dirty:
-        said.append(f"made from a checkout with changes of its own: {', '.join(dirty)}")
+        said.append(f"made from a checkout with changes that no commit has: {', '.join(dirty)}")
     return said
 
 

@@ -21,7 +21,7 @@ class Side(NamedTuple):
     """One of the runs or sets that are compared.
 
     Args:
-        tag: what it is called here: by what differs, else by a letter.
+        tag: what it is called here: by what differs, else by a letter; one alone by its name.
         runs: its runs.
     """
 
@@ -184,6 +184,8 @@ def _loaded(path: Path) -> RunSet:
 
 
 def _sides(sets: Sequence[RunSet], varied: Sequence[Difference]) -> list[Side]:
+    if len(sets) == 1:
+        return [Side(sets[0].path.name, sets[0])]
     tags = [
         ", ".join(
             f"{each.key.rpartition('.')[2]}={comparable.shown(each.values[number])}"
