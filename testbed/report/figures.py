@@ -1,18 +1,55 @@
-"""The report's figures, as SVG: NIC timelines, NIC utilisation, time to first token."""
+"""The report's figures, as SVG: NIC timelines, NIC utilisation, time to first token.
+
+matplotlib without pyplot: no display, no global state.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 
-from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, svg
-
+# Okabe and Ito's palette: told apart by everybody.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+_GREY = "#7f7f7f"  # readable on white and on black
 _SHOWN_KINDS = ("snic", "cnic", "link")
 _MBIT = 1e6
 Window = tuple[float, float] | None
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element; text stays text, in the page's font and colour."""
+    out = io.StringIO()
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
+        FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
+    text = out.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
+    axes.set_xlabel(xlabel, color=_GREY)
+    axes.set_ylabel(ylabel, color=_GREY)
+    axes.tick_params(colors=_GREY)
+    axes.set_facecolor("none")
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_GREY)
+    axes.grid(axis="y", color=_GREY, alpha=0.25, linewidth=0.5)
+
+
+def _legend(axes: Axes, size: int, *, beside: bool = False) -> None:
+    """Names of what was drawn, if anything was: a run may have no window."""
+    if not axes.get_legend_handles_labels()[0]:
+        return
+    place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
+    axes.legend(fontsize=size, frameon=False, labelcolor=_GREY, **place)
 
 
 def _class_rates(nics: pl.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -46,8 +83,9 @@ def timelines(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
         windows: policy -> (open, close) of its steady window.
     """
     policies = list(windows)
-    drawn = figure(10, 2.9 * len(policies) + 0.4)
-    panels = drawn.subplots(len(policies), 1, squeeze=False, sharey=True)[:, 0]
+    figure = Figure(figsize=(10, 2.9 * len(policies) + 0.4), layout="constrained")
+    figure.patch.set_alpha(0)
+    panels = figure.subplots(len(policies), 1, squeeze=False, sharey=True)[:, 0]
     for axes, policy in zip(panels, policies, strict=True):
         series = _class_rates(nics.filter(pl.col("policy") == policy))
         start = min((times[0] for times, _ in series.values()), default=0.0)
@@ -61,11 +99,11 @@ def timelines(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
                 linestyle="-" if number < len(COLOURS) else "--",
             )
         if (window := windows[policy]) is not None:
-            axes.axvspan(window[0] - start, window[1] - start, color=GREY, alpha=0.12, lw=0)
-        axes.set_title(policy, loc="left", fontsize=10, color=GREY)
-        plain(axes, "time since the programs were started (s)", "Mbit/s")
-        legend(axes, 7, beside=True)
-    return svg(drawn)
+            axes.axvspan(window[0] - start, window[1] - start, color=_GREY, alpha=0.12, lw=0)
+        axes.set_title(policy, loc="left", fontsize=10, color=_GREY)
+        _plain(axes, "time since the programs were started (s)", "Mbit/s")
+        _legend(axes, 7, beside=True)
+    return _svg(figure)
 
 
 def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
@@ -95,8 +133,9 @@ def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
                 max(values),
             )
     labels, policies = list(bars), list(windows)
-    drawn = figure(10, 0.3 * len(labels) * len(policies) + 1.4)
-    axes = drawn.subplots()
+    figure = Figure(figsize=(10, 0.3 * len(labels) * len(policies) + 1.4), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots()
     height = 0.8 / max(1, len(policies))
     for number, policy in enumerate(policies):
         rows = [(row, label) for row, label in enumerate(labels) if policy in bars[label]]
@@ -110,20 +149,21 @@ def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
                 color=COLOURS[number % len(COLOURS)],
                 label=policy if row == rows[0][0] else None,
             )
-            axes.plot([least, most], [at, at], color=GREY, linewidth=1.5)
+            axes.plot([least, most], [at, at], color=_GREY, linewidth=1.5)
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 105)
-    plain(axes, "share of the line rate in the steady window (%); the line spans all NICs", "")
-    axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
-    legend(axes, 8, beside=True)
-    return svg(drawn)
+    _plain(axes, "share of the line rate in the steady window (%); the line spans all NICs", "")
+    axes.grid(axis="x", color=_GREY, alpha=0.25, linewidth=0.5)
+    _legend(axes, 8, beside=True)
+    return _svg(figure)
 
 
 def first_tokens(requests: pl.DataFrame, windows: Mapping[str, Window]) -> str:
     """The distribution of the time to first token, in the steady window."""
-    drawn = figure(10, 3.2)
-    axes = drawn.subplots()
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure.patch.set_alpha(0)
+    axes = figure.subplots()
     for number, (policy, window) in enumerate(windows.items()):
         part = requests.filter((pl.col("policy") == policy) & (pl.col("error") == ""))
         if window is not None:
@@ -137,10 +177,10 @@ def first_tokens(requests: pl.DataFrame, windows: Mapping[str, Window]) -> str:
                 label=policy,
                 color=COLOURS[number % len(COLOURS)],
             )
-    plain(axes, "time to first token (s, emulated)", "requests (%)")
+    _plain(axes, "time to first token (s, emulated)", "requests (%)")
     axes.set_ylim(0, 100)
-    legend(axes, 8)
-    return svg(drawn)
+    _legend(axes, 8)
+    return _svg(figure)
 
 
 def all_figures(tables: Mapping[str, Any], windows: Mapping[str, Window]) -> dict[str, str]:

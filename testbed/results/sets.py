@@ -69,9 +69,20 @@ class RunSet:
         }
 
     def median(self, variant: str, metric: str) -> Interval | None:
-        """The median over the runs, with its interval; None if no run has the figure."""
+        """The median over the runs, with its interval; None if no run has the figure.
+
+        Of a single run it is the interval that the run itself gives (`interval_NAME`: low, high),
+        which is of what varies within a run, and not between runs.
+        """
         values = list(self.values(variant, metric).values())
-        return statistics.median(values) if values else None
+        if len(values) != 1:
+            return statistics.median(values) if values else None
+        for run in self.runs:
+            within = run.policies.get(variant, {}).get("summary", {}).get(f"interval_{metric}")
+            if isinstance(within, list) and len(within) == 2 and None not in within:
+                low, high = map(float, within)
+                return Interval(values[0], low, high, statistics.CONFIDENCE, 1)
+        return statistics.median(values)
 
     def change(
         self, variant: str, metric: str, baseline: str, of: RunSet | None = None
