@@ -24,9 +24,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = "#7f7f7f"  # readable on white and on black
 
 
+class Drawing(Figure):
+    """A figure that a notebook shows by itself."""
+
+    def _repr_svg_(self) -> str:
+        return svg(self)
+
+
 def figure(width: float, height: float) -> Figure:
     """An empty figure, inches; its ground is what it is put on."""
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Drawing(figsize=(width, height), layout="constrained")
     made.patch.set_alpha(0)
     return made
 

@@ -17,7 +17,9 @@ def figures(load: float) -> dict[str, dict[str, Any]]:
 
 
 def test_a_set_has_its_runs_by_repeat_and_their_figures_by_seed(tmp_path: Path) -> None:
-    made = load_set(make_set(tmp_path / "set", {1: figures(1.0), 77: figures(2.0), 5: figures(4.0)}))
+    made = load_set(
+        make_set(tmp_path / "set", {1: figures(1.0), 77: figures(2.0), 5: figures(4.0)})
+    )
     assert made.variants == ["pe-only", "shorter-queue"]
     assert made.seeds == [1, 77, 5]
     assert made.values("pe-only", "load_bps") == {1: 1.0, 77: 2.0, 5: 4.0}
