@@ -12,6 +12,7 @@ import click
 from testbed.cli import output
 from testbed.cli.arguments import json_option
 from testbed.cli.run import progress
+from testbed.errors import TestbedError
 
 if TYPE_CHECKING:
     from testbed.experiment.sweep import Status
@@ -64,13 +65,25 @@ def command(
                 done = sweep.run(
                     asked, points, out, sys.argv, report, _tell, retry_unfaithful=retry_unfaithful
                 )
-            except KeyboardInterrupt:
-                swept.write(out / asked.name)
+            except KeyboardInterrupt as ended:
+                _write_what_there_is(out / asked.name, ended)
                 raise
         found = swept.write(done.path)
         output.result(found.as_json(done.failed), found.lines(done.failed), as_json=as_json)
     with output.failures(False):
         found.judge(done.failed, accept_unfaithful=accept_unfaithful)
+
+
+def _write_what_there_is(path: Path, ended: KeyboardInterrupt) -> None:
+    """The table and the figure of the runs that are complete, if there are any."""
+    from testbed.report import swept
+    from testbed.results.layout import SWEEP
+
+    if (path / SWEEP).is_file():
+        try:
+            swept.write(path)
+        except TestbedError as error:
+            ended.add_note(error.message)
 
 
 def _tell(status: Status) -> None:

@@ -109,6 +109,11 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
         raise ScenarioError(
             f"{path}: {', '.join(both)}: in `set` and in `grid`", hint="leave one of them out"
         )
+    if asked.figure.x is not None and asked.figure.x not in asked.grid:
+        raise ScenarioError(
+            f"{document.place(('figure', 'x'))}: figure.x: the grid has no key {asked.figure.x!r}",
+            hint=f"keys: {', '.join(asked.grid)}",
+        )
     values = combinations(asked.grid)
     if len(values) > _MOST_POINTS:
         raise ScenarioError(

@@ -152,14 +152,16 @@ def repeat(
     begin_set(path, asked, repeats, argv)
     layout.mark_latest(path)
     runs: list[Finished] = []
-    for each in repeats:
-        told(each, times)
-        done = run_one(asked, each, path, argv, report)
-        if done.ran.interrupted:
-            interrupt = KeyboardInterrupt()
-            interrupt.add_note(f"{len(runs)} of {times} runs are complete in {path}")
-            raise interrupt
-        runs.append(done)
+    try:
+        for each in repeats:
+            told(each, times)
+            runs.append(run_one(asked, each, path, argv, report))
+            if runs[-1].ran.interrupted:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt as ended:
+        complete = sum(not each.ran.interrupted for each in runs)
+        ended.add_note(f"{complete} of {times} runs of the set {path} are complete")
+        raise
     return Repeated(path, runs)
 
 

@@ -54,8 +54,25 @@ def lines(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
             + escape(", ".join(f"{side.tag} {shown(value)}" for side, value in values))
         )
     parts += [f"[yellow]note[/yellow]: {escape(remark)}" for remark in comparison.remarks]
+    parts += _answers(comparison)
     parts += ["", _table(comparison, metrics), *_footnotes(comparison, metrics)]
     return rendered(parts)
+
+
+def _answers(comparison: Comparison) -> list[str]:
+    """What each contestant is to its baseline, in the metric that its workload names first."""
+    compared = comparison.sides[0].runs.runs[0].run.get("comparison", {}).get("speedup", {})
+    metric = next((name for factors in compared.values() for name in factors), "")
+    said = []
+    for each in comparison.contestants:
+        change = comparison.metrics.get(metric, {}).get(each.label, Cell(None, None)).change
+        if change is not None and change.ratio is not None and each.against is not None:
+            chance = {True: "", False: ", which may be chance", None: ""}[change.significant()]
+            said.append(
+                f"[bold]{escape(each.label)}: {escape(_factor(change).rstrip(' *?'))}[/bold] "
+                f"the {label(metric)} of {escape(each.against)}{chance}"
+            )
+    return said
 
 
 def _table(comparison: Comparison, metrics: Sequence[str]) -> Table:

@@ -21,21 +21,9 @@ _MOST_TICKS = 8
 
 
 def horizontal(sweep: SweepData) -> str:
-    """The key of the horizontal axis: as asked for, else the first whose values are numbers.
-
-    Raises:
-        NotFoundError: the grid has no such key.
-    """
-    wanted = sweep.asked["figure"]["x"]
-    if wanted is None:
-        numeric = [key for key, values in sweep.asked["grid"].items() if all(map(_number, values))]
-        return str((numeric or sweep.keys)[0])
-    if wanted not in sweep.keys:
-        raise NotFoundError(
-            f"the grid of {sweep.path.name} has no key {wanted!r} for the figure",
-            hint=f"keys: {', '.join(sweep.keys)}",
-        )
-    return str(wanted)
+    """The key of the horizontal axis: as asked for, else the first whose values are numbers."""
+    numeric = [key for key, values in sweep.asked["grid"].items() if all(map(_number, values))]
+    return str(sweep.asked["figure"]["x"] or (numeric or sweep.keys)[0])
 
 
 def metrics(sweep: SweepData) -> list[str]:

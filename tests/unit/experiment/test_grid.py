@@ -88,6 +88,7 @@ def test_a_scenario_file_is_looked_for_beside_the_sweep_file(tmp_path: Path) -> 
         (("name: agents", "name: Agents!"), r"sweep\.yaml:1: name"),
         (("workload.trace: 32k", "arbitration: fair"), "arbitration: in `set` and in `grid`"),
         (("[fair, fifo]", "[fair, foul]"), r"point agents=8, arbitration=foul: .*arbitration"),
+        (("repeats: 3", "figure: {x: agents}"), r"sweep\.yaml:7: figure\.x: .* 'agents'"),
         (("workload.agents: [8, 16]", "description: [a, b]"), "are the same scenario"),
     ],
 )

@@ -23,6 +23,7 @@ from testbed.report import page
 from testbed.results import layout
 from testbed.results.load import load
 
+STORED = Path(__file__).resolve().parents[2] / "data"
 SCENARIO = Scenario(name="tiny", topology=TopologyChoice(name="single"), duration=1.0)
 
 
@@ -136,3 +137,12 @@ def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_
     assert failure.value.__notes__ == [f"what there is of the run by now is in {left}"]
     assert (left / layout.LOGS / "pe0.log").read_text() == "why"
     assert layout.all_runs(tmp_path) == []
+
+
+def test_run_json_has_every_key_that_its_version_promises(run: Callable[[Ran], Any]) -> None:
+    stored = load(STORED / f"run-layout-{layout.LAYOUT_VERSION}").run
+    found = load(run(ran()).path).run
+    assert set(stored) <= set(found)
+    (promised, *_), (written, *_) = stored["policies"].values(), found["policies"].values()
+    assert set(promised) <= set(written)
+    assert found["order"] == ["fair"]

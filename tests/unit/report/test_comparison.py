@@ -17,6 +17,7 @@ def test_the_table_has_intervals_ratios_and_says_what_is_chance(tmp_path: Path) 
     )
     text = "\n".join(lines(found, chosen(found, ())))
     assert "compared: arbitration: arbitration=fair fair, arbitration=fifo fifo" in text
+    assert "arbitration=fair shorter-queue: 2× [2 – 2] the load of arbitration=fair pe-only" in text
     row = next(line for line in text.splitlines() if line.strip().startswith("load"))
     assert "2× [2 – 2] *" in row
     assert "0.5× [0.5 – 0.5] *" in row
