@@ -86,6 +86,11 @@ def load(path: Path | str) -> RunData:
         UnsupportedError: a newer testbed wrote it.
     """
     path = Path(path)
+    for file, how in ((layout.SET, "sets.load_set"), (layout.SWEEP, "points.load_sweep")):
+        if (path / file).is_file():
+            raise NotFoundError(
+                f"{path} holds several runs", hint=f"testbed.results.{how} reads it"
+            )
     run = document_of(path / layout.RUN)
     verdict = msgspec.convert(_json(path / layout.VERDICT), Verdict)
     return RunData(path, run, verdict)

@@ -96,3 +96,9 @@ def test_load_is_a_public_name_and_an_import_path(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", figures(1.0))
     assert testbed.results.load is load
     assert testbed.results.load(str(run)).policies == testbed.results.load(run).policies
+
+
+def test_load_says_what_reads_several_runs(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="holds several runs") as refused:
+        testbed.results.load(make_set(tmp_path / "set", {1: figures(1.0)}))
+    assert "load_set" in refused.value.hint
