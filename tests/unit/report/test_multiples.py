@@ -83,7 +83,7 @@ def test_a_sweep_is_written_with_its_table_and_figure(sweep: Path) -> None:
 
 def test_an_unfaithful_run_or_a_failed_one_is_an_error(sweep: Path) -> None:
     make_run(sweep / "fair8" / "2027", figures(1.0), seed=2, ok=False)
-    found = swept.write(sweep)
+    found = swept.Written(load_sweep(sweep), None, [])
     assert found.lines({})[0].startswith("FAIL  1 runs must not be believed")
     with pytest.raises(UnfaithfulError, match="1 runs of"):
         found.judge({})

@@ -10,6 +10,7 @@ from testbed.report import swept
 from testbed.results import layout
 from testbed.results.compare import compare
 from testbed.results.load import load
+from testbed.results.points import load_sweep
 from tests.unit.results.made import make_run
 from tests.unit.results.test_points import figures, make_sweep
 
@@ -59,7 +60,8 @@ def test_every_key_of_compare_and_sweep_is_described(tmp_path: Path) -> None:
     assert set(told) | {"figures"} == set(described)
     assert set(told["metrics"]["load_bps"]["pe-only"]) <= words(described["metrics"])
     assert set(next(iter(told["sides"].values()))) <= words(described["sides"])
-    sweep = swept.write(make_sweep(tmp_path / "sweep", {"a": ({"x": 1}, {1: figures(1.0)})}))
+    made = load_sweep(make_sweep(tmp_path / "sweep", {"a": ({"x": 1}, {1: figures(1.0)})}))
+    sweep = swept.Written(made, None, [])
     assert set(sweep.as_json({})) == set(rows("compare.md", "multiples: a row of panels"))
 
 
