@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from agents.numbers import show_request
 from agents.records import EventRecord, RequestRecord, TransferRecord
 from agents.summary import Run, bound_by
 from agents.wire.immediates import Kind
@@ -14,7 +15,9 @@ from testbed.units import show_rate, show_size
 _WRONG = frozenset({"wrong-bytes", "wrong-tokens", "late-arrival", "stale-credit"})
 _REFUSED = frozenset({"storage-refused", "put-refused"})
 # Their request carries the error, if it did not end well after all: `_requests` sees it.
-_OF_REQUESTS = frozenset({"read-failed", "request-failed", "request-rejected"})
+_OF_REQUESTS = frozenset(
+    {"read-failed", "request-failed", "request-rejected", "request-retried", "read-elsewhere"}
+)
 # Worth knowing, and no fault: a small storage or cache evicts, as it should.
 _HARMLESS = frozenset({"warm-start-evicted", "cache-missed"})
 
@@ -39,7 +42,7 @@ def own_checks(run: Run) -> list[Check]:
 
 def _told(event: EventRecord) -> str:
     detail = "; ".join(event.detail.splitlines())
-    return f"{event.process}, request {event.request}: {event.kind}, {detail}"
+    return f"{event.process}, {show_request(event.request)}: {event.kind}, {detail}"
 
 
 def _nothing_moved(run: Run) -> Check:

@@ -47,12 +47,20 @@ class EventRecord(msgspec.Struct, frozen=True, tag="event"):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
-    """One turn of an agent, from its submission to its release."""
+    """One turn of an agent, from its submission to its release.
+
+    Args:
+        attempts: tries of it that engines were given; all but `t_submit`, which is the turn's own,
+            is of the last one.
+        served_as: number of that try: the `request` of its transfers (`agents.numbers`).
+    """
 
     request: int
     agent: int
     session: str
     turn: int
+    attempts: int
+    served_as: int
     path: str
     prefill: str
     decode: str

@@ -132,8 +132,8 @@ class Run:
 
     @cached_property
     def verified(self) -> set[int]:
-        """Requests that ended well: all of their bytes were verified."""
-        return {r.request for r in self.of(RequestRecord) if not r.error}
+        """Tries of requests that ended well: all of their bytes were verified."""
+        return {r.served_as for r in self.of(RequestRecord) if not r.error}
 
     @cached_property
     def from_caches(self) -> list[TransferRecord]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
 from agents.blocks.hashing import Hashes
 from agents.control import PutBegin, PutDone, PutReply
 from agents.engines.node import Node
+from agents.numbers import put_numbers
 from agents.ports import Transfer, pair_name
 from agents.storage.placement import Run
 from agents.wire.immediates import Kind
-
-_PUTS_PER_NODE = 1 << 24  # and requests are fewer: no put has the number of one
 
 
 class Persister:
@@ -27,7 +25,7 @@ class Persister:
 
     def __init__(self, node: Node, index: int) -> None:
         self._node = node
-        self._numbers = itertools.count((index + 1) * _PUTS_PER_NODE)
+        self._numbers = put_numbers(index)
         self._placement = node.cluster.placement()
 
     async def put(

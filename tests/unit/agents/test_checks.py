@@ -116,7 +116,7 @@ def test_no_node_loads_more_than_its_own_line(
     request = msgspec.convert(
         dict.fromkeys(RequestRecord.__struct_fields__, 0)
         | {"session": "", "path": "pe", "prefill": "pe0", "decode": "de0", "stalls_s": [],
-           "request": 1, "error": "", "type": "request"},
+           "request": 1, "served_as": 1, "error": "", "type": "request"},
         RequestRecord,
     )  # fmt: skip
     records = {TransferRecord: reads, RequestRecord: [request]}
