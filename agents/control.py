@@ -335,12 +335,13 @@ class PutDone(Message, frozen=True, tag="put-done"):
 class LayDown(Message, frozen=True, tag="lay-down"):
     """Client to storage: make these blocks exist (warm start); nothing crosses a shaped link.
 
-    `hashes` and `parent` are as in `PutBegin`.
+    `hashes`, `parent` and `request` are as in `PutBegin`; a warm start's have no request.
     """
 
     number: int
     hashes: bytes
     parent: int | None = None
+    request: int = 0
 
 
 class LaidDown(Message, frozen=True, tag="laid-down"):
