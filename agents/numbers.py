@@ -46,7 +46,9 @@ def attempt_of(number: int) -> int:
 
 
 def show_request(number: int) -> str:
-    """A try in words: "request 7", "request 7 (try 2)"."""
+    """A number in words: "request 7", "request 7 (try 2)", "put 16777219"."""
+    if number >> _COUNT_BITS & ((1 << _NODE_BITS) - 1):
+        return f"put {number}"
     attempt = attempt_of(number)
     return f"request {turn_of(number)}" + (f" (try {attempt})" if attempt > 1 else "")
 

@@ -18,6 +18,7 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
     """One one-sided write, recorded where it landed.
 
     Args:
+        request: number of the try, or of the put, that it belongs to (`agents.numbers`).
         kind: what it was for: see `agents.wire.immediates.Kind`.
         source, target: memory domains.
         layer_first, layer_count: layers in it; `layer_count` 0 means Full Blocks (all layers).
@@ -37,7 +38,11 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
 
 
 class EventRecord(msgspec.Struct, frozen=True, tag="event"):
-    """Something that should not pass unseen: a wrong byte, a failed read, a full storage."""
+    """Something that should not pass unseen: a wrong byte, a failed read, a full storage.
+
+    Args:
+        request: its number; where engines or storage say it, of the try (`agents.numbers`).
+    """
 
     process: str
     t_s: float

@@ -31,6 +31,7 @@ def test_the_first_try_has_the_number_of_its_turn() -> None:
     assert try_number(7, 1) == 7
     assert show_request(7) == "request 7"
     assert show_request(try_number(7, 3)) == "request 7 (try 3)"
+    assert show_request(next(put_numbers(0))) == "put 16777216"
 
 
 @pytest.mark.parametrize(("turn", "attempt"), [(-1, 1), (1 << 24, 1), (0, 0), (0, TRIES + 1)])
