@@ -8,6 +8,7 @@ from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.summary import Run, bound_by
+from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import shaper_bursts
@@ -28,6 +29,10 @@ _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
+    return [*_of_kv(run), exchanged(run)] if run.scenario.traffic.collectives else _of_kv(run)
+
+
+def _of_kv(run: Run) -> list[Check]:
     if not run.moves_kv:
         return [_nothing_moved(run), _persisted(run), _requests(run), _foreseen(run), _steady(run)]
     checks = [

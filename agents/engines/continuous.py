@@ -88,6 +88,8 @@ class DecodeEngine:
         while True:
             idle = not self._requests
             if idle and not self._joining:
+                await self._execution.flush(self._rail)
+            if idle and not self._joining:
                 self._changed.clear()
                 await self._changed.wait()
             self._admit()

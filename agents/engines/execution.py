@@ -21,9 +21,15 @@ class ModelExecution(Protocol):
             layers: of the model.
         """
 
+    async def flush(self, rank: int) -> None:
+        """The engine rests: exchange what is still being put together of layers that were fused."""
+
 
 class NoTraffic:
     """Engines that exchange nothing."""
 
     async def layers(self, rank: int, tokens: int, layers: int) -> None:
+        """Return at once."""
+
+    async def flush(self, rank: int) -> None:
         """Return at once."""

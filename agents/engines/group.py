@@ -219,6 +219,7 @@ class PrefillGroup:
             meeting.leave(loop.time())
         if not rank.queue:
             rank.starved.begin()
+            self._spawn(self._execution.flush(batch.rail))
         self._record(spent.record(f"{self._node}g{batch.rail}", self._iteration, batch, end_s))
 
     async def _compute(

@@ -63,7 +63,7 @@ def execution_of(scenario: DualPathScenario, shape: Shape, passes: Passes) -> Ex
         dispatch_bytes=element_bytes * FP8_BYTES,
         combine_bytes=element_bytes * BF16_BYTES,
         reduce_bytes=element_bytes * BF16_BYTES,
-        layer_share=_layers(model) / model.layers,
+        layer_share=layer_share(model),
         copies=scenario.traffic.copies,
         ep_domain=scenario.traffic.ep_domain,
         nvlink=scenario.cluster.nvlink is not None,
@@ -146,6 +146,11 @@ def submission_of(scenario: DualPathScenario) -> SubmissionCosts | None:
         return None
     stretch = scenario.realised_scale.stretch
     return SubmissionCosts(RDMA_WRITE_S * stretch, COPY_ENGINE_S * stretch)
+
+
+def layer_share(model: Model) -> float:
+    """Layers of a model that have collectives, of those that have KV."""
+    return _layers(model) / model.layers
 
 
 def _layers(model: Model) -> int:

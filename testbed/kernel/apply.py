@@ -21,7 +21,7 @@ from testbed.kernel import messages, shaper_messages
 from testbed.kernel.neighbours import NeighbourWriter
 from testbed.kernel.netlink import Request, RouteSocket, route_sockets
 from testbed.kernel.parts import Part, Place, by_kind, divide, merged
-from testbed.kernel.settling import settle
+from testbed.kernel.settling import settle, unsettled
 from testbed.kernel.shaping import DeviceShaper, ShaperWriter
 from testbed.kernel.subjects import subject
 from testbed.kernel.sysctls import write_sysctls
@@ -108,7 +108,9 @@ class Construction:
         self._parts = divide(elements, order)
         self._namespaces: dict[str, int] = {}
         self._sockets: dict[str, RouteSocket] = {}
+        self._unsettled: dict[str, list[int]] = {}
         self._queued: dict[str, list[Request]] = {}
+        self._made_in_bridge: set[Place] = set()
         self._hooked: set[Place] = set()
         self._opened = ExitStack()
         self._shapers, self._neighbours = ShaperWriter(), NeighbourWriter()
@@ -130,6 +132,7 @@ class Construction:
         part = merged(self._parts[first : len(self._namespaces)])
         for name, run in self._steps():
             self.step(name, functools.partial(run, part))
+        self._look(part)
 
     def finish(self) -> None:
         """Wait until all links carry frames."""
@@ -211,6 +214,8 @@ class Construction:
                 self._namespaces[far.namespace],
             )  # fmt: skip
             requests.append((near.namespace, Request(message, near)))
+            if place in self._masters:
+                self._made_in_bridge.add(place)
         self._queue(requests)
         self._flush()  # what follows is asked for in the namespaces of both ends
 
@@ -229,10 +234,9 @@ class Construction:
         for port in part.elements.of(Port):
             place = (port.namespace, port.device)
             index = self._index(port, place)
-            # Repeating it is harmless where the port was made in its bridge.
-            requests.append(
-                (port.namespace, Request(enslave(index, self._master_index(place)), port))
-            )
+            if place not in self._made_in_bridge:
+                message = enslave(index, self._master_index(place))
+                requests.append((port.namespace, Request(message, port)))
             flags = (port.learning, port.flood, port.multicast_flood, port.broadcast_flood)
             requests.append((port.namespace, Request(configure(index, *flags), port)))
         self._queue(requests)
@@ -247,16 +251,20 @@ class Construction:
             if device.up
         )
 
+    def _look(self, part: Part) -> None:
+        """Ask for the links that are to carry frames, which hastens it; remember who does not."""
+        devices: dict[str, list[int]] = {}
+        for veth in part.elements.of(Veth):
+            if veth.up and self._veths[veth.peer_namespace, veth.peer_device].up:
+                devices.setdefault(veth.namespace, []).append(self._index_of(veth))
+        for namespace, indexes in unsettled(self._sockets, devices).items():
+            self._unsettled.setdefault(namespace, []).extend(indexes)
+
     def _settle(self) -> None:
-        waiting: dict[str, set[int]] = {}
-        ups = [veth for veth in self._veths.values() if veth.up]
-        for veth in ups:
-            if self._veths[veth.peer_namespace, veth.peer_device].up:
-                waiting.setdefault(veth.namespace, set()).add(self._index_of(veth))
-        settle(self._sockets, waiting)
+        settle(self._sockets, self._unsettled)
         # A device is said to be up a moment before its queues are; whoever changes a device next
         # waits for the lock under which both happen.
-        for veth in ups[:1]:
+        for veth in [veth for veth in self._veths.values() if veth.up][:1]:
             message = messages.up().fill(self._index_of(veth))
             self._queue([(veth.namespace, Request(message, veth))])
             self._flush()

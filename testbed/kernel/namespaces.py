@@ -123,7 +123,7 @@ def create_network(also: Callable[[], None] = _nothing) -> int:
     """Make a network namespace, its loopback up; the caller stays where it is.
 
     Args:
-        also: done in there at last.
+        also: done in there at first, before there is a device that is up.
 
     Returns:
         A descriptor of it.
@@ -133,8 +133,8 @@ def create_network(also: Callable[[], None] = _nothing) -> int:
     """
 
     def furnish() -> None:
-        _loopback_up()
         also()
+        _loopback_up()
 
     (net,) = _create(("net",), furnish)
     return net
@@ -149,7 +149,7 @@ def create_domain(hostname: str, also: Callable[[], None] = _nothing) -> DomainN
 
     Args:
         hostname: of the domain.
-        also: done in there at last.
+        also: done in there at first, before there is a device that is up.
 
     Raises:
         UnsupportedError: this process may not make them.
@@ -157,6 +157,7 @@ def create_domain(hostname: str, also: Callable[[], None] = _nothing) -> DomainN
     """
 
     def furnish() -> None:
+        also()
         _loopback_up()
         socket.sethostname(hostname)
         # Nothing that is mounted in one domain may appear in another.
@@ -164,7 +165,6 @@ def create_domain(hostname: str, also: Callable[[], None] = _nothing) -> DomainN
         # /sys shows the network namespace that it was mounted in, see sysfs(5).
         mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC)
         mount("tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
-        also()
 
     return DomainNamespaces(*_create(DomainNamespaces._fields, furnish))
 

@@ -7,6 +7,7 @@ which the devices of their namespace are complete.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
@@ -39,8 +40,11 @@ _BY_NAMESPACE = (Address, Route, Rule, Neighbours)
 _SHAPERS = (Shaper, ShaperClass, Filter)
 
 
-class Elements(dict[type, list[AnyElement]]):
+class Elements(defaultdict[type, list[AnyElement]]):
     """Elements by their kind."""
+
+    def __init__(self) -> None:
+        super().__init__(list)
 
     def of(self, kind: type[T]) -> list[T]:
         """All of one kind."""
@@ -62,7 +66,7 @@ def by_kind(plan: Plan) -> Elements:
     """
     elements = Elements()
     for element in plan.elements:
-        elements.setdefault(type(element), []).append(element)
+        elements[type(element)].append(element)
     for kind in (Unknown, Neighbour):  # which only readback and differences speak of
         if unknown := elements.get(kind):
             raise KernelError(f"no plan can ask for {subject(unknown[0])}")
@@ -87,7 +91,7 @@ def divide(elements: Elements, order: Sequence[str]) -> list[Part]:
         if kind in (Namespace, Sysctl, *_SHAPERS):
             continue
         for element, number in _numbered(kind, listed, devices, complete):
-            parts[min(number, last)].elements.setdefault(kind, []).append(element)
+            parts[min(number, last)].elements[kind].append(element)
     shapers = shapers_by_device(elements.of(Shaper), elements.of(ShaperClass), elements.of(Filter))
     for place, shaper in shapers.items():
         parts[devices.get(place, last)].shapers[place] = shaper
@@ -99,7 +103,7 @@ def merged(parts: Iterable[Part]) -> Part:
     together = Part(Elements(), {})
     for elements, shapers in parts:
         for kind, listed in elements.items():
-            together.elements.setdefault(kind, []).extend(listed)
+            together.elements[kind].extend(listed)
         together.shapers.update(shapers)
     return together
 

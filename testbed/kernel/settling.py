@@ -20,7 +20,7 @@ _POLL_MS = 1
 _ASKED_AT_ONCE = 32  # an answer takes up to 4 KiB of the receive buffer
 
 
-def settle(sockets: Mapping[str, RouteSocket], devices: Mapping[str, set[int]]) -> None:
+def settle(sockets: Mapping[str, RouteSocket], devices: Mapping[str, list[int]]) -> None:
     """Wait.
 
     Args:
@@ -30,22 +30,27 @@ def settle(sockets: Mapping[str, RouteSocket], devices: Mapping[str, set[int]]) 
     Raises:
         KernelError: they do not, and have had ample time.
     """
-    waiting = {namespace: sorted(indexes) for namespace, indexes in devices.items()}
+    waiting = devices
     deadline_s = time.monotonic() + _SETTLE_S
     poll = select.poll()
-    while True:
-        for namespace, indexes in list(waiting.items()):
-            waiting[namespace] = _unsettled(sockets[namespace], indexes)
-            if not waiting[namespace]:
-                del waiting[namespace]
-        if not waiting:
-            return
+    while waiting := unsettled(sockets, waiting):
         if time.monotonic() > deadline_s:
             raise KernelError(
                 f"links in {', '.join(sorted(waiting))} do not come up",
                 hint="the machine may be overloaded; try again when it is quieter",
             )
         poll.poll(_POLL_MS)
+
+
+def unsettled(
+    sockets: Mapping[str, RouteSocket], devices: Mapping[str, list[int]]
+) -> dict[str, list[int]]:
+    """Those of some devices that do not carry frames yet; arguments as above."""
+    left = {}
+    for namespace, indexes in devices.items():
+        if found := _unsettled(sockets[namespace], indexes):
+            left[namespace] = found
+    return left
 
 
 def _unsettled(route_socket: RouteSocket, indexes: list[int]) -> list[int]:

@@ -8,8 +8,9 @@ for each device.
 from __future__ import annotations
 
 import itertools
+import operator
 import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -23,6 +24,7 @@ from testbed.plan.model import Filter, Shaper, ShaperClass
 
 _UINT32_MAX = 0xFFFFFFFF
 _SOURCE_OFFSET = 12  # of the source address in the IPv4 header (RFC 791)
+_ALL_BUT_PLACE = operator.itemgetter(slice(2, None))  # namespace and device come first
 _TOS_SHIFT = 16  # of the tos byte in the first word of the IPv4 header
 
 Part = Shaper | ShaperClass | Filter
@@ -93,15 +95,20 @@ class ShaperWriter:
             KernelError: the kernel refused one of its parts; the message names it.
         """
         # Whatever is equal but for its place, in whichever order it is listed.
+        shaper, classes, filters = device.parts
         structure = (
-            device.queue_packets,
-            frozenset([(type(p), msgspec.structs.astuple(p)[2:]) for p in device.parts.each()]),
-        )
+            device.queue_packets, _but_for_place([shaper]), _but_for_place(classes),
+            _but_for_place(filters),
+        )  # fmt: skip
         batch = self._batches.get(structure)
         if batch is None:
             batch = self._batches[structure] = _batch(device)
         data = for_device(batch.data, device.ifindex)
         route_socket.exchange(data, batch.messages - 1, lambda number: _listed(device)[number])
+
+
+def _but_for_place(parts: Iterable[Part]) -> frozenset[tuple[object, ...]]:
+    return frozenset(map(_ALL_BUT_PLACE, map(msgspec.structs.astuple, parts)))
 
 
 def _listed(device: DeviceShaper) -> list[Part]:
@@ -162,7 +169,7 @@ def _filter_message(part: Filter, index: int, handle: int) -> bytearray:
 
 
 def shapers_by_device(
-    shapers: Iterable[Shaper], classes: Iterable[ShaperClass], filters: Iterable[Filter]
+    shapers: Iterable[Shaper], classes: Sequence[ShaperClass], filters: Sequence[Filter]
 ) -> dict[tuple[str, str], DeviceParts]:
     """(namespace, device) -> the parts of its shaper.
 
@@ -170,17 +177,13 @@ def shapers_by_device(
         KernelError: a class or a filter belongs to no shaper.
     """
     found = {(s.namespace, s.device): DeviceParts(s, [], []) for s in shapers}
-    for each in classes:
-        _of_device(found, each).classes.append(each)
-    for chosen in filters:
-        _of_device(found, chosen).filters.append(chosen)
-    return found
-
-
-def _of_device(
-    found: dict[tuple[str, str], DeviceParts], part: ShaperClass | Filter
-) -> DeviceParts:
     try:
-        return found[part.namespace, part.device]
-    except KeyError:
-        raise KernelError(f"{subject(part)} belongs to no shaper") from None
+        for each in classes:
+            found[each.namespace, each.device].classes.append(each)
+        for chosen in filters:
+            found[chosen.namespace, chosen.device].filters.append(chosen)
+    except KeyError as place:
+        parts: list[ShaperClass | Filter] = [*classes, *filters]
+        lost = next(part for part in parts if (part.namespace, part.device) == place.args[0])
+        raise KernelError(f"{subject(lost)} belongs to no shaper") from None
+    return found

@@ -5,9 +5,10 @@ Host settings leak into new namespaces; each of these is set, read back and comp
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from testbed.plan.settings import PlanSettings
+if TYPE_CHECKING:
+    from testbed.plan.settings import PlanSettings
 
 
 class ManagedSysctl(NamedTuple):

@@ -37,7 +37,9 @@ class Maker:
             ours.close()
             _be_maker(packed, Connection(theirs))
         theirs.close()
-        self._process = os.pidfd_open(pid)
+        self._process: int | None = None
+        with contextlib.suppress(ProcessLookupError):  # if it has died already, `take` says so
+            self._process = os.pidfd_open(pid)
         self._connection = Connection(ours)
         # Not before the fork: the kernel would copy, page by page, what either looks at.
         self.plan = unpack(packed)
@@ -72,8 +74,9 @@ class Maker:
     def close(self) -> None:
         """Wait for the end of the process."""
         self._connection.close()
-        select.select([self._process], [], [])
-        os.close(self._process)
+        if self._process is not None:
+            select.select([self._process], [], [])
+            os.close(self._process)
 
 
 def _in_order(plan: Plan) -> list[str]:

@@ -15,6 +15,7 @@ import fcntl
 import gc
 import os
 import resource
+import select
 import signal
 import socket
 import sys
@@ -51,7 +52,8 @@ def _enter_namespaces() -> None:
 
 def _be_zygote(supervisor: socket.socket, module_path: str) -> NoReturn:
     try:
-        from testbed.sandbox import zygote  # by it alone, while pid 1 goes on
+        select.select([supervisor], [], [])  # pid 1 has enough to do until it says something
+        from testbed.sandbox import zygote
 
         zygote.serve(supervisor, module_path)
     finally:

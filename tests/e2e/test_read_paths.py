@@ -27,10 +27,10 @@ SMALL = """
 name: small
 topology: {{name: {preset}, set: {{gpus: {gpus}}}}}
 scale: {{rate: 4000, bytes: 4000}}
-duration: 3s
+duration: 2s
 engines: {engines}
-workload: {{kind: agentic, trace: 32k, agents: {agents}}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+workload: {{kind: agentic, trace: 32k, agents: {agents}, generation_scale: 0.2}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 policies: [{policies}]
 """
 POLICIES = ("pe-only", "de-only", "round-robin", "shorter-queue")
@@ -44,7 +44,9 @@ NOISY = {
 }
 
 
-def run(directory: Path, workload: DualPath | None = None, **values: object) -> Ran:
+def run(
+    directory: Path, workload: DualPath | None = None, text: str = SMALL, **values: object
+) -> Ran:
     """Run a small scenario."""
     filled = {
         "preset": "1p1d",
@@ -54,7 +56,7 @@ def run(directory: Path, workload: DualPath | None = None, **values: object) -> 
         "policies": "pe-only, shorter-queue",
         **values,
     }
-    scenario = load_scenario(SMALL.format(**filled), DualPathScenario)
+    scenario = load_scenario(text.format(**filled), DualPathScenario)
     return runner.run(scenario, workload or DualPath(), directory, lambda progress: None)
 
 
@@ -103,7 +105,8 @@ def test_every_byte_arrives_on_every_preset_by_every_policy(
 
 
 def test_modelled_engines_take_their_time(tmp_path: Path) -> None:
-    ran = run(tmp_path, engines="modelled", policies="shorter-queue", agents=4)
+    longer = SMALL.replace("duration: 2s", "duration: 4s")  # some iteration ends inside
+    ran = run(tmp_path, text=longer, engines="modelled", policies="shorter-queue", agents=4)
     assert failed_checks(ran) == {}
     seen = summary(ran, "shorter-queue")
     assert seen["requests_failed"] == 0

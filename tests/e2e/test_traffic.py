@@ -44,10 +44,10 @@ SMALL = """
 name: traffic
 topology: {{name: {preset}, set: {{gpus: 2}}}}
 scale: {{rate: 8000, bytes: 4000}}
-duration: 4s
+duration: 2s
 engines: {engines}
 cluster: {{nvlink: {nvlink}}}
-workload: {{kind: agentic, trace: 32k, agents: 6}}
+workload: {{kind: agentic, trace: 32k, agents: 4, generation_scale: 0.2}}
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
 traffic: {traffic}
 policies: [{policy}]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,6 +15,7 @@ from testbed.kernel.namespaces import DomainNamespaces
 from testbed.kernel.sysctls import read_sysctls
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan, Sysctl, pack
+from testbed.sandbox import maker as maker_module
 from testbed.sandbox.maker import Maker
 from tests.netns.kernel.conftest import run_in_child
 from topologies.single import SingleTopo
@@ -76,8 +79,29 @@ def test_what_the_kernel_refuses_it_names(plan: Plan) -> None:
 def test_if_it_dies_that_is_said(plan: Plan) -> None:
     def body() -> None:
         maker = Maker(pack(plan))
+        assert maker._process is not None
         signal.pidfd_send_signal(maker._process, signal.SIGKILL)
         with pytest.raises(ProgramError, match="makes the namespaces has died"):
             taken(maker)
 
     run_in_child(body, as_user=False)
+
+
+def test_if_it_has_died_before_anybody_looked_that_is_said_too(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def body() -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # as in pid 1: what has died is gone
+        monkeypatch.setattr(maker_module, "_be_maker", lambda *_: os._exit(1))
+        monkeypatch.setattr(os, "pidfd_open", lambda pid: pidfd_open(gone(pid)))
+        with pytest.raises(ProgramError, match="makes the namespaces has died"):
+            taken(Maker(pack(plan)))
+
+    pidfd_open = os.pidfd_open
+    run_in_child(body, as_user=False)
+
+
+def gone(pid: int) -> int:
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.001)
+    return pid

@@ -66,10 +66,17 @@ def test_traffic_of_the_model_takes_its_time_in_every_step() -> None:
             assert (rank, tokens, layers) == (0, 1, 8)
             await asyncio.sleep(0.5)
 
+        async def flush(self, rank: int) -> None:
+            rested.append(asyncio.get_running_loop().time())
+
+    rested: list[float] = []
+
     async def scene() -> None:
         assert await times(engine([], Slow()).join(1, [1, 3])) == (0.0, {1: 1.5, 3: 4.5})
+        await asyncio.sleep(1)
 
     virtual.run(scene())
+    assert rested == [4.5]  # not between steps
 
 
 def test_steps_without_time_are_over_at_once() -> None:

@@ -217,11 +217,15 @@ def test_what_is_abandoned_in_the_queue_leaves_it() -> None:
 
 def test_traffic_of_the_model_is_between_attention_and_ffn() -> None:
     asked: list[tuple[int, int, int, float]] = []
+    rested: list[tuple[int, int]] = []
 
     class Slow:
         async def layers(self, rank: int, tokens: int, layers: int) -> None:
             asked.append((rank, tokens, layers, asyncio.get_running_loop().time()))
             await asyncio.sleep(0.01)
+
+        async def flush(self, rank: int) -> None:
+            rested.append((rank, len(asked)))
 
     async def scene() -> float:
         made = Scene(execution=Slow())
@@ -229,6 +233,7 @@ def test_traffic_of_the_model_is_between_attention_and_ffn() -> None:
         return asyncio.get_running_loop().time()
 
     assert virtual.run(scene()) == pytest.approx(0.34)
+    assert rested == [(0, 4)]  # once the engine has nothing more to do
     assert [entry[:3] for entry in asked] == [(0, 100, 1)] * 4
     assert asked[0][3] == pytest.approx(0.025)
 
