@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from agents.records import EventRecord, RequestRecord, TransferRecord
+from agents.numbers import show_request
+from agents.read_account import read_account
+from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.summary import Run, bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
@@ -13,11 +15,13 @@ from testbed.fidelity.verdict import shaper_bursts
 from testbed.units import show_rate, show_size
 
 _WRONG = frozenset({"wrong-bytes", "wrong-tokens", "late-arrival", "stale-credit"})
-_REFUSED = frozenset({"storage-refused", "put-refused"})
+_UNSTORED = frozenset({"put-failed"})
 # Their request carries the error, if it did not end well after all: `_requests` sees it.
-_OF_REQUESTS = frozenset({"read-failed", "request-failed", "request-rejected"})
-# Worth knowing, and no fault: a small storage or cache evicts, as it should.
-_HARMLESS = frozenset({"warm-start-evicted", "cache-missed"})
+_OF_REQUESTS = frozenset(
+    {"read-failed", "request-failed", "request-rejected", "request-retried", "read-elsewhere"}
+)
+# Worth knowing, and no fault: a small storage or cache evicts, or refuses, as it should.
+_HARMLESS = frozenset({"warm-start-evicted", "cache-missed", "put-refused"})
 
 _OF_KV = frozenset(kind.name.lower() for kind in Kind if kind < Kind.DISPATCH)
 _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and read inside it
@@ -39,12 +43,16 @@ def _of_kv(run: Run) -> list[Check]:
         _steady(run),
         _storage_rate(run),
     ]
-    return [*checks, _tokens(run)] if run.scenario.kv == "transformer" else checks
+    if run.interrupted_s is None:  # else reads of requests that never ended are in between
+        checks.append(_reads(run))
+    if run.scenario.kv == "transformer":
+        checks.append(_tokens(run))
+    return checks
 
 
 def _told(event: EventRecord) -> str:
     detail = "; ".join(event.detail.splitlines())
-    return f"{event.process}, request {event.request}: {event.kind}, {detail}"
+    return f"{event.process}, {show_request(event.request)}: {event.kind}, {detail}"
 
 
 def _nothing_moved(run: Run) -> Check:
@@ -76,20 +84,37 @@ def _bytes(run: Run) -> Check:
 
 
 def _persisted(run: Run) -> Check:
-    """Storage took every block that it was given: else later turns read less than they should."""
-    refused = [e for e in run.of(EventRecord) if e.kind in _REFUSED]
-    reason = ""
-    if refused:
-        reason = _told(refused[0])
+    """Storage took every block that it was given and had room for.
+
+    What it refuses for want of room is computed again, and later turns hit less: that is what such
+    a storage does, and whoever reads the figures should know.
+    """
+    failed = [e for e in run.of(EventRecord) if e.kind in _UNSTORED]
+    puts = sum(node.refused_puts for node in run.of(StorageRecord))
+    size = show_size(sum(node.refused_bytes for node in run.of(StorageRecord)))
     return Check(
-        "every block persisted", run.variant, not refused, f"{len(refused)} refused", "0 refused",
-        reason,
+        "every put ended in order", run.variant, not failed,
+        f"{len(failed)} failed, {puts} refused for want of room", "0 failed",
+        _told(failed[0]) if failed else "",
+        f"storage had no room for {puts} puts ({size}), whose blocks had to be computed again: the "
+        "hit rate is that of a storage too small; storage.capacity gives it more" if puts else "",
+    )  # fmt: skip
+
+
+def _reads(run: Run) -> Check:
+    """What storage sent is what arrived, and all of it was for a request."""
+    account = read_account(run)
+    wrong = account.wrong()
+    return Check(
+        "every read accounted for", run.variant, not wrong,
+        f"{show_size(account.sent)} sent, {show_size(account.verified)} for requests that ended "
+        f"well, {show_size(account.given_up)} given up", "all sent = all received", wrong,
     )  # fmt: skip
 
 
 def _foreseen(run: Run) -> Check:
     """Nothing happened that no other check looks at: a new kind of event must not pass unseen."""
-    known = _WRONG | _REFUSED | _OF_REQUESTS | _HARMLESS
+    known = _WRONG | _UNSTORED | _OF_REQUESTS | _HARMLESS
     strange = [e for e in run.of(EventRecord) if e.kind not in known]
     reason = ""
     if strange:
@@ -118,12 +143,16 @@ def _tokens(run: Run) -> Check:
 
 
 def _requests(run: Run) -> Check:
-    failed = [r for r in run.of(RequestRecord) if r.error]
+    requests = run.of(RequestRecord)
+    failed = [r for r in requests if r.error]
+    again = [r for r in requests if r.attempts > 1]
     reason = f"request {failed[0].request}: {failed[0].error}" if failed else ""
-    total = len(run.of(RequestRecord))
+    total = len(requests)
     return Check(
         "every request ended well", run.variant, not failed and total > 0,
         f"{total - len(failed)} of {total}", "all", reason or ("" if total else "there was none"),
+        f"{len(again)} of {total} requests were tried more than once (events: request-retried); "
+        "their times include the tries that failed" if again else "",
     )  # fmt: skip
 
 

@@ -78,6 +78,7 @@ class Scheduling(msgspec.Struct, frozen=True):
     Args:
         fetch_period_s: between two fetches of a group, emulated.
         alpha_tokens, beta_tokens: limits of read_q and tok_e.
+        attempts: tries of a request.
     """
 
     placement: Literal["adaptive", "least-tokens", "round-robin"]
@@ -89,6 +90,7 @@ class Scheduling(msgspec.Struct, frozen=True):
     free_hbm: Literal["net", "gross"]
     ties: Literal["seeded", "first"]
     prefill_scope: Literal["cluster", "group"]
+    attempts: int = 3
 
 
 class Load(msgspec.Struct, frozen=True):

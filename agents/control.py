@@ -27,6 +27,10 @@ _LONGEST_MESSAGE_BYTES = 64 * 2**20
 Side: TypeAlias = Literal["pe", "de"]
 """Which node of a request reads: the prefill engine's or the decode engine's."""
 
+Retry: TypeAlias = Literal["", "reread", "elsewhere"]
+"""What might help a try of a request that failed: nothing (the reason would come again, or is a
+defect); to look its hits up and to read again; or to be served by other engines."""
+
 Source: TypeAlias = Side | Literal["peer"]
 """Where hit KV comes from: storage, by the node that reads; or the cache of a decode node."""
 
@@ -331,12 +335,13 @@ class PutDone(Message, frozen=True, tag="put-done"):
 class LayDown(Message, frozen=True, tag="lay-down"):
     """Client to storage: make these blocks exist (warm start); nothing crosses a shaped link.
 
-    `hashes` and `parent` are as in `PutBegin`.
+    `hashes`, `parent` and `request` are as in `PutBegin`; a warm start's have no request.
     """
 
     number: int
     hashes: bytes
     parent: int | None = None
+    request: int = 0
 
 
 class LaidDown(Message, frozen=True, tag="laid-down"):
@@ -353,7 +358,16 @@ class LaidDown(Message, frozen=True, tag="laid-down"):
 
 
 class Done(Message, frozen=True, tag="done"):
-    """Decode node to scheduler to client: a request has ended.  `error` is empty if it is well."""
+    """Decode node to scheduler: a try of a request has ended.  Scheduler to client: the request.
+
+    Args:
+        request: of the try (`agents.numbers`); to the client, of the request.
+        error: empty if it is well.
+        retry: what might help a try that failed, see `agents.scheduler.attempts`.
+        failed_side: the side that could not read, if that is why it failed.
+        attempts: to the client: tries that engines were given.
+        served_as: to the client: number of the try that this is of.
+    """
 
     request: int
     error: str = ""
@@ -377,6 +391,10 @@ class Done(Message, frozen=True, tag="done"):
     verified_bytes: int = 0
     proof: Proof = Proof()
     reloaded_bytes: int = 0
+    retry: Retry = ""
+    failed_side: Side | None = None
+    attempts: int = 0
+    served_as: int = 0
 
 
 class Inboxes(Message, frozen=True, tag="inboxes"):
@@ -392,12 +410,15 @@ class RequestFailed(Message, frozen=True, tag="request-failed"):
         groups: layer groups that the sender has written, or is going to write, into the other's
             memory in all; when they have landed, that memory is quiet.
         chunk_groups: of the prefill node, those of all chunks but the last, counted apart.
+        retry, failed_side: of the prefill node, as in `Done`.
     """
 
     request: int
     reason: str
     groups: int = 0
     chunk_groups: int = 0
+    retry: Retry = ""
+    failed_side: Side | None = None
 
 
 AnyMessage = (

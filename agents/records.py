@@ -18,6 +18,7 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
     """One one-sided write, recorded where it landed.
 
     Args:
+        request: number of the try, or of the put, that it belongs to (`agents.numbers`).
         kind: what it was for: see `agents.wire.immediates.Kind`.
         source, target: memory domains.
         layer_first, layer_count: layers in it; `layer_count` 0 means Full Blocks (all layers).
@@ -37,7 +38,11 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
 
 
 class EventRecord(msgspec.Struct, frozen=True, tag="event"):
-    """Something that should not pass unseen: a wrong byte, a failed read, a full storage."""
+    """Something that should not pass unseen: a wrong byte, a failed read, a full storage.
+
+    Args:
+        request: its number; where engines or storage say it, of the try (`agents.numbers`).
+    """
 
     process: str
     t_s: float
@@ -47,12 +52,20 @@ class EventRecord(msgspec.Struct, frozen=True, tag="event"):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, tag="request"):
-    """One turn of an agent, from its submission to its release."""
+    """One turn of an agent, from its submission to its release.
+
+    Args:
+        attempts: tries of it that engines were given; all but `t_submit`, which is the turn's own,
+            is of the last one.
+        served_as: number of that try: the `request` of its transfers (`agents.numbers`).
+    """
 
     request: int
     agent: int
     session: str
     turn: int
+    attempts: int
+    served_as: int
     path: str
     prefill: str
     decode: str
@@ -179,6 +192,8 @@ class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
         stored_bytes: what it held at the end.
         touched_bytes: of different blocks that requests looked for or wrote: the working set.
         evicted_bytes: what was evicted, every time that it was.
+        sent_bytes: KV that it was asked to send; under_way_bytes of it had nobody confirmed yet.
+        refused_puts, refused_bytes: puts for which there was no room, and what would have come.
     """
 
     process: str
@@ -186,6 +201,10 @@ class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
     stored_bytes: int
     touched_bytes: int
     evicted_bytes: int
+    sent_bytes: int = 0
+    under_way_bytes: int = 0
+    refused_puts: int = 0
+    refused_bytes: int = 0
 
 
 class IterationRecord(msgspec.Struct, frozen=True, gc=False, tag="iteration"):

@@ -132,8 +132,8 @@ class Run:
 
     @cached_property
     def verified(self) -> set[int]:
-        """Requests that ended well: all of their bytes were verified."""
-        return {r.request for r in self.of(RequestRecord) if not r.error}
+        """Tries of requests that ended well: all of their bytes were verified."""
+        return {r.served_as for r in self.of(RequestRecord) if not r.error}
 
     @cached_property
     def from_caches(self) -> list[TransferRecord]:
@@ -145,13 +145,14 @@ class Run:
         ]
 
     @cached_property
+    def storage_reads(self) -> list[TransferRecord]:
+        """Writes of KV from storage, whatever became of the try that they were for."""
+        return [t for t in self.of(TransferRecord) if t.kind == "storage_read"]
+
+    @cached_property
     def reads(self) -> list[TransferRecord]:
         """Writes of verified KV from storage."""
-        return [
-            t
-            for t in self.of(TransferRecord)
-            if t.kind == "storage_read" and t.request in self.verified
-        ]
+        return [t for t in self.storage_reads if t.request in self.verified]
 
     def bytes_in_window(self, transfers: Sequence[TransferRecord]) -> NDArray[np.float64]:
         """How much of each transfer arrived in the window."""
@@ -278,12 +279,14 @@ def bound_by(run: Run) -> str:
 
 
 def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
-    """What all storage nodes held and evicted, in the whole run."""
+    """What all storage nodes held, evicted and refused, in the whole run."""
     return {
         "capacity_bytes": sum(node.capacity_bytes for node in nodes),
         "stored_bytes": sum(node.stored_bytes for node in nodes),
         "working_set_bytes": sum(node.touched_bytes for node in nodes),
         "evicted_bytes": sum(node.evicted_bytes for node in nodes),
+        "refused_puts": sum(node.refused_puts for node in nodes),
+        "refused_bytes": sum(node.refused_bytes for node in nodes),
     }
 
 
@@ -308,10 +311,13 @@ def summarise(run: Run) -> dict[str, Any]:
     summary: dict[str, Any] = {
         "requests": len(requests),
         "requests_failed": len(failed),
+        "requests_retried": sum(r.attempts > 1 for r in requests),
         "bytes_verified": sum(r.verified_bytes for r in requests if not r.error),
         "bytes_gathered": sum(p.copied_bytes.get("gathered", 0) for p in processes),
         "bytes_scattered": sum(p.copied_bytes.get("scattered", 0) for p in processes),
         "bytes_reloaded": sum(r.reloaded_bytes for r in requests),
+        "bytes_given_up": sum(t.size_bytes for t in run.storage_reads)
+        - sum(t.size_bytes for t in run.reads),
         "bytes_laid_down": sum(p.laid_down_bytes for p in processes),
         "storage": storage_figures(run.of(StorageRecord)),
         "cache": cache_figures(run.of(CacheRecord), *cached_and_stored_bytes(run)),

@@ -317,6 +317,7 @@ def _scheduling(scenario: DualPathScenario, found: Forecast) -> Scheduling:
         free_hbm=given.free_hbm,
         ties=given.ties,
         prefill_scope=given.prefill_scope,
+        attempts=given.attempts,
     )
 
 

@@ -248,6 +248,8 @@ def _record(submission: Submission, submitted_s: float, done: Done) -> RequestRe
         agent=submission.agent,
         session=submission.session,
         turn=submission.turn_index,
+        attempts=done.attempts,
+        served_as=done.served_as,
         path=done.path,
         prefill=done.prefill,
         decode=done.decode,

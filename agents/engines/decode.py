@@ -140,7 +140,12 @@ class DecodeNode(Node):
             case PeerReadFailed():
                 self.peers.failed(message)
             case RequestFailed():
-                error = PrefillFailed(f"{sender}: {message.reason}", message.chunk_groups)
+                error = PrefillFailed(
+                    f"{sender}: {message.reason}",
+                    message.chunk_groups,
+                    message.retry,
+                    message.failed_side,
+                )
                 self.ports.end(message.request, Kind.KV_RETURN, message.groups, error)
                 self.replies.fail("prefill-done", message.request, error)
             case _:
@@ -164,7 +169,7 @@ class DecodeNode(Node):
         except (PrefillFailed, ReadError, WrongBytes, ArenaTooSmall) as error:
             if not isinstance(error, PrefillFailed):  # else the prefill node has recorded it
                 self.event("request-failed", job.request, str(error))
-            done = Done(job.request, error=str(error))
+            done = _failed(job, error)
         finally:
             self.account.end(job.request)
         self.mesh.send(SCHEDULER, done)
@@ -191,6 +196,7 @@ class DecodeNode(Node):
             prompt = await self._gathered(held)
         except (PrefillFailed, ReadError, WrongBytes) as error:
             del self._held[job.request]
+            self._given_up.add(job.request)  # from now on: a credit may come before the task begins
             self.spawn(self._give_up(held, error))
             raise
         del self._held[job.request]
@@ -216,7 +222,6 @@ class DecodeNode(Node):
     async def _give_up(self, held: Held, error: Exception) -> None:
         """A failed request's buffer is given back when it is quiet, and not before."""
         request = held.job.request
-        self._given_up.add(request)
         if not isinstance(error, PrefillFailed):
             self.mesh.send(held.job.prefill.node, held.give_up(str(error)))
         await held.quiet()
@@ -386,6 +391,15 @@ class DecodeNode(Node):
             t_done=time.monotonic(),
             stalls_s=found.prefill.stalls_s,
         )
+
+
+def _failed(job: Assign, error: Exception) -> Done:
+    """What the scheduler is told of a request that has failed."""
+    if isinstance(error, PrefillFailed):
+        return Done(job.request, error=str(error), retry=error.retry, failed_side=error.failed_side)
+    if isinstance(error, ReadError):
+        return Done(job.request, error=str(error), retry="reread", failed_side="de")
+    return Done(job.request, error=str(error))
 
 
 def _full_at(geometry: Geometry) -> list[int]:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
-from agents.control import Assign, Credit, PrefillDone, RequestFailed
+from agents.control import Assign, Credit, PrefillDone, RequestFailed, Retry, Side
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import Landing, send_group
@@ -26,11 +26,20 @@ class PrefillFailed(Exception):
     Args:
         reason: what it says.
         chunk_groups: layer groups of earlier chunks that it has sent in all.
+        retry, failed_side: as in `Done`.
     """
 
-    def __init__(self, reason: str, chunk_groups: int) -> None:
+    def __init__(
+        self,
+        reason: str,
+        chunk_groups: int,
+        retry: Retry = "",
+        failed_side: Side | None = None,
+    ) -> None:
         super().__init__(reason)
         self.chunk_groups = chunk_groups
+        self.retry: Retry = retry
+        self.failed_side = failed_side
 
 
 class Held:

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from agents.blocks.arena import Extent
-from agents.control import Assign, LaidDown, LayDown, PrefillDone
+from agents.control import Assign, LayDown, PrefillDone
 from agents.engines.continuous import Part
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
@@ -75,8 +75,5 @@ class Oracle:
             parent = int(hashes[run.first - 1]) if run.first else None
             names = hashes[run.first : run.first + run.blocks].astype("<u8").tobytes()
             laid_down = node.replies.expect("laid-down", number)
-            node.mesh.send(run.node, LayDown(number, names, parent))
-            answer = await laid_down
-            assert isinstance(answer, LaidDown)
-            if answer.error:
-                node.event("storage-refused", job.request, answer.error)
+            node.mesh.send(run.node, LayDown(number, names, parent, job.request))
+            await laid_down  # what storage had no room for it has recorded

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
 from agents.blocks.hashing import Hashes
-from agents.control import PutBegin, PutDone, PutReply
+from agents.control import PutBegin, PutReply
 from agents.engines.node import Node
+from agents.numbers import put_numbers
 from agents.ports import Transfer, pair_name
 from agents.storage.placement import Run
 from agents.wire.immediates import Kind
-
-_PUTS_PER_NODE = 1 << 24  # and requests are fewer: no put has the number of one
 
 
 class Persister:
@@ -27,7 +25,7 @@ class Persister:
 
     def __init__(self, node: Node, index: int) -> None:
         self._node = node
-        self._numbers = itertools.count((index + 1) * _PUTS_PER_NODE)
+        self._numbers = put_numbers(index)
         self._placement = node.cluster.placement()
 
     async def put(
@@ -42,8 +40,8 @@ class Persister:
             staged: the Full Blocks, in the node's staging arena.
 
         Returns:
-            Bytes that crossed the SNIC; less than all if a storage node had no room, which is
-            recorded as an event.
+            Bytes that crossed the SNIC; less than all if a storage node had no room, which it
+            records.
         """
         size = self._node.layout.full_block_bytes
         writes = []
@@ -55,7 +53,7 @@ class Persister:
             stored = await asyncio.gather(*writes)
         finally:
             self._node.staging.free(staged)
-        return sum(await asyncio.gather(*(self._stored(request, put) for put in stored)))
+        return sum(await asyncio.gather(*(self._stored(put) for put in stored)))
 
     async def _write(
         self, request: int, hashes: Hashes, run: Run, blocks: memoryview
@@ -70,8 +68,7 @@ class Persister:
         where = await reply
         assert isinstance(where, PutReply)
         if where.error:
-            node.event("storage-refused", request, where.error)
-            return 0, None
+            return 0, None  # storage has recorded why
         done = node.replies.expect("put-done", number)
         pair = pair_name(node.name, run.node, "snic0", "caller")
         at = 0
@@ -87,11 +84,9 @@ class Persister:
         await asyncio.gather(*posted)
         return at, done
 
-    async def _stored(self, request: int, put: tuple[int, Awaitable[object] | None]) -> int:
+    async def _stored(self, put: tuple[int, Awaitable[object] | None]) -> int:
+        """Wait for a put's end, which storage has recorded if it is not a good one."""
         written_bytes, last_word = put
         if last_word is not None:
-            done = await last_word
-            assert isinstance(done, PutDone)
-            if done.error:
-                self._node.event("storage-refused", request, done.error)
+            await last_word
         return written_bytes

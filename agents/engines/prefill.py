@@ -209,10 +209,14 @@ class PrefillNode(Node):
 
 def _failed(job: Assign, serving: Serving, error: Exception) -> RequestFailed:
     passage = serving.passage
-    if passage is None:
-        return RequestFailed(job.request, str(error))
+    unread = isinstance(error, ReadError)
     return RequestFailed(
-        job.request, str(error), passage.groups_returned, passage.chunk_groups_returned
+        job.request,
+        str(error),
+        0 if passage is None else passage.groups_returned,
+        0 if passage is None else passage.chunk_groups_returned,
+        "reread" if unread else "",
+        "pe" if unread else None,
     )
 
 

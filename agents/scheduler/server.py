@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from agents.cluster import Cluster
@@ -18,11 +18,14 @@ from agents.control import (
     Measured,
     Message,
     ReadFinished,
+    Segment,
     Side,
     Submit,
 )
 from agents.engines.geometry import Geometry
+from agents.numbers import attempt_of, turn_of
 from agents.process import Process, main
+from agents.scheduler.attempts import Attempts
 from agents.scheduler.directory import NOBODY, CacheDirectory, Peer
 from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import AtOnce, Placed, Placement
@@ -39,13 +42,6 @@ from testbed.units import show_size
 CLIENT = "client"
 
 
-class Waiting(NamedTuple):
-    """A request that has no engines yet, and what storage has of it."""
-
-    submit: Submit
-    hits: list[Run]
-
-
 class Scheduler(Process):
     """One scheduler for the cluster."""
 
@@ -60,14 +56,15 @@ class Scheduler(Process):
         )
         self._predictions = Predictions()
         self._directory = CacheDirectory(cluster.decode)
-        self._waiting: dict[int, Waiting] = {}
+        self._attempts = Attempts(cluster.scheduling.attempts)
+        self._hits: dict[int, list[Run]] = {}  # of those that have no engines yet
         self._assigned: dict[int, Assign] = {}
 
     def handle(self, sender: str, message: Message) -> None:
         """A control message has arrived."""
         match message:
             case Submit():
-                self.spawn(self._admit(message))
+                self.spawn(self._admit(self._attempts.submit(message)))
             case LookupReply():
                 self._lookup.answered(sender, message)
             case Fetch():
@@ -87,60 +84,56 @@ class Scheduler(Process):
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 
-    async def _admit(self, submit: Submit) -> None:
+    async def _admit(self, request: int) -> None:
         """Ask storage what it has of a request, and let it wait for its engines."""
-        # At least one token is computed, or prefill would have nothing to attend with.
-        candidates = (submit.prompt_tokens - 1) // self.cluster.block_tokens
-        hashes = np.frombuffer(submit.hashes, "<u8", count=candidates)
-        hits = await self._lookup.hits(submit.request, hashes)
-        ask = self._ask(submit)
-        if ask.hbm_bytes > self.cluster.buffers.hbm:  # it would wait for ever, and all behind it
-            reason = (
-                f"{show_size(ask.hbm_bytes)} of KV, more than the "
-                f"{show_size(self.cluster.buffers.hbm)} of HBM that a decode engine has"
-            )
-            self.event("request-rejected", submit.request, reason)
-            self.mesh.send(CLIENT, Done(submit.request, error=f"rejected: {reason}"))
+        submit = self._attempts.submitted(request)
+        ask, too_long = self._ask(request, submit)
+        if too_long:  # it would wait for ever, and all behind it
+            self.event("request-rejected", submit.request, too_long)
+            self._answer(Done(request, error=f"rejected: {too_long}"))
             return
-        self._waiting[submit.request] = Waiting(submit, hits)
+        hits: list[Run] = []
+        if self._attempts.may_read(request):
+            # At least one token is computed, or prefill would have nothing to attend with.
+            candidates = (submit.prompt_tokens - 1) // self.cluster.block_tokens
+            hashes = np.frombuffer(submit.hashes, "<u8", count=candidates)
+            hits = await self._lookup.hits(request, hashes)
+        self._hits[request] = hits
         self._assign(self._placement.submit(ask))
 
-    def _ask(self, submit: Submit) -> Ask:
+    def _ask(self, request: int, submit: Submit) -> tuple[Ask, str]:
+        """What a request asks of engines, and why none can give it, if none can."""
+        cluster = self.cluster
         geometry = Geometry(
-            self.cluster.layout,
-            self.cluster.layers_per_transfer,
+            cluster.layout,
+            cluster.layers_per_transfer,
             submit.prompt_tokens,
             submit.generate_tokens,
             0,
             0,
         )
         tokens = submit.prompt_tokens + submit.generate_tokens
-        return Ask(submit.request, submit.prompt_tokens, tokens, geometry.hbm_bytes)
+        ask = Ask(request, submit.prompt_tokens, tokens, geometry.hbm_bytes)
+        for role, needed, there in (
+            ("decode", geometry.hbm_bytes, cluster.buffers.hbm),
+            ("prefill", cluster.slots * geometry.slot_bytes, cluster.buffers.prefill_hbm),
+        ):
+            if needed > there:
+                return ask, (
+                    f"{show_size(needed)} of KV, more than the {show_size(there)} of HBM that a "
+                    f"{role} engine has"
+                )
+        return ask, ""
 
     def _assign(self, placed: list[Placed]) -> None:
         """Requests have both engines: choose where they are read, and send them off."""
         for request, prefill, decode in placed:
-            submit, hits = self._waiting.pop(request)
-            segments = []
-            if hits:
-                block = self.cluster.block_tokens
-                blocks = sum(run.blocks for run in hits)
-                peer = self._peer(submit, blocks, decode[0])
-                asked = RequestView(
-                    request,
-                    submit.prompt_tokens,
-                    blocks * block,
-                    block,
-                    peer.node,
-                    peer.blocks * block,
-                )
-                views = self._view(prefill[0]), self._view(decode[0])
-                choice = self._policy.choose(asked, *views)
-                self._predictions.foresee(asked, *views, choice)
-                segments = segments_of(choice, hits, peer)
+            submit = self._attempts.submitted(request)
+            self._attempts.begin(request)
+            hits = self._hits.pop(request)
             job = Assign(
                 request,
-                segments,
+                self._segments(request, hits, prefill[0], decode[0]) if hits else [],
                 submit.prompt_tokens,
                 submit.generate_tokens,
                 submit.hashes,
@@ -157,6 +150,30 @@ class Scheduler(Process):
             self._assigned[request] = job
             self.mesh.send(decode[0], job)
 
+    def _segments(self, request: int, hits: list[Run], prefill: str, decode: str) -> list[Segment]:
+        """Where the hit blocks are read: the policy says so, unless a side could not read."""
+        submit = self._attempts.submitted(request)
+        blocks = sum(run.blocks for run in hits)
+        side = self._attempts.side(request, blocks)
+        if side is not None:
+            reader = {"pe": prefill, "de": decode}[side]
+            self.event("read-elsewhere", submit.request, f"{blocks} blocks by {reader}")
+            return segments_of(side, hits)
+        peer = self._peer(submit, blocks, decode)
+        tokens = self.cluster.block_tokens
+        asked = RequestView(
+            request,
+            submit.prompt_tokens,
+            blocks * tokens,
+            tokens,
+            peer.node,
+            peer.blocks * tokens,
+        )
+        views = self._view(prefill), self._view(decode)
+        choice = self._policy.choose(asked, *views)
+        self._predictions.foresee(asked, *views, choice)
+        return segments_of(choice, hits, peer)
+
     def _peer(self, submit: Submit, hits: int, decode: str) -> Peer:
         """Whose cache has most of the hit blocks."""
         if not self.cluster.cache_bytes:
@@ -168,11 +185,31 @@ class Scheduler(Process):
         return NodeView(node, *self._placement.read_queue(node), self._rates.of(node))
 
     def _finished(self, done: Done) -> None:
-        del self._assigned[done.request]
+        """A try has ended: another one follows, or the client has its answer."""
+        job = self._assigned.pop(done.request)
         self._placement.ended(done.request)
         if (prediction := self._predictions.ended(done)) is not None:
-            self.records.append(prediction)
-        self.mesh.send(CLIENT, done)
+            turn = turn_of(prediction.request)
+            self.records.append(msgspec.structs.replace(prediction, request=turn))
+        if done.error:
+            hits = sum(segment.count for segment in job.segments)
+            again = self._attempts.failed(
+                done.request, done.retry, side=done.failed_side, hits=hits
+            )
+            if again is not None:
+                what = f"try {attempt_of(again)} of {self._attempts.limit} follows: {done.error}"
+                self.event("request-retried", turn_of(again), what)
+                self.spawn(self._admit(again))
+                return
+        self._answer(done)
+
+    def _answer(self, done: Done) -> None:
+        """A turn has come to its end."""
+        submit, attempts = self._attempts.end(done.request)
+        answer = msgspec.structs.replace(
+            done, request=submit.request, attempts=attempts, served_as=done.request
+        )
+        self.mesh.send(CLIENT, answer)
 
 
 def placement_of(cluster: Cluster) -> Placement:

@@ -47,3 +47,8 @@ class SchedulerSection(Section):
     prefill_scope: Literal["cluster", "group"] = "cluster"
     """Prefill engines that a fetch may fill (left open): all, or those of the group that fetches;
     alpha then decides nothing, as all of them have one read queue."""
+
+    attempts: Annotated[int, Field(ge=1, le=16)] = 3
+    """Times that a request is tried before its error is final.  What is tried again is what
+    failed for a reason of the environment: a stored block that went before it was read, a node
+    that was lost."""

@@ -10,7 +10,7 @@ class RequestView(NamedTuple):
     """What a policy may know of a request.
 
     Args:
-        request: its number.
+        request: number of the try; of the first one, the request's own.
         prompt_tokens: of the whole prompt.
         hit_tokens: of it, how many are read from storage.
         block_tokens: of a block; hits are whole blocks.

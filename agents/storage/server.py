@@ -28,10 +28,11 @@ from agents.control import (
 from agents.ports import Ports, Transfer, pair_name
 from agents.process import Process, main
 from agents.records import StorageRecord
-from agents.storage.errors import MissingBlock, StoreError
+from agents.storage.errors import MissingBlock, StoreError, StoreFull
 from agents.storage.store import Reservation, Store, StoredBlocks
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
+from testbed.units import show_size
 
 
 class Reading(NamedTuple):
@@ -51,6 +52,7 @@ class Put:
     """
 
     sender: str
+    request: int
     hashes: bytes
     reserved: Reservation
     left: int
@@ -81,6 +83,8 @@ class StorageNode(Process):
         self._puts: dict[int, Put] = {}
         self._reads: dict[str, deque[Reading]] = {}  # by node, in the order of posting
         self._touched: set[int] = set()
+        self._sent_bytes = 0
+        self._refused_puts = self._refused_blocks = 0
         self._laid_down_bytes = 0
 
     def listen(self) -> None:
@@ -102,6 +106,10 @@ class StorageNode(Process):
                 len(self.store) * size,
                 len(self._touched) * size,
                 self.store.evicted_blocks * size,
+                self._sent_bytes,
+                sum(len(r.stored.slots) for reads in self._reads.values() for r in reads) * size,
+                self._refused_puts,
+                self._refused_blocks * size,
             )
         )
 
@@ -144,6 +152,7 @@ class StorageNode(Process):
             self.mesh.send(sender, ReadFailed(message.request, str(error), message.part, missing))
             return
         self.store.hold(stored)
+        self._sent_bytes += len(hashes) * self.layout.full_block_bytes
         reading = Reading(message.request, message.part, stored)
         self._reads.setdefault(sender, deque()).append(reading)
         pair = pair_name(sender, self.name, "snic0", "called")
@@ -187,15 +196,28 @@ class StorageNode(Process):
                 return
 
     def _put(self, sender: str, message: PutBegin) -> None:
+        blocks = len(message.hashes) // 8
         try:
-            reserved = self.store.reserve(len(message.hashes) // 8, message.parent)
+            reserved = self.store.reserve(blocks, message.parent)
         except StoreError as error:
-            self.event("put-refused", message.request, str(error))
+            if isinstance(error, StoreFull):
+                self._refused(message.request, blocks, error)
+            else:
+                self.event("put-failed", message.request, str(error))
             self.mesh.send(sender, PutReply(message.put, 0, [], str(error)))
             return
-        self._puts[message.put] = Put(sender, message.hashes, reserved, len(reserved.parts))
+        self._puts[message.put] = Put(
+            sender, message.request, message.hashes, reserved, len(reserved.parts)
+        )
         places = [(part.offset, part.blocks) for part in reserved.parts]
         self.mesh.send(sender, PutReply(message.put, self.key, places))
+
+    def _refused(self, request: int, blocks: int, why: StoreFull) -> None:
+        """There is no room: the blocks are not stored, and will be computed again."""
+        self._refused_puts += 1
+        self._refused_blocks += blocks
+        size = show_size(blocks * self.layout.full_block_bytes)
+        self.event("put-refused", request, f"{blocks} blocks, {size}: {why}")
 
     def _arrived(self, what: Immediate, received: Received) -> None:
         """A transfer of a put has ended; after the last one its blocks are stored."""
@@ -209,9 +231,9 @@ class StorageNode(Process):
         error = ""
         try:
             self.store.commit(put.reserved, hashes)
-        except StoreError as refused:
-            error = str(refused)
-            self.event("put-refused", what.number, error)
+        except StoreError as failed:
+            error = str(failed)
+            self.event("put-failed", put.request, error)
         self.mesh.send(put.sender, PutDone(what.number, error))
 
     def _lay_down(self, sender: str, message: LayDown) -> None:
@@ -222,6 +244,10 @@ class StorageNode(Process):
             self._laid_down_bytes += made * self.layout.full_block_bytes
         except StoreError as refused:
             error = str(refused)
+            if isinstance(refused, StoreFull):
+                self._refused(message.request, len(hashes) - self.store.lookup(hashes), refused)
+            else:
+                self.event("put-failed", message.request, error)
         evicted = self.store.evicted_blocks - evicted
         self.mesh.send(sender, LaidDown(message.number, len(hashes), evicted, error))
 

@@ -26,6 +26,7 @@ def lines(
     reasons: Sequence[str],
     comparison: Mapping[str, Any],
     summaries: Mapping[str, Mapping[str, Any]],
+    remarks: Sequence[str] = (),
 ) -> list[str]:
     """A finished run for people.
 
@@ -35,9 +36,11 @@ def lines(
         reasons: for FAIL.
         comparison: figures over all variants.
         summaries: variant -> metrics.
+        remarks: what should be known of the figures, whatever the verdict.
     """
     parts: list[Any] = [_headline(status, run)]
     parts += [f"  • {escape(reason)}" for reason in reasons]
+    parts += [f"  note: {escape(remark)}" for remark in remarks]
     if answer := _answer(comparison):
         parts.append(answer)
     parts.append("")

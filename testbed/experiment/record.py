@@ -68,6 +68,7 @@ class Finished(NamedTuple):
                 "run": str(self.path),
                 "verdict": self.ran.verdict.status,
                 "reasons": self.ran.verdict.reasons,
+                "remarks": self.ran.verdict.remarks,
                 **self.ran.comparison,
                 "policies": {name: each.summary for name, each in self.ran.outcomes.items()},
             }
@@ -82,6 +83,7 @@ class Finished(NamedTuple):
             self.ran.verdict.reasons,
             plain(self.ran.comparison),
             plain({name: each.summary for name, each in self.ran.outcomes.items()}),
+            self.ran.verdict.remarks,
         )
 
     def judge(self, *, accept_unfaithful: bool = False) -> None:

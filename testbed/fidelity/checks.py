@@ -43,6 +43,7 @@ class Check(msgspec.Struct, frozen=True):
         ok: it held; None means that it could not be measured, which fails too.
         measured, bound: for people, with units.
         reason: why it failed, and what to do; empty if it did not.
+        remark: what whoever reads the figures should know, though it held.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Check(msgspec.Struct, frozen=True):
     measured: str
     bound: str
     reason: str
+    remark: str = ""
 
 
 def _unmeasured(name: str, variant: str, bound: str, reason: str) -> Check:

@@ -22,11 +22,13 @@ class Verdict(msgspec.Struct, frozen=True):
         status: "PASS" only if every check held.
         reasons: one line for each that did not.
         checks: all of them.
+        remarks: one line for each that has one, held or not.
     """
 
     status: Literal["PASS", "FAIL"]
     reasons: list[str]
     checks: list[Check]
+    remarks: list[str] = []
 
 
 def shaper_bursts(plan: Plan) -> dict[Nic, int]:
@@ -113,4 +115,5 @@ def judge(found: Sequence[Check], *, interrupted: bool = False) -> Verdict:
             )
             why = f": {check.reason}" if check.reason else ""
             reasons.append(f"{check.variant}: {check.name}: {seen}{why}")
-    return Verdict("FAIL" if reasons else "PASS", reasons, list(found))
+    remarks = [f"{check.variant}: {check.remark}" for check in found if check.remark]
+    return Verdict("FAIL" if reasons else "PASS", reasons, list(found), remarks)

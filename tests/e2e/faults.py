@@ -5,8 +5,10 @@ python -m tests.e2e.faults FAULT --name NAME --cluster FILE
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -63,21 +65,23 @@ def _flip_byte() -> None:
     store.Store.lay_down = broken  # type: ignore[method-assign]
 
 
-def _forget_block() -> None:
-    """Storage: of every fourth hit, one block is gone by the time it is read."""
+def _forget(every: int) -> None:
+    """Storage: of every so many hits of a prefix, one block is gone by the time it is read."""
     from agents.storage import store
 
     lookup = store.Store.lookup
-    hits = itertools.count()
+    hits: Counter[int] = Counter()
 
     def broken(self: store.Store, hashes: Hashes) -> int:
         found = lookup(self, hashes)
-        if found and next(hits) % 4 == 3 and not self._trie.pinned:
-            block = int(hashes[found // 2])
-            slot = self._trie.slot(block)
-            assert slot is not None
-            self._trie._remove(block)
-            self._free.give(slot, 1)
+        if found and not self._trie.pinned:
+            hits[int(hashes[0])] += 1
+            if hits[int(hashes[0])] % every == 0:
+                block = int(hashes[found // 2])
+                slot = self._trie.slot(block)
+                assert slot is not None
+                self._trie._remove(block)
+                self._free.give(slot, 1)
         return found
 
     store.Store.lookup = broken  # type: ignore[method-assign]
@@ -246,7 +250,8 @@ def _flip_cached_bit() -> None:
 
 _STORAGE_FAULTS = {
     "flip-byte": _flip_byte,
-    "forget-block": _forget_block,
+    "forget-block": functools.partial(_forget, 2),
+    "forget-always": functools.partial(_forget, 1),
     "flip-stored-bit": _flip_stored_bit,
 }
 _FAULTS = {

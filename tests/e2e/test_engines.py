@@ -221,8 +221,6 @@ class Tight(Faulty, faults.TinyBuffers):
     [
         ("pe0", "fail-some-prefills", "pe-only", "network-only"),
         ("pe0", "fail-some-prefills", "de-only", "modelled"),
-        ("pe0", "fail-some-reads", "pe-only", "network-only"),
-        ("de0", "fail-some-reads", "de-only", "network-only"),
         ("de0", "fail-some-held", "de-only", "network-only"),
         ("de0", "fail-some-held", "de-only", "modelled"),
     ],
@@ -241,3 +239,27 @@ def test_memory_of_failed_requests_is_quiet_before_it_is_used_again(
     assert kinds <= {"request-failed", "late-answer", "stale-credit"}
     assert all(r.verified_bytes for r in requests if not r.error)
     assert all("made to fail" in r.error for r in failed)
+
+
+@pytest.mark.parametrize(
+    ("process", "policy", "other"), [("pe0", "pe-only", "de"), ("de0", "de-only", "pe")]
+)
+def test_reads_that_fail_are_made_on_the_other_side(
+    tmp_path: Path, process: str, policy: str, other: str
+) -> None:
+    """Every third request's first read fails when it has landed; others need its memory at once."""
+    ran = run(tmp_path, Tight(process, "fail-some-reads"), policies=policy)
+    assert failed_checks(ran) == {}
+    requests = prompts(ran, policy)
+    assert all(not r.error and r.verified_bytes for r in requests)
+    retried = {r.request: r for r in requests if r.attempts > 1}
+    assert set(retried) == {r.request for r in requests if r.request % 3 == 0 and r.hit_tokens}
+    assert retried
+    assert {(r.attempts, r.path) for r in retried.values()} == {(2, other)}
+    events = [e for e in table(ran, policy, "events") if isinstance(e, EventRecord)]
+    told = {
+        kind: {e.request for e in events if e.kind == kind}
+        for kind in ("request-failed", "request-retried", "read-elsewhere")
+    }
+    assert all(requests == set(retried) for requests in told.values())
+    assert {e.kind for e in events} == set(told)

@@ -95,11 +95,11 @@ def test_no_engine_is_given_more_while_it_has_more_than_beta(tmp_path: Path) -> 
 
 
 class LittleHBM(DualPath):
-    """Decode engines whose HBM holds a stated number of tokens."""
+    """Engines of one role whose HBM holds a stated number of tokens."""
 
-    def __init__(self, tokens: int) -> None:
+    def __init__(self, tokens: int, role: str = "decode") -> None:
         super().__init__()
-        self._tokens = tokens
+        self._tokens, self._role = tokens, role
 
     def _cluster(
         self, scenario: DualPathScenario, plan: Plan, variant: str, directory: Path
@@ -107,7 +107,11 @@ class LittleHBM(DualPath):
         cluster = super()._cluster(scenario, plan, variant, directory)
         size = self._tokens // 64 * cluster.layout.full_block_bytes
         given = cluster.buffers
-        tight = msgspec.structs.replace(given, hbm=size)
+        if self._role == "decode":
+            tight = msgspec.structs.replace(given, hbm=size)
+        else:  # a few layers of a prompt are there at a time
+            groups = cluster.slots * cluster.layers_per_transfer
+            tight = msgspec.structs.replace(given, prefill_hbm=size * groups // cluster.layers)
         return msgspec.structs.replace(cluster, buffers=tight)
 
 
@@ -127,16 +131,34 @@ def test_requests_wait_for_hbm_in_the_scheduler(tmp_path: Path) -> None:
     assert held["gross"] > HBM_TOKENS
 
 
-def test_a_request_that_no_engine_can_hold_is_rejected_and_blocks_nobody(tmp_path: Path) -> None:
-    ran = run(tmp_path, "{}", LittleHBM(16_000), preset="1p1d", agents=12)
+@pytest.mark.parametrize("role", ["decode", "prefill"])
+def test_a_request_that_no_engine_can_hold_is_rejected_and_blocks_nobody(
+    tmp_path: Path, role: str
+) -> None:
+    ran = run(tmp_path, "{}", LittleHBM(16_000, role), preset="1p1d", agents=12)
     (outcome,) = ran.outcomes.values()
     requests = [r for r in outcome.tables["requests"] if isinstance(r, RequestRecord)]
-    long = {r.request for r in requests if r.prompt_tokens + r.generate_tokens > 16_000 + 64}
-    rejected = {r.request for r in requests if r.error.startswith("rejected")}
-    assert long and long <= rejected
-    assert any(not r.error and r.verified_bytes > 0 for r in requests)
-    events = {e.request for e in outcome.tables["events"] if isinstance(e, EventRecord)}
-    assert rejected == events
+    rejected = {r.request: r for r in requests if r.error}
+    # The client has its answer at once: no engine was given the request.
+    reason = f"of HBM that a {role} engine has"
+    assert all(r.error.startswith("rejected: ") and reason in r.error for r in rejected.values())
+    assert all(r.attempts == r.t_scheduled == r.verified_bytes == 0 for r in rejected.values())
+    fits = {r.request for r in requests if r.prompt_tokens + r.generate_tokens <= 16_000 - 64}
+    long = {r.request for r in requests if r.prompt_tokens > 16_000 + 64}
+    assert fits and long
+    assert long <= rejected.keys() and not fits & rejected.keys()
+    assert all(r.verified_bytes > 0 for r in requests if r.request not in rejected)
+    # Each is an event, and nothing else happened.
+    events = [e for e in outcome.tables["events"] if isinstance(e, EventRecord)]
+    assert {e.kind for e in events} == {"request-rejected"}
+    assert sorted(e.request for e in events) == sorted(rejected)
+    assert all(reason in e.detail for e in events)
+    # The verdict says which request, and why.
+    assert ran.verdict.status == "FAIL"
+    (name,) = failed_checks(ran)
+    assert name.endswith("every request ended well")
+    assert any("rejected: " in why and reason in why for why in ran.verdict.reasons)
+    assert outcome.summary["requests_failed"] == len(rejected)
 
 
 def test_a_profile_can_be_pasted_into_the_scenario(tmp_path: Path) -> None:

@@ -111,3 +111,32 @@ def test_tokens_of_prompts_in_chunks_are_those_of_one_process(tmp_path: Path) ->
         seen = records(ran, policy)
         assert sum(r.reloaded_bytes for r in seen) > 0
         assert max(r.turn for r in seen if r.hit_tokens) >= 1
+
+
+@pytest.mark.parametrize("policies", ["pe-only, de-only", "split"])
+def test_tokens_are_right_though_blocks_go_before_they_are_read(
+    tmp_path: Path, policies: str
+) -> None:
+    """What is missing is computed again, from what is left: to every bit the same KV."""
+    ran = run(tmp_path, workload=Faulty("st0", "forget-block"), policies=policies)
+    assert failed_checks(ran) == {}
+    for policy in ran.outcomes:
+        assert summary(ran, policy)["requests_failed"] == 0
+        retried = [r for r in records(ran, policy) if r.attempts > 1]
+        assert any(r.hit_tokens for r in retried)
+        # And what they have left in storage is hit by later turns.
+        again = {(r.session, r.turn + 1) for r in retried}
+        assert any(r.hit_tokens for r in records(ran, policy) if (r.session, r.turn) in again)
+
+
+@pytest.mark.parametrize(
+    ("process", "policy", "other"), [("pe0", "pe-only", "de"), ("de0", "de-only", "pe")]
+)
+def test_tokens_are_right_though_reads_fail_on_one_side(
+    tmp_path: Path, process: str, policy: str, other: str
+) -> None:
+    ran = run(tmp_path, workload=Faulty(process, "fail-some-reads"), policies=policy)
+    assert failed_checks(ran) == {}
+    assert summary(ran, policy)["requests_failed"] == 0
+    retried = [r for r in records(ran, policy) if r.attempts > 1]
+    assert retried and {r.path for r in retried} == {other}

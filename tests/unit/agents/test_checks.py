@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 
 from agents.checks import own_checks
-from agents.records import EventRecord, RequestRecord, TransferRecord
+from agents.numbers import try_number
+from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.settings import DualPathScenario
 from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
@@ -28,6 +30,7 @@ workload: {kind: agentic, trace: 32k, agents: 1}
 policies: [pe-only, de-only, shorter-queue]
 """
 Checked = Callable[..., dict[str, Check]]
+Records: TypeAlias = dict[type, list[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +42,11 @@ def scenario() -> DualPathScenario:
 def checked(scenario: DualPathScenario) -> Checked:
     """The checks of a run in which these events were recorded, by name."""
 
-    def check(*events: EventRecord, **fields: float) -> dict[str, Check]:
+    def check(
+        *events: EventRecord, other: Records | None = None, **fields: float
+    ) -> dict[str, Check]:
         interrupted_s = fields.pop("interrupted_s", None)
-        records = {EventRecord: list(events)}
+        records = {EventRecord: list(events), **(other or {})}
         plan = Plan(frozenset(), "1p1d")
         run = Run(scenario, plan, "pe-only", records, [], fields, interrupted_s)
         return {check.name: check for check in own_checks(run)}
@@ -55,18 +60,45 @@ def event(kind: str, detail: str = "why", process: str = "de0") -> EventRecord:
 
 def test_without_events_nothing_was_refused_and_nothing_unforeseen(checked: Checked) -> None:
     found = checked()
-    assert found["every block persisted"].ok
+    assert found["every put ended in order"].ok
     assert found["nothing unforeseen"].ok
 
 
-@pytest.mark.parametrize("kind", ["storage-refused", "put-refused"])
-def test_a_block_that_storage_refused_fails_the_run(kind: str, checked: Checked) -> None:
-    found = checked(event(kind, "no room\ngive more", "st0"), event(kind, "later"))
-    check = found["every block persisted"]
+def test_a_put_that_failed_fails_the_run(checked: Checked) -> None:
+    found = checked(event("put-failed", "other bytes\nwho?", "st0"), event("put-failed", "later"))
+    check = found["every put ended in order"]
     assert check.ok is False
-    assert check.measured == "2 refused"
-    assert check.reason == f"st0, request 7: {kind}, no room; give more"
+    assert check.measured == "2 failed, 0 refused for want of room"
+    assert check.reason == "st0, request 7: put-failed, other bytes; who?"
     assert found["nothing unforeseen"].ok
+
+
+def test_a_full_storage_fails_nothing_and_is_remarked_upon(checked: Checked) -> None:
+    full = [StorageRecord("st0", 100, 100, 100, 0, refused_puts=3, refused_bytes=3 << 20)]
+    found = checked(event("put-refused", "3 blocks"), other={StorageRecord: full})
+    check = found["every put ended in order"]
+    assert check.ok
+    assert check.measured == "0 failed, 3 refused for want of room"
+    assert "3 puts (3MiB)" in check.remark and "a storage too small" in check.remark
+    assert found["nothing unforeseen"].ok
+    assert checked()["every put ended in order"].remark == ""
+
+
+def test_requests_that_were_tried_again_fail_nothing_and_are_remarked_upon(
+    checked: Checked,
+) -> None:
+    requests = [request(7, attempts=2), request(8)]
+    kinds = ("read-failed", "request-failed", "request-retried", "read-elsewhere")
+    found = checked(*[event(kind) for kind in kinds], other={RequestRecord: requests})
+    check = found["every request ended well"]
+    assert check.ok and found["nothing unforeseen"].ok
+    assert check.remark.startswith("1 of 2 requests were tried more than once")
+
+
+def test_an_event_of_a_later_try_names_its_request(checked: Checked) -> None:
+    late = EventRecord("de0", 1.0, "late-answer", try_number(7, 2), "loaded")
+    reason = checked(late)["nothing unforeseen"].reason
+    assert reason == "de0, request 7 (try 2): late-answer, loaded"
 
 
 @pytest.mark.parametrize("kind", ["wrong-bytes", "late-arrival", "stale-credit"])
@@ -78,7 +110,7 @@ def test_wrong_bytes_fail_the_run(kind: str, checked: Checked) -> None:
 
 def test_an_eviction_is_no_failure(checked: Checked) -> None:
     found = checked(event("warm-start-evicted"))
-    assert found["every block persisted"].ok
+    assert found["every put ended in order"].ok
     assert found["nothing unforeseen"].ok
 
 
@@ -113,18 +145,25 @@ def test_no_node_loads_more_than_its_own_line(
         TransferRecord(1, "storage_read", "pe", "st0", target, 0, 0, size, n * took, (n + 1) * took)
         for n in range(int(10 / took))
     ]
-    request = msgspec.convert(
-        dict.fromkeys(RequestRecord.__struct_fields__, 0)
-        | {"session": "", "path": "pe", "prefill": "pe0", "decode": "de0", "stalls_s": [],
-           "request": 1, "error": "", "type": "request"},
-        RequestRecord,
-    )  # fmt: skip
-    records = {TransferRecord: reads, RequestRecord: [request]}
+    records = {TransferRecord: reads, RequestRecord: [request(1)]}
     samples = [[_meter(m, t_s) for m in plan.meters] for t_s in (0.0, 10.0)]
     run = Run(scenario, plan, policy, records, samples, {"open_s": 0.0, "close_s": 10.0})
     (check,) = (check for check in own_checks(run) if check.name == "load within line rate")
     assert check.ok is ok, check
     assert check.measured.startswith(f"{target} at ")
+
+
+def request(number: int, attempts: int = 1, **fields: object) -> RequestRecord:
+    """A request of which nothing is known but how it ended."""
+    served_as = try_number(number, attempts)
+    return msgspec.convert(
+        dict.fromkeys(RequestRecord.__struct_fields__, 0)
+        | {"session": "", "path": "pe", "prefill": "pe0", "decode": "de0", "stalls_s": [],
+           "request": number, "attempts": attempts, "served_as": served_as, "error": "",
+           "type": "request"}
+        | fields,
+        RequestRecord,
+    )  # fmt: skip
 
 
 def _meter(meter: Meter, t_s: float) -> MeterSample:

@@ -25,11 +25,13 @@ def test_a_finished_run_begins_with_the_verdict() -> None:
             "pe-only": {"kv_load_bps": 99e6, "nic_loads": [1], "ttft_s": None},
             "round-robin": {"kv_load_bps": 198e6, "nic_loads": None, "extra": 1},
         },
+        ["pe-only: storage was full [bold]"],
     )
     assert found[0].startswith("FAIL")
     assert "runs/x-demo" in found[0]
     assert "[bold]" in found[1], "what looks like markup is shown as it is"
-    assert found[2] == (
+    assert found[2] == "  note: pe-only: storage was full [bold]"
+    assert found[3] == (
         "round-robin: 1.95× the kv load of pe-only (predicted 2.00×; with modelled engines 1.25×)"
     )
     text = "\n".join(found)

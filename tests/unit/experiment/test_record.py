@@ -93,6 +93,7 @@ def test_the_object_for_programs_is_json_and_has_the_documented_fields(
         "run": str(finished.path),
         "verdict": "PASS",
         "reasons": [],
+        "remarks": [],
         "speedup": {"fair": {"load_bps": 1.0}},
         "policies": {"fair": {"load_bps": 72.0, "cap_bps": None}},
     }

@@ -81,6 +81,12 @@ def test_what_failed_and_what_could_not_be_measured_both_fail(ok: bool | None) -
     assert verdict.reasons == ["pe-only: no drop: 3, where 0 is asked: queues"]
 
 
+def test_what_should_be_known_is_said_whether_or_not_the_check_held() -> None:
+    verdict = judge([good(remark="storage was full"), good(ok=False, variant="w", remark="so?")])
+    assert verdict.remarks == ["v: storage was full", "w: so?"]
+    assert judge([good(remark="storage was full")]).status == "PASS"
+
+
 def test_no_check_is_no_pass() -> None:
     assert judge([]).status == "FAIL"
 

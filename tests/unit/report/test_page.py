@@ -80,7 +80,9 @@ def run_directory(tmp_path: Path) -> Path:
         },
     )
     check = Check("no drop", "<first>", False, "3 drops", "0", "pe0/snic0 in dropped 3")
-    write_json(tmp_path / layout.VERDICT, Verdict("FAIL", ["3 drops <script>"], [check]))
+    write_json(
+        tmp_path / layout.VERDICT, Verdict("FAIL", ["3 drops <script>"], [check], ["full <b>"])
+    )
     _nics().write_parquet(layout.table_path(tmp_path, "nics"))
     return tmp_path
 
@@ -97,6 +99,7 @@ def test_the_page_says_what_matters_and_nothing_comes_from_outside(run_directory
     assert "window" not in page.split("All figures")[1].split("Checks")[0]
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert "<script>" not in page
+    assert "full &lt;b&gt;" in page
     assert "<b>bold</b>" not in page
     assert {file.name for file in (run_directory / layout.FIGURES).iterdir()} == {
         "nic_timelines.svg",

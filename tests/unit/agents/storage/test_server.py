@@ -216,7 +216,9 @@ def test_a_warm_start_that_is_too_large_says_what_had_to_go(
         assert peers.lay_down(stream_hashes(2, 15)) == LaidDown(0, 15, 10)
         assert "no room for 21 blocks" in peers.lay_down(stream_hashes(3, 21)).error
         peers.node.finish()
-        assert peers.recorded[-1] == StorageRecord("st0", 1200, 1200, 0, 600)
+        assert peers.recorded[-1] == StorageRecord(
+            "st0", 1200, 1200, 0, 600, refused_puts=1, refused_bytes=21 * 60
+        )
 
     with_node(tmp_path, monkeypatch, work)
 
@@ -230,6 +232,50 @@ def test_without_eviction_a_full_store_refuses(
         assert "no room" in peers.lay_down(stream_hashes(3, 2)).error
         assert peers.stored(stream_hashes(1, 25)) == 19
         peers.node.finish()
-        assert peers.recorded[-1] == StorageRecord("st0", 1200, 19 * 60, 25 * 60, 0)
+        assert peers.events() == ["put-refused", "put-refused"]
+        assert peers.recorded[-1] == StorageRecord(
+            "st0", 1200, 19 * 60, 25 * 60, 0, refused_puts=2, refused_bytes=4 * 60
+        )
 
     with_node(tmp_path, monkeypatch, work, storage_eviction="none")
+
+
+def test_a_put_of_other_bytes_than_are_stored_is_no_refusal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new = stream_hashes(1, 3)
+
+    def work(peers: Peers) -> None:
+        peers.lay_down(new)
+        reply = peers.put(1, new)
+        (offset, _), *_ = reply.places
+        peers.node.store.memory[offset] ^= 1
+        peers.node._arrived(Immediate(1, Kind.STORAGE_WRITE, True, 0), RECEIVED)
+        assert isinstance(peers.sent[-1], PutDone) and "with other bytes" in peers.sent[-1].error
+        assert [(e.kind, e.request) for e in peers.recorded if isinstance(e, EventRecord)] == [
+            ("put-failed", 7)
+        ]
+        peers.node.finish()
+        assert isinstance(peers.recorded[-1], StorageRecord)
+        assert peers.recorded[-1].refused_puts == 0
+
+    with_node(tmp_path, monkeypatch, work)
+
+
+def test_what_is_sent_is_counted_and_what_nobody_has_confirmed_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashes = stream_hashes(1, 12)
+
+    def work(peers: Peers) -> None:
+        peers.lay_down(hashes)
+        peers.read(1, hashes[:4])
+        peers.read(2, hashes[4:])
+        peers.read(3, stream_hashes(9, 1))  # is not there: nothing is sent
+        peers.ask(ReadDone(1, 0))
+        peers.node.finish()
+        stored = peers.recorded[-1]
+        assert isinstance(stored, StorageRecord)
+        assert (stored.sent_bytes, stored.under_way_bytes) == (12 * 60, 8 * 60)
+
+    with_node(tmp_path, monkeypatch, work)
