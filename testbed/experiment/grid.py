@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import msgspec
 from pydantic import Field, ValidationError, field_validator
 
-from testbed.errors import ScenarioError
+from testbed.errors import NotFoundError, ScenarioError
 from testbed.experiment import record, repeats
 from testbed.experiment.document import parse, read_source
 from testbed.experiment.problems import describe
@@ -97,6 +97,10 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
         NotFoundError: there is no such file, or no such scenario.
         ScenarioError: what is wrong with it, or with a point's scenario.
     """
+    if not path.exists():
+        raise NotFoundError(
+            f"there is no sweep file {path}", hint="`testbed sweep --help` shows what one holds"
+        )
     document = parse(read_source(path))
     try:
         asked = Sweep.model_validate(document.content, context=FROM_FILE)

@@ -69,6 +69,11 @@ def test_points_keep_their_directories_when_the_grid_grows(tmp_path: Path) -> No
     assert {point.directory for point in before} < {point.directory for point in after}
 
 
+def test_a_sweep_file_that_there_is_not_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match=r"no sweep file .*nothing\.yaml"):
+        load(tmp_path / "nothing.yaml")
+
+
 def test_a_scenario_file_is_looked_for_beside_the_sweep_file(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\ntopology: {name: 1p1d}\nduration: 1s\n")
     text = "name: s\nscenario: mine.yaml\ngrid: {seed: [1, 2]}\n"

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import random
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from testbed.errors import CapacityError, ConflictError
-from testbed.experiment import grid, sweep
+from testbed.errors import CapacityError, ConflictError, ProgramError
+from testbed.experiment import grid, repeats, sweep
 from testbed.experiment.grid import Point
-from testbed.experiment.sweep import in_rounds, left, left_s, plan
+from testbed.experiment.record import Asked
+from testbed.experiment.repeats import Repeat
+from testbed.experiment.sweep import Status, in_rounds, left, left_s, plan
 from testbed.results import layout
 from tests.unit.results.made import make_run
 
@@ -134,3 +139,67 @@ def test_a_finished_sweep_runs_nothing(points: list[Point], tmp_path: Path) -> N
     assert (place / layout.SWEEP).is_file()
     assert all((place / point.directory / layout.SET).is_file() for point in points)
     assert (tmp_path / "latest").resolve() == place
+
+
+# --- runs that fail, and the end by Ctrl-C -----------------------------------------------------
+
+
+def ends_with(monkeypatch: pytest.MonkeyPatch, ends: dict[int, BaseException]) -> list[str]:
+    """Let the runs of a sweep end by errors (by their number from 0), or be written as complete."""
+    made: list[str] = []
+
+    def instead(asked: Asked, one: Repeat, path: Path, *_: object) -> SimpleNamespace:
+        number = len(made)
+        made.append(path.name)
+        if number in ends:
+            raise ends[number]
+        run = make_run(path / f"2026-{number}", {"pe-only": {}}, seed=one.seed)
+        return SimpleNamespace(path=run, ran=SimpleNamespace(interrupted=False))
+
+    monkeypatch.setattr(repeats, "run_one", instead)
+    return made
+
+
+def test_a_run_that_fails_does_not_end_the_sweep_and_is_made_again(
+    points: list[Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, _ = grid.load(tmp_path / "sweep.yaml")
+    made = ends_with(monkeypatch, {1: ProgramError("pe0 died")})
+    done = sweep.run(asked, points, tmp_path, [], lambda _: None, lambda _: None)
+    assert len(made) == 12
+    assert list(done.failed) == ["agents=8, duration=20s, repeat 1"]
+    told: list[Status] = []
+    again = sweep.run(asked, points, tmp_path, [], lambda _: None, told.append)
+    assert again.failed == {}
+    assert made[12:] == [points[1].directory]
+    (status,) = told
+    assert (status.done, status.total) == (11, 12)
+    # 6 runs of weight 20 and 5 of weight 40 took 20 s each; one of weight 40 is left.
+    assert status.left_s == pytest.approx(11 * 20 / (6 * 20 + 5 * 40) * 40)
+
+
+def test_ctrl_c_says_how_much_is_complete(
+    points: list[Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, _ = grid.load(tmp_path / "sweep.yaml")
+    ends_with(monkeypatch, {0: ProgramError("pe0 died"), 3: KeyboardInterrupt()})
+    with pytest.raises(KeyboardInterrupt) as ended:
+        sweep.run(asked, points, tmp_path, [], lambda _: None, lambda _: None)
+    assert "2 of 12 runs of the sweep" in ended.value.__notes__[0]
+    with (tmp_path / "agents" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # given back
+
+
+def test_the_pages_name_every_key_of_set_and_sweep(points: list[Point], tmp_path: Path) -> None:
+    asked, _ = grid.load(tmp_path / "sweep.yaml")
+    for point in points:
+        for repeat in point.repeats:
+            finish(tmp_path / "agents", point, repeat.seed)
+    sweep.run(asked, points, tmp_path, [], lambda _: None, lambda _: None)
+    page = (Path(__file__).parents[3] / "docs" / "run-directory.md").read_text()
+    described = set(re.findall(r"`(\w+)`", page.partition("## set.json and sweep.json")[2]))
+    for file in (layout.SWEEP, f"{points[0].directory}/{layout.SET}"):
+        document = json.loads((tmp_path / "agents" / file).read_text())
+        assert set(document) <= described
+        for inner in document["points" if file == layout.SWEEP else "repeats"]:
+            assert set(inner) <= described
