@@ -12,7 +12,7 @@ from testbed.cli.arguments import json_option
 
 _EPILOG = """\b
 Examples:
-  testbed export latest                       every table, as CSV, in ./latest-csv
+  testbed export latest                       every table, as CSV, in ./NAME-csv
   testbed export agents --table summary       a sweep: a row for each run and policy
   testbed export latest --table requests --format parquet --to /tmp/mine
 """
