@@ -91,7 +91,8 @@ def median(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interv
     middle = float(np.median(data))
     if len(data) == 1:
         return Interval(middle, None, None, None, 1)
-    low, high = _bootstrap((data,), _median, confidence)
+    low, high = _bootstrap((data,), _median, middle, confidence)
+    low, high = max(low, float(data.min())), min(high, float(data.max()))
     return Interval(middle, low, high, min(confidence, _of_range(len(data))), len(data))
 
 
@@ -163,7 +164,7 @@ def _ratio(ours: Floats, theirs: Floats, paired: bool, confidence: float) -> Int
     fewer = min(len(ours), len(theirs))
     if fewer == 1:
         return Interval(value, None, None, None, 1)
-    low, high = _bootstrap((ours, theirs), _median_ratio, confidence)
+    low, high = _bootstrap((ours, theirs), _median_ratio, value, confidence)
     return Interval(value, low, high, min(confidence, _of_range(fewer)), fewer)
 
 
@@ -200,8 +201,9 @@ def _of_range(count: int) -> float:
 
 
 def _bootstrap(
-    samples: tuple[Floats, ...], statistic: Any, confidence: float
+    samples: tuple[Floats, ...], statistic: Any, value: float, confidence: float
 ) -> tuple[float, float]:
+    """The percentile interval of a statistic, which is `value` of the samples themselves."""
     found = stats.bootstrap(
         samples,
         statistic,
@@ -211,7 +213,8 @@ def _bootstrap(
         method="percentile",
         rng=np.random.default_rng(_SEED),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    # Interpolating between equal resamples may round to the next number beyond them.
+    return min(float(found.low), value), max(float(found.high), value)
 
 
 def _median(values: Floats, axis: int = -1) -> Any:

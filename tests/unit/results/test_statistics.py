@@ -47,6 +47,13 @@ def test_one_run_has_no_interval() -> None:
     assert found.width is None
 
 
+def test_rounding_puts_no_median_outside_its_interval() -> None:
+    for data in ([-948912.1042789918] * 4, [-962518.8811985484] * 9 + [472343.00261899875]):
+        found = median(data)
+        assert found.holds(found.value)
+        assert found.low == data[0]
+
+
 def test_the_same_runs_have_the_same_interval() -> None:
     data = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
     assert median(data) == median(list(data))
