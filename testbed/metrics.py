@@ -8,20 +8,37 @@ engines.  The terminal and the report show figures alike.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from testbed.units import show_duration, show_rate, show_size
+
+if TYPE_CHECKING:
+    from testbed.results.statistics import Interval
 
 NOTHING = "–"
 _FULL_SCALE = "_full_scale"
 _MODELLED = "modelled_"
 # Ends of names that a label leaves out, because the value says it by its unit.
 _UNITS = ("_bps", "_per_s", "_s", "_bytes")
+# End of a name -> unit of an axis, and how much of the figure's own that is.
+_AXES = (
+    ("_bps", "Mbit/s", 1e6),
+    ("_per_s", "/s", 1.0),
+    ("_s", "s", 1.0),
+    ("_bytes", "MiB", 2.0**20),
+    ("share", "%", 0.01),
+    ("_rate", "%", 0.01),
+)
 _HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records know
 
 
 def label(name: str) -> str:
-    """A figure's name in words: kv_load_bps_full_scale -> "kv load, full scale"."""
+    """A figure's name in words: kv_load_bps_full_scale -> "kv load, full scale".
+
+    Of a figure in a mapping, both names: ttft_s.p50 -> "ttft p50".
+    """
+    if "." in name:
+        return " ".join(label(part) for part in name.split("."))
     stem = name.removesuffix(_FULL_SCALE)
     for unit in _UNITS:
         if stem.endswith(unit):
@@ -50,7 +67,39 @@ def show(name: str, value: Any) -> str:
         return ", ".join(show(name, each) for each in value) or NOTHING
     if not isinstance(value, int | float):
         return str(value)
+    outer, *inner = name.split(".")
+    for key in inner:
+        outer = name = _inner(outer, key)
     return _number(name.removesuffix(_FULL_SCALE), value)
+
+
+def axis(name: str) -> tuple[str, float]:
+    """What an axis of this figure is called, with its unit, and what values are divided by.
+
+    ttft_s.p50 -> ("ttft p50 (s)", 1.0), kv_load_bps -> ("kv load (Mbit/s)", 1e6).
+    """
+    outer, *inner = name.split(".")
+    for key in inner:
+        outer = _inner(outer, key)
+    stem = outer.removesuffix(_FULL_SCALE)
+    for end, unit, divisor in _AXES:
+        if stem.endswith(end):
+            if outer != stem and unit == "Mbit/s":
+                unit, divisor = "Gbit/s", 1e9
+            return f"{label(name)} ({unit})", divisor
+    if stem.startswith("bytes_"):
+        return f"{label(name)} (MiB)", 2.0**20
+    return label(name), 1.0
+
+
+def show_interval(name: str, interval: Interval | None) -> str:
+    """A figure with the interval that it is in, if there is one."""
+    if interval is None:
+        return NOTHING
+    value = show(name, interval.value)
+    if interval.low is None or interval.high is None:
+        return value
+    return f"{value} [{show(name, interval.low)} – {show(name, interval.high)}]"
 
 
 def _number(stem: str, value: float) -> str:

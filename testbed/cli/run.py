@@ -15,11 +15,13 @@ from testbed.cli import output
 from testbed.cli.arguments import json_option, pairs
 
 if TYPE_CHECKING:
+    from testbed.experiment.repeats import Repeat
     from testbed.experiment.runner import Progress
 
 _EPILOG = """\b
 Examples:
   testbed run demo
+  testbed run demo --repeat 6
   testbed run 2p4d --set duration=30s --json
   testbed run mine.yaml --set 'policies=[pe-only, mine.py:Policy]'
 """
@@ -41,6 +43,13 @@ Examples:
     show_default=True,
     help="Directory that the run directory is made in.",
 )
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Run it N times, with derived seeds, as a set with medians and intervals.",
+)
 @click.option("--predict", is_flag=True, help="Only predict: caps, and what the machine needs.")
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if the verdict is FAIL.")
 @json_option
@@ -48,24 +57,33 @@ def command(
     scenario: str,
     overrides: tuple[str, ...],
     out: Path,
+    repeat: int,
     predict: bool,
     accept_unfaithful: bool,
     as_json: bool,
 ) -> None:
     """Run SCENARIO (a shipped one by name, or a YAML file) and compare its policies."""
     with output.failures(as_json):
-        from testbed.experiment import record
+        from testbed.experiment import record, repeats
 
         asked = record.load(scenario, pairs(overrides))
         if predict:
             found = record.predict(asked)
             output.result(found.as_json(), found.lines(), as_json=as_json)
             return
+        finished: record.Finished | repeats.Repeated
         with progress() as report:
-            finished = record.execute(asked, out, sys.argv, report)
+            if repeat > 1:
+                finished = repeats.repeat(asked, out, repeat, sys.argv, report, _tell)
+            else:
+                finished = record.execute(asked, out, sys.argv, report)
         output.result(finished.as_json(), finished.lines(), as_json=as_json)
     with output.failures(False):  # the one object of --json is out, and holds the verdict
         finished.judge(accept_unfaithful=accept_unfaithful)
+
+
+def _tell(one: Repeat, times: int) -> None:
+    output.note(f"run {one.number} of {times}: seed {one.seed}, {', then '.join(one.order)}")
 
 
 @contextlib.contextmanager

@@ -7,19 +7,16 @@ is a row of the table, and whatever is called `caps_X` or `modelled_caps_X` shar
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from testbed.metrics import NOTHING, label, names, show
-from testbed.terminal import is_terminal, wants_colour
+from testbed.terminal import rendered
 
-_PLAIN_WIDTH = 160
 _CAPS, _MODELLED = "caps_", "modelled_"
 
 
@@ -56,7 +53,7 @@ def lines(
     if about:
         parts += ["; ".join(about), ""]
     parts.append(_table(summaries, comparison))
-    return _rendered([*parts, *_caps_table(comparison)])
+    return rendered([*parts, *_caps_table(comparison)])
 
 
 def predicted_lines(name: str, prediction: Mapping[str, Any]) -> list[str]:
@@ -70,7 +67,7 @@ def predicted_lines(name: str, prediction: Mapping[str, Any]) -> list[str]:
     for key, value in prediction.items():
         if key not in tabled:
             parts.append(f"  {label(key)}: {escape(show(key, value))}")
-    return _rendered(parts)
+    return rendered(parts)
 
 
 def _headline(status: str, run: str) -> str:
@@ -176,18 +173,3 @@ def _caps_table(figures: Mapping[str, Any]) -> list[Any]:
     for cap in dict.fromkeys(cap for name in sets for cap in figures[name]):
         table.add_row(cap, *(show(name, figures[name].get(cap)) for name in sets))
     return [table]
-
-
-def _rendered(parts: Sequence[Any]) -> list[str]:
-    """Lines as wide as the terminal, with colours if the user wants any."""
-    terminal = is_terminal()
-    console = Console(
-        file=io.StringIO(),
-        force_terminal=wants_colour(),
-        width=None if terminal else _PLAIN_WIDTH,
-        highlight=False,
-    )
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part, soft_wrap=isinstance(part, str) and not terminal)
-    return [line.rstrip() for line in captured.get().rstrip("\n").splitlines()]

@@ -140,7 +140,12 @@ def predict(asked: Asked) -> Predicted:
 
 
 def execute(
-    asked: Asked, out: Path, argv: Sequence[str], report: Callable[[Progress], None]
+    asked: Asked,
+    out: Path,
+    argv: Sequence[str],
+    report: Callable[[Progress], None],
+    *,
+    order: Sequence[str] | None = None,
 ) -> Finished:
     """Run a scenario and write its run directory.
 
@@ -149,6 +154,7 @@ def execute(
         out: directory of all runs.
         argv: the command line, for run.json.
         report: called with progress.
+        order: of the variants in time, if it is not the scenario's.
 
     Raises:
         TestbedError: it could not be run.  Logs that were written stay; a note of the error, also
@@ -158,7 +164,7 @@ def execute(
     path = layout.new_run(out, asked.scenario.name)
     started = datetime.now(UTC)
     with _kept(path):
-        ran = runner.run(asked.scenario, asked.workload, path, report)
+        ran = runner.run(asked.scenario, asked.workload, path, report, order)
         ended = datetime.now(UTC)
         _write_tables(path, ran)
         write_json(path / layout.VERDICT, ran.verdict)
@@ -193,6 +199,7 @@ def _document(
         "ended": ended.isoformat(),
         "interrupted": ran.interrupted,
         "seed": scenario.seed,
+        "order": ran.order,
         "scenario": scenario.model_dump(mode="json"),
         **origin,
         "topology": {

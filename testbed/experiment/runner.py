@@ -10,7 +10,7 @@ import contextlib
 import gc
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,7 +46,7 @@ class Progress(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A finished run: what was predicted, seen and judged."""
+    """A finished run: what was predicted, seen and judged; `order` is the variants' in time."""
 
     plan: Plan
     prediction: dict[str, Any]
@@ -58,6 +58,7 @@ class Ran(NamedTuple):
     bring_up_s: dict[str, float]
     ready_s: dict[str, float]
     interrupted: bool
+    order: Sequence[str] = ()
 
 
 class Sampler:
@@ -99,6 +100,7 @@ def run(
     workload: Workload,
     directory: Path,
     report: Callable[[Progress], None],
+    order: Sequence[str] | None = None,
 ) -> Ran:
     """Run every variant of a scenario.
 
@@ -107,6 +109,7 @@ def run(
         workload: the plug-in that understands it.
         directory: the run directory; `records/` and `logs/` are filled here.
         report: called with progress, from this thread.
+        order: of the variants in time; results keep the scenario's, whose first is the baseline.
 
     Raises:
         CapacityError: the machine cannot carry it.
@@ -122,7 +125,8 @@ def run(
     found: dict[str, _Seen] = {}
     checks = []
     interrupted = False
-    for variant in workload.variants(scenario):
+    variants = workload.variants(scenario)
+    for variant in variants if order is None else order:
         records = directory / layout.RECORDS / variant
         try:
             seen = _run_variant(scenario, workload, plan, variant, directory, report)
@@ -149,6 +153,9 @@ def run(
         if seen.series.interrupted_s is not None:
             interrupted = True
             break
+    ran_in = list(found)
+    found = {name: found[name] for name in variants if name in found}
+    outcomes = {name: outcomes[name] for name in found}
     return Ran(
         plan,
         prediction,
@@ -160,6 +167,7 @@ def run(
         {name: seen.bring_up_s for name, seen in found.items()},
         {name: seen.ready_s for name, seen in found.items()},
         interrupted,
+        ran_in,
     )
 
 

@@ -1,6 +1,8 @@
 """Where a run's files are: `runs/TIME-NAME/`, the same names in every run.
 
-The names and the columns of the tables are part of what `LAYOUT_VERSION` promises.
+The names and the columns of the tables are part of what `LAYOUT_VERSION` promises; see
+docs/run-directory.md.  Runs that belong together are in a directory with one more file, which says
+what was asked: `set.json` (one scenario, several times) or `sweep.json` (a grid of sets).
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from testbed.suggestions import suggestion
 LAYOUT_VERSION = 1
 
 RUN = "run.json"
+SET = "set.json"
+SWEEP = "sweep.json"
+POINTS = "points"  # the table of a sweep
 VERDICT = "verdict.json"
 REPORT = "report.html"
 FIGURES = "figures"
@@ -88,11 +93,18 @@ def mark_latest(run: Path) -> None:
 
 def all_runs(out: Path = RUNS) -> list[Path]:
     """The complete runs of a directory, the oldest first."""
+    return [path for path in _directories(out) if (path / RUN).is_file()]
+
+
+def _directories(out: Path) -> list[Path]:
+    """What is in a directory of runs, sorted; links are other names of the same."""
     if not out.is_dir():
         return []
-    return sorted(
-        path for path in out.iterdir() if not path.is_symlink() and (path / RUN).is_file()
-    )
+    return sorted(path for path in out.iterdir() if path.is_dir() and not path.is_symlink())
+
+
+def _holds_results(path: Path) -> bool:
+    return any((path / file).is_file() for file in (RUN, SET, SWEEP))
 
 
 def find_run(name_or_path: str, out: Path = RUNS) -> Path:
@@ -106,16 +118,34 @@ def find_run(name_or_path: str, out: Path = RUNS) -> Path:
     Raises:
         NotFoundError: there is none, it is not complete, or several match.
     """
-    runs = all_runs(out)
+    found = find_results(name_or_path, out)
+    if (found / RUN).is_file():
+        return found
+    inside = sorted(str(path.parent) for path in found.rglob(RUN))
+    raise NotFoundError(
+        f"{found} holds several runs, and one is asked for",
+        hint=f"give one of them: {', '.join(inside[:5])}{', …' if len(inside) > 5 else ''}"
+        if inside
+        else "none of them is complete yet",
+    )
+
+
+def find_results(name_or_path: str, out: Path = RUNS) -> Path:
+    """The directory of a run, of a set or of a sweep; otherwise as `find_run`.
+
+    Raises:
+        NotFoundError: there is none, it is not complete, or several match.
+    """
+    runs = [path for path in _directories(out) if _holds_results(path)]
     if name_or_path == LATEST:
         link = out / LATEST
-        if (link / RUN).is_file():
+        if _holds_results(link):
             return link.resolve()
         if runs:
             return runs[-1]
         raise NotFoundError(f"there is no run in {out}", hint="`testbed run demo` makes one")
     for path in (Path(name_or_path), out / name_or_path):
-        if (path / RUN).is_file():
+        if _holds_results(path):
             return path
         if (path / LOGS).is_dir():
             raise NotFoundError(

@@ -78,28 +78,45 @@ class RunData:
         return self.table("machine")
 
 
-def load(path: Path) -> RunData:
+def load(path: Path | str) -> RunData:
     """Read a run directory (`testbed.results.layout.find_run` finds one by its name).
 
     Raises:
         NotFoundError: it is not a complete run, or a file of it cannot be read.
         UnsupportedError: a newer testbed wrote it.
     """
-    run = _json(path / layout.RUN)
-    version = run.get("layout_version")
+    path = Path(path)
+    for file, how in ((layout.SET, "sets.load_set"), (layout.SWEEP, "points.load_sweep")):
+        if (path / file).is_file():
+            raise NotFoundError(
+                f"{path} holds several runs", hint=f"testbed.results.{how} reads it"
+            )
+    run = document_of(path / layout.RUN)
+    verdict = msgspec.convert(_json(path / layout.VERDICT), Verdict)
+    return RunData(path, run, verdict)
+
+
+def document_of(file: Path) -> dict[str, Any]:
+    """What run.json, set.json or sweep.json holds.
+
+    Raises:
+        NotFoundError: it is not there, or is something else.
+        UnsupportedError: a newer testbed wrote it.
+    """
+    found = _json(file)
+    version = found.get("layout_version")
     if not isinstance(version, int) or version < 1:
         raise NotFoundError(
-            f"{path / layout.RUN} is not of this testbed: it has no layout_version",
+            f"{file} is not of this testbed: it has no layout_version",
             hint="give the directory of a run, e.g. runs/latest",
         )
     if version > layout.LAYOUT_VERSION:
         raise UnsupportedError(
-            f"{path} has layout version {version}; this testbed reads up to "
+            f"{file.parent} has layout version {version}; this testbed reads up to "
             f"{layout.LAYOUT_VERSION}",
             hint="upgrade dualpath-testbed to read it",
         )
-    verdict = msgspec.convert(_json(path / layout.VERDICT), Verdict)
-    return RunData(path, run, verdict)
+    return found
 
 
 def _json(file: Path) -> dict[str, Any]:

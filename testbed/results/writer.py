@@ -62,18 +62,25 @@ def frame(records: Sequence[msgspec.Struct]) -> pl.DataFrame:
     """Records of one type as a table; column types follow the fields', not what is in them."""
     if not records:
         return pl.DataFrame()
-    described = inspect.type_info(type(records[0]))
-    assert isinstance(described, inspect.StructType)
     columns: dict[str, pl.Series] = {}
-    for field in described.fields:
-        values: list[Any] = [getattr(record, field.name) for record in records]
-        dtype = _dtype(field.type)
+    for name, dtype in _columns(type(records[0])).items():
+        values: list[Any] = [getattr(record, name) for record in records]
         if dtype is None:
             # A mapping has no columns that are the same in every run: it is stored as JSON text.
             values = [msgspec.json.encode(value).decode() for value in values]
-            dtype = pl.String()
-        columns[field.name] = pl.Series(field.name, values, dtype=dtype)
+        columns[name] = pl.Series(name, values, dtype=dtype or pl.String())
     return pl.DataFrame(columns)
+
+
+def schema(kind: type[msgspec.Struct]) -> dict[str, pl.DataType]:
+    """The columns that records of a type are written as."""
+    return {name: dtype or pl.String() for name, dtype in _columns(kind).items()}
+
+
+def _columns(kind: type[msgspec.Struct]) -> dict[str, pl.DataType | None]:
+    described = inspect.type_info(kind)
+    assert isinstance(described, inspect.StructType)
+    return {field.name: _dtype(field.type) for field in described.fields}
 
 
 def _dtype(described: inspect.Type) -> pl.DataType | None:

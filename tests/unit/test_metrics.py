@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.metrics import label, names, show
+from testbed.metrics import axis, label, names, show, show_interval
+from testbed.results.statistics import Interval
 
 
 @pytest.mark.parametrize(
@@ -43,3 +44,31 @@ def test_rows_of_records_and_clock_readings_are_no_figures() -> None:
     }
     assert names(summaries) == ["x", "thirds_bps"]
     assert show("thirds_bps", [1e6, 2e6]) == "1Mbit/s, 2Mbit/s"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("kv_load_bps", ("kv load (Mbit/s)", 1e6)),
+        ("kv_load_bps_full_scale", ("kv load, full scale (Gbit/s)", 1e9)),
+        ("ttft_s.p50", ("ttft p50 (s)", 1.0)),
+        ("turns_per_s", ("turns (/s)", 1.0)),
+        ("storage.stored_bytes", ("storage stored (MiB)", 2.0**20)),
+        ("bytes_verified", ("bytes verified (MiB)", 2.0**20)),
+        ("gpu_wait_share", ("gpu wait share (%)", 0.01)),
+        ("snic_max_avg", ("snic max avg", 1.0)),
+    ],
+)
+def test_an_axis_says_its_unit_and_what_values_are_divided_by(
+    name: str, expected: tuple[str, float]
+) -> None:
+    assert axis(name) == expected
+
+
+def test_a_figure_in_a_mapping_is_shown_in_the_mappings_unit() -> None:
+    assert label("ttft_s.p50") == "ttft p50"
+    assert show("ttft_s.p50", 0.25) == "250ms"
+    assert show("storage.stored_bytes", 2048) == "2KiB"
+    assert show_interval("ttft_s.p50", Interval(0.2, 0.1, 0.3, 0.95, 6)) == "200ms [100ms – 300ms]"
+    assert show_interval("turns_per_s", Interval(2.0, None, None, None, 1)) == "2/s"
+    assert show_interval("turns_per_s", None) == "–"

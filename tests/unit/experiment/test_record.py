@@ -23,6 +23,7 @@ from testbed.report import page
 from testbed.results import layout
 from testbed.results.load import load
 
+STORED = Path(__file__).resolve().parents[2] / "data"
 SCENARIO = Scenario(name="tiny", topology=TopologyChoice(name="single"), duration=1.0)
 
 
@@ -45,7 +46,7 @@ def ran(ok: bool = True, interrupted: bool = False) -> Ran:
     return Ran(
         Plan(frozenset(), "single"), {"load_bps": 80.0}, {"fair": outcome},
         {"speedup": {"fair": {"load_bps": 1.0}}}, judge([check], interrupted=interrupted),
-        {"fair": series}, {"fair": machine}, {"fair": 0.1}, {"fair": 0.2}, interrupted,
+        {"fair": series}, {"fair": machine}, {"fair": 0.1}, {"fair": 0.2}, interrupted, ["fair"],
     )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Ran | Exce
     """Write what a given run brought: the writing is under test, not the running."""
 
     def execute_with(result: Ran | Exception) -> Any:
-        def instead(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
+        def instead(_: Scenario, __: Any, directory: Path, *___: Any) -> Ran:
             (directory / layout.LOGS).mkdir()
             if isinstance(result, Exception):
                 raise result
@@ -125,7 +126,7 @@ def test_a_run_that_could_not_begin_leaves_no_directory(
 
 
 def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def breaks(_: Scenario, __: Any, directory: Path, ___: Any) -> Ran:
+    def breaks(_: Scenario, __: Any, directory: Path, *___: Any) -> Ran:
         (directory / layout.LOGS).mkdir()
         (directory / layout.LOGS / "pe0.log").write_text("why")
         raise ProgramError("pe0 died")
@@ -137,3 +138,12 @@ def test_the_logs_of_a_run_that_broke_stay(monkeypatch: pytest.MonkeyPatch, tmp_
     assert failure.value.__notes__ == [f"what there is of the run by now is in {left}"]
     assert (left / layout.LOGS / "pe0.log").read_text() == "why"
     assert layout.all_runs(tmp_path) == []
+
+
+def test_run_json_has_every_key_that_its_version_promises(run: Callable[[Ran], Any]) -> None:
+    stored = load(STORED / f"run-layout-{layout.LAYOUT_VERSION}").run
+    found = load(run(ran()).path).run
+    assert set(stored) <= set(found)
+    (promised, *_), (written, *_) = stored["policies"].values(), found["policies"].values()
+    assert set(promised) <= set(written)
+    assert found["order"] == ["fair"]

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from testbed.results.statistics import batch_means, change, median
+
+values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
+positive = st.lists(st.floats(0.5, 1e6), min_size=2, max_size=8)
+light = settings(max_examples=25)
+
+
+@light
+@given(values)
+def test_the_interval_of_a_median_holds_it_and_stays_inside_the_range(data: list[float]) -> None:
+    found = median(data)
+    assert found.low is not None and found.high is not None
+    assert min(data) <= found.low <= found.value <= found.high <= max(data)
+    assert found.value == np.median(data)
+    assert found.count == len(data)
+
+
+@light
+@given(positive, st.floats(0.1, 10))
+def test_a_median_goes_with_its_unit(data: list[float], factor: float) -> None:
+    one, other = median(data), median([factor * each for each in data])
+    assert one.low is not None and other.low is not None
+    assert other.value == pytest.approx(factor * one.value)
+    assert other.low == pytest.approx(factor * one.low)
+
+
+def test_an_interval_claims_no_more_than_so_few_runs_can_say() -> None:
+    # The median lies in the range of n values unless all of them are on one side of it.
+    for count, sure in {2: 0.5, 3: 0.75, 5: 0.9375, 6: 0.95, 40: 0.95}.items():
+        assert median([float(n) for n in range(count)]).confidence == sure
+    assert median([1.0, 2.0, 4.0]).low == 1.0
+
+
+def test_one_run_has_no_interval() -> None:
+    found = median([7.0])
+    assert (found.value, found.low, found.high, found.confidence) == (7.0, None, None, None)
+    assert not found.holds(7.0)
+    assert found.width is None
+
+
+def test_rounding_puts_no_median_outside_its_interval() -> None:
+    for data in ([-948912.1042789918] * 4, [-962518.8811985484] * 9 + [472343.00261899875]):
+        found = median(data)
+        assert found.holds(found.value)
+        assert found.low == data[0]
+
+
+def test_the_same_runs_have_the_same_interval() -> None:
+    data = [3.0, 1.0, 4.0, 1.0, 5.0, 9.0, 2.0, 6.0]
+    assert median(data) == median(list(data))
+
+
+def test_intervals_hold_the_true_median_as_often_as_they_say() -> None:
+    draws = np.random.default_rng(3).exponential(size=(150, 12))
+    held = np.mean([median(draw.tolist()).holds(math.log(2)) for draw in draws])
+    assert 0.88 <= held <= 1.0  # 95 %, five standard errors wide
+
+
+@pytest.mark.parametrize("data", [[], [1.0, math.nan], [math.inf]])
+def test_what_no_figure_follows_from_is_refused(data: list[float]) -> None:
+    for estimate in (median, batch_means):
+        with pytest.raises(ValueError, match="value"):
+            estimate(data)
+
+
+# --- batch means -------------------------------------------------------------------------------
+
+
+def autoregressive(rho: float, length: int, rng: np.random.Generator) -> list[float]:
+    noise, series = rng.normal(size=length), np.zeros(length)
+    for n in range(1, length):
+        series[n] = rho * series[n - 1] + noise[n]
+    return [float(each) for each in series]
+
+
+def test_batch_means_of_a_constant_are_sure_of_it() -> None:
+    found = batch_means([5.0] * 100)
+    assert (found.value, found.low, found.high) == (5.0, 5.0, 5.0)
+
+
+def test_batch_means_allow_for_neighbours_that_depend_on_each_other() -> None:
+    rng = np.random.default_rng(5)
+    series = [autoregressive(0.8, 400, rng) for _ in range(150)]
+    held = np.mean([batch_means(each).holds(0.0) for each in series])
+    assert held >= 0.85
+    # As if the values were independent, it would be held far too seldom.
+    naive = [2 * np.std(each) / math.sqrt(len(each)) for each in series]
+    assert np.mean([abs(np.mean(e)) <= n for e, n in zip(series, naive, strict=True)]) < 0.65
+
+
+def test_batch_means_of_hardly_anything_have_no_interval() -> None:
+    assert batch_means([1.0, 3.0, 2.0]).width is None
+    assert batch_means([1.0, 3.0, 2.0]).value == 2.0
+    assert batch_means([1.0, 3.0, 2.0, 2.0]).width is not None
+
+
+# --- changes -----------------------------------------------------------------------------------
+
+
+def test_six_pairs_that_all_grow_are_more_than_chance_and_five_are_not() -> None:
+    mine, baseline = [2.0, 2.1, 2.2, 1.9, 2.05, 2.0], [1.0, 1.1, 1.0, 1.0, 1.0, 1.02]
+    six = change(mine, baseline, paired=True)
+    assert six.p_value == pytest.approx(2 / 2**6)
+    assert six.significant() is True
+    five = change(mine[:5], baseline[:5], paired=True)
+    assert five.p_value == five.least_p == pytest.approx(2 / 2**5)
+    assert five.significant() is None  # so few could not have told
+
+
+def test_pairs_find_a_small_change_under_a_large_spread() -> None:
+    rng = np.random.default_rng(2)
+    baseline = rng.uniform(1, 10, size=10)
+    mine = baseline * 1.05 * rng.uniform(0.99, 1.01, size=10)
+    paired = change(mine.tolist(), baseline.tolist(), paired=True)
+    apart = change(mine.tolist(), baseline.tolist(), paired=False)
+    assert paired.significant() is True
+    assert apart.significant() is False
+    assert paired.ratio is not None and paired.ratio.holds(1.05)
+
+
+def test_four_against_four_that_do_not_overlap_are_more_than_chance() -> None:
+    found = change([5.0, 6.0, 7.0, 8.0], [1.0, 2.0, 3.0, 4.0], paired=False)
+    assert found.p_value == pytest.approx(2 / math.comb(8, 4))
+    assert found.significant() is True
+    assert found.ratio is not None and found.ratio.value == 6.5 / 2.5
+
+
+@light
+@given(positive)
+def test_a_set_beside_itself_is_no_change(data: list[float]) -> None:
+    for paired in (True, False):
+        found = change(data, data, paired=paired)
+        assert found.ratio is not None and found.ratio.value == 1.0
+        assert found.significant() is not True
+        assert found.p_value is not None and found.p_value > 0.5
+
+
+def test_chance_makes_a_difference_as_often_as_the_level_says() -> None:
+    draws = np.random.default_rng(8).normal(10, 1, size=(150, 2, 6))
+    found = [change(a.tolist(), b.tolist(), paired=True).significant() for a, b in draws]
+    assert np.mean(found) <= 0.12  # 5 %, four standard errors
+
+
+def test_what_is_not_positive_has_no_ratio() -> None:
+    found = change([1.0, -1.0], [2.0, 2.0], paired=False)
+    assert found.ratio is None
+    assert found.p_value is not None
+
+
+def test_single_runs_have_a_ratio_and_nothing_else() -> None:
+    found = change([3.0], [2.0], paired=True)
+    assert found.ratio is not None and (found.ratio.value, found.ratio.low) == (1.5, None)
+    assert found.p_value is None and found.significant() is None
+
+
+def test_pairs_have_to_be_complete() -> None:
+    with pytest.raises(ValueError, match="no pairs"):
+        change([1.0, 2.0], [1.0], paired=True)
