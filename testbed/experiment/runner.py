@@ -233,6 +233,10 @@ def _measure(
         while True:
             said = running.next(SAMPLE_PERIOD_S * 5)
             if said is not None and said.name == running.leader:
+                if said.event == "provoke":
+                    action, program = (str(said.fields.get(k)) for k in ("action", "program"))
+                    seen.provoked.append(running.provoke(action, program))
+                    continue
                 seen.finished = said.fields
                 if said.event == "finished":
                     break
