@@ -147,6 +147,7 @@ def run(
                 seen.machine,
                 outcomes[variant].window,
                 outcomes[variant].account,
+                outcomes[variant].unaccounted,
             )
         )
         checks.extend(outcomes[variant].checks)

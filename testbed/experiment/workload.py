@@ -79,6 +79,7 @@ class Outcome(msgspec.Struct):
         window: (open, close) of the steady window, or None where there is none.
         checks: the workload's own checks for the verdict.
         account: (nic, direction) -> bytes that the workload says crossed it.
+        unaccounted: NICs of which it cannot say that: whoever kept their account is gone.
     """
 
     summary: dict[str, Any]
@@ -86,6 +87,7 @@ class Outcome(msgspec.Struct):
     window: tuple[float, float] | None
     checks: list[Check]
     account: dict[tuple[str, str], float]
+    unaccounted: list[tuple[str, str]] = []
 
 
 class Workload(Protocol):
