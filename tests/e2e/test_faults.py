@@ -41,13 +41,13 @@ MODELLED = """
 scale: {rate: 4000, bytes: 4000}
 model: {preset: ds-27b}
 workload: {kind: agentic, trace: 32k, agents: 8, append_scale: 0.3}
-scheduler: {silent_after: 1s, attempts: 6}
+scheduler: {silent_after: 2s, attempts: 6}
 """
 TOKENS = """
 scale: {rate: 16000, bytes: 1}
 engines: network-only
 kv: transformer
-scheduler: {fetch_period: 2us, silent_after: 1s, attempts: 6}
+scheduler: {fetch_period: 2us, silent_after: 1500ms, attempts: 6}
 model: {preset: tiny}
 buffers: {hbm: 64MiB}
 prefill: {layers_per_transfer: 2}
@@ -90,9 +90,9 @@ def losses(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     return run(
         tmp_path_factory.mktemp("losses"),
         TOKENS,
-        "at: 1500ms, kind: kill, node: de1",
-        "at: 2500ms, kind: stop, node: pe1, lasts: 2s",
-        "at: 4s, kind: kill, node: st1",
+        "at: 1500ms, kind: kill, node: st1",
+        "at: 2s, kind: kill, node: de1",
+        "at: 2500ms, kind: stop, node: pe1, lasts: 2500ms",
     )
 
 
@@ -107,12 +107,12 @@ def test_whatever_is_lost_every_turn_ends_with_the_right_tokens(losses: Seen) ->
 
 def test_losses_are_events_and_figures(losses: Seen) -> None:
     summary = losses.outcome.summary
-    assert summary["nodes_lost"] == ["de1", "pe1", "st1"]
+    assert summary["nodes_lost"] == ["st1", "de1", "pe1"]
     assert summary["faults"] == 4
     assert [(e.process, e.detail) for e in losses.events("fault")] == [
+        ("st1", "kill"),
         ("de1", "kill"),
         ("pe1", "stop"),
-        ("st1", "kill"),
         ("pe1", "resume"),
     ]
     assert summary["requests_retried"] > 0
@@ -125,7 +125,7 @@ def test_silence_is_noticed_when_it_is_long_enough_and_an_end_at_once(losses: Se
         next(e.t_s for e in losses.events("fault") if (e.process, e.detail) == fault)
         for fault in (("de1", "kill"), ("pe1", "stop"))
     )
-    assert losses.lost_s("pe1") - stopped > 0.8
+    assert losses.lost_s("pe1") - stopped > 1.2
     assert abs(losses.lost_s("de1") - killed) < losses.lost_s("pe1") - stopped
 
 
@@ -140,7 +140,7 @@ def test_nothing_is_served_by_who_is_lost_even_if_he_is_there_again(losses: Seen
         assert not [r for r in later if engine(r).startswith(node)]
     sources = {t.source for t in losses.outcome.tables["transfers"] if t.kind == "storage_read"
                and t.t_first_byte > losses.lost_s("st1") + 0.5}  # fmt: skip
-    assert sources <= {"st0"}
+    assert sources == {"st0"}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_lost_member_does_not_hang_collectives_nor_a_lost_cache_its_readers(
         tmp_path,
         COLLECTIVES,
         "at: 1500ms, kind: stop, node: de1",
-        "at: 3s, kind: kill, node: pe1",
+        "at: 4s, kind: kill, node: pe1",
         policy=f"{EXAMPLE}:CacheFirst",
     )
     assert failed_checks(seen.ran) == {}
