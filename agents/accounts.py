@@ -7,19 +7,21 @@ kernel's count by the number of packets.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from agents.records import AccountRecord
 
 
 def carried_bytes(
-    accounts: Sequence[AccountRecord], lane: str | None = None
+    accounts: Sequence[AccountRecord], lane: str | None = None, lost: Collection[str] = ()
 ) -> dict[tuple[str, str], float]:
     """Bytes of TCP payload that should have crossed each NIC.
 
     Args:
         accounts: of both ends of every queue pair; each direction is counted once, at the sender.
         lane: count only queue pairs of this lane.
+        lost: nodes whose own account is worth nothing.  What they sent others is counted where it
+            arrived; of their own NICs nothing is known.
 
     Returns:
         (nic, direction) -> bytes; directions as `testbed.plan.model.Meter` has them.
@@ -33,14 +35,28 @@ def carried_bytes(
         own_lane = marked or "kv"
         if lane not in (None, own_lane):
             continue
-        sender, receiver = (caller, callee) if side == "caller" else (callee, caller)
-        if own_lane == "model":
-            crossed = _between_gpus(sender, receiver, device)
-        else:
-            crossed = _crossed(sender, receiver, device, callee)
-        for nic in crossed:
-            totals[nic] = totals.get(nic, 0.0) + account.sent_bytes
-    return totals
+        own, other = (caller, callee) if side == "caller" else (callee, caller)
+        if node_of(own) in lost:
+            continue
+        ways = [(own, other, account.sent_bytes)]
+        if node_of(other) in lost:
+            ways.append((other, own, account.received_bytes))
+        for sender, receiver, size_bytes in ways:
+            if own_lane == "model":
+                crossed = _between_gpus(sender, receiver, device)
+            else:
+                crossed = _crossed(sender, receiver, device, callee)
+            for nic in crossed:
+                totals[nic] = totals.get(nic, 0.0) + size_bytes
+    return {
+        nic: size for nic, size in totals.items() if node_of(nic[0].partition("/")[0]) not in lost
+    }
+
+
+def node_of(domain: str) -> str:
+    """The node that a memory domain belongs to."""
+    node, separator, rail = domain.rpartition("g")
+    return node if separator and rail.isdigit() else domain
 
 
 def _between_gpus(source: str, target: str, device: str) -> list[tuple[str, str]]:

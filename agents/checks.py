@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
@@ -33,14 +34,16 @@ def own_checks(run: Run) -> list[Check]:
 
 
 def _of_kv(run: Run) -> list[Check]:
+    # A load that a fault changes is not steady, and is not to be.
+    whole = [faults_ended(run)] if run.scenario.faults else [_steady(run)]
     if not run.moves_kv:
-        return [_nothing_moved(run), _persisted(run), _requests(run), _foreseen(run), _steady(run)]
+        return [_nothing_moved(run), _persisted(run), _requests(run), _foreseen(run), *whole]
     checks = [
         _bytes(run),
         _persisted(run),
         _requests(run),
         _foreseen(run),
-        _steady(run),
+        *whole,
         _storage_rate(run),
     ]
     if run.interrupted_s is None:  # else reads of requests that never ended are in between
@@ -115,6 +118,8 @@ def _reads(run: Run) -> Check:
 def _foreseen(run: Run) -> Check:
     """Nothing happened that no other check looks at: a new kind of event must not pass unseen."""
     known = _WRONG | _UNSTORED | _OF_REQUESTS | _HARMLESS
+    if run.scenario.faults:
+        known |= OF_FAULTS
     strange = [e for e in run.of(EventRecord) if e.kind not in known]
     reason = ""
     if strange:

@@ -11,6 +11,7 @@ from typing import Literal
 import msgspec
 
 from agents.blocks.layout import KVLayout
+from agents.faults import SCHEDULER, Step
 from agents.storage.placement import Placement
 from agents.traces.load import TraceSpec
 from agents.traffic.sizes import Execution
@@ -146,6 +147,9 @@ class Cluster(msgspec.Struct, frozen=True):
         snic_bps, cnic_bps: rates of a node's NICs: what they are taken to carry until it has been
             measured.
         cache_bytes: of each decode node, for KV that it keeps after use; 0 for none.
+        faults: what goes wrong on purpose; if anything does, the loss of a node is survived.
+        silent_after_s: without a word for so long a node counts as lost.
+        incarnation: how often the process that reads this has been started again.
     """
 
     control: dict[str, str]
@@ -185,10 +189,18 @@ class Cluster(msgspec.Struct, frozen=True):
     snic_bps: float = 400e9
     cnic_bps: float = 400e9
     cache_bytes: int = 0
+    faults: list[Step] = []
+    silent_after_s: float = 0.0
+    incarnation: int = 0
 
     def local_device(self, rail: int) -> str:
         """The port of a node's DRAM that its own engine `rail` is reached by."""
         return f"pcie{rail}" if self.traffic == "direct" else f"cnic{rail}"
+
+    @property
+    def schedulers(self) -> int:
+        """How many there will have been, one after the other."""
+        return 1 + sum(step.target == SCHEDULER and step.action == "start" for step in self.faults)
 
     @property
     def layout(self) -> KVLayout:

@@ -8,7 +8,6 @@ byte ever travels here.
 from __future__ import annotations
 
 import asyncio
-import errno
 import struct
 from collections.abc import Awaitable, Callable
 from typing import Literal, TypeAlias, TypeVar
@@ -16,6 +15,8 @@ from typing import Literal, TypeAlias, TypeVar
 import msgspec
 
 from agents.blocks.maker import Prefilled, Proof
+from agents.faults import Action
+from agents.loss import NodeGone
 from agents.scheduler.state import GroupReport
 from testbed.errors import ProgramError
 
@@ -403,6 +404,40 @@ class Inboxes(Message, frozen=True, tag="inboxes"):
     keys: list[int]
 
 
+class NodeLost(Message, frozen=True, tag="node-lost"):
+    """Scheduler to everybody: this node has gone, for good.  Its connections are to be closed."""
+
+    node: str
+
+
+class Serving(Message, frozen=True, tag="serving"):
+    """Node to a scheduler that has come back: what it has to know to go on.
+
+    Args:
+        jobs: of a decode node: what it serves, as it was assigned.
+        lost: nodes that were declared lost.
+    """
+
+    node: str
+    jobs: list[Assign]
+    lost: list[str]
+
+
+class Ping(Message, frozen=True, tag="ping"):
+    """Scheduler to a node that does not report by itself: say something."""
+
+
+class Pong(Message, frozen=True, tag="pong"):
+    """A node to the scheduler: it is there."""
+
+
+class Provoke(Message, frozen=True, tag="provoke"):
+    """Client to storage: a fault of the scenario, see `agents.faults`."""
+
+    action: Action
+    share: float = 1.0
+
+
 class RequestFailed(Message, frozen=True, tag="request-failed"):
     """Prefill node to decode node, or back: give this request up, and why.
 
@@ -446,7 +481,12 @@ AnyMessage = (
     | LaidDown
     | Done
     | Inboxes
+    | NodeLost
+    | Ping
+    | Pong
+    | Provoke
     | RequestFailed
+    | Serving
 )
 
 _decoder = msgspec.msgpack.Decoder(AnyMessage)
@@ -456,7 +496,16 @@ T = TypeVar("T")
 
 
 class PeerLost(ProgramError):
-    """Another process has gone.  It is the one that knows why: this is never the cause."""
+    """Another process has gone.  It is the one that knows why: this is never the cause.
+
+    Args:
+        message: in words.
+        peer: its name.
+    """
+
+    def __init__(self, message: str, peer: str = "") -> None:
+        super().__init__(message)
+        self.peer = peer
 
 
 class Channel(asyncio.Protocol):
@@ -505,6 +554,11 @@ class Channel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
 
 class Mesh:
     """The control connections of one process to all others.
@@ -513,7 +567,8 @@ class Mesh:
         name: this process.
         addresses: every process of the cluster and its management address.
         handle: called with (sender, message) for each message received.
-        failed: called once when a peer is lost before `closing`.
+        failed: called with `PeerLost` for each peer that is lost before `closing`.
+        back: called with a peer that has been started again and has called.
     """
 
     def __init__(
@@ -522,12 +577,15 @@ class Mesh:
         addresses: dict[str, str],
         handle: Handler,
         failed: Callable[[Exception], None],
+        back: Callable[[str], None] = lambda peer: None,
     ) -> None:
         self._name = name
         self._addresses = addresses
         self._handle = handle
         self._failed = failed
+        self._back = back
         self._channels: dict[str, Channel] = {}
+        self._gone: set[str] = set()
         self._complete = asyncio.Event()
         self._server: asyncio.Server | None = None
         self.closing = False
@@ -535,49 +593,85 @@ class Mesh:
 
     async def connect(self) -> None:
         """Listen, call every process whose name comes before ours, wait for the others."""
-        loop = asyncio.get_running_loop()
-        own = self._addresses[self._name]
-        self._server = await loop.create_server(lambda: Channel(self), own, CONTROL_PORT)
+        await self._listen()
         for peer in sorted(p for p in self._addresses if p < self._name):
-            channel = await self._call(loop, self._addresses[peer])
-            channel.send(Hello(self._name))
-            self._known(channel, peer)
+            while not await self._call(peer):
+                await asyncio.sleep(_CONNECT_RETRY_S)  # it has not started to listen yet
         if len(self._addresses) > 1:
             await self._complete.wait()
 
-    async def _call(self, loop: asyncio.AbstractEventLoop, address: str) -> Channel:
-        while True:
-            try:
-                _, channel = await loop.create_connection(
-                    lambda: Channel(self), address, CONTROL_PORT
-                )
-                return channel
-            except OSError as error:
-                if error.errno != errno.ECONNREFUSED:
-                    raise
-                await asyncio.sleep(_CONNECT_RETRY_S)  # it has not started to listen yet
+    async def rejoin(self) -> None:
+        """As `connect`, of a process that was started again: all others listen, if they are there.
+
+        Whoever does not is lost: `failed` is told.
+        """
+        await self._listen()
+        others = sorted(set(self._addresses) - {self._name})
+        absent = [peer for peer in others if not await self._call(peer)]
+        self._gone.update(absent)
+        for peer in absent:
+            self._failed(PeerLost(f"{peer} does not answer", peer))
+
+    async def _listen(self) -> None:
+        own = self._addresses[self._name]
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Channel(self), own, CONTROL_PORT)
+
+    async def _call(self, peer: str) -> bool:
+        """Connect to a peer, unless it does not listen."""
+        try:
+            _, channel = await asyncio.get_running_loop().create_connection(
+                lambda: Channel(self), self._addresses[peer], CONTROL_PORT
+            )
+        except ConnectionRefusedError:
+            return False
+        channel.send(Hello(self._name))
+        self._known(channel, peer)
+        return True
 
     def _known(self, channel: Channel, peer: str) -> None:
         channel.peer = peer
         self._channels[peer] = channel
+        self._gone.discard(peer)
         if len(self._channels) == len(self._addresses) - 1:
             self._complete.set()
 
     def received(self, channel: Channel, message: Message) -> None:
         """A message has arrived on a channel."""
         if isinstance(message, Hello):
+            again = message.name in self._gone or message.name in self._channels
             self._known(channel, message.name)
-        else:
+            if again:
+                self._back(message.name)
+        elif self._channels.get(channel.peer) is channel:
             self._handle(channel.peer, message)
 
     def lost(self, channel: Channel, error: Exception | None) -> None:
         """A channel has closed."""
-        if not self.closing:
-            why = f": {error}" if error else ""
-            self._failed(PeerLost(f"lost the connection to {channel.peer}{why}"))
+        if self.closing or channel.peer in self._gone:
+            return
+        if channel.peer:
+            if self._channels.get(channel.peer) is not channel:
+                return  # another has taken its place
+            self._gone.add(channel.peer)
+            del self._channels[channel.peer]
+        why = f": {error}" if error else ""
+        self._failed(PeerLost(f"lost the connection to {channel.peer}{why}", channel.peer))
+
+    def drop(self, peer: str) -> None:
+        """Have no more to do with a peer: nothing that it still says is heard."""
+        self._gone.add(peer)
+        channel = self._channels.pop(peer, None)
+        if channel is not None:
+            channel.abort()
 
     def send(self, peer: str, message: Message) -> None:
-        """Send a message to a process; to itself it is handled in the next turn of the loop."""
+        """Send a message to a process; to itself it is handled in the next turn of the loop.
+
+        One that has gone gets nothing.
+        """
+        if peer in self._gone:
+            return
         self.messages_sent += 1
         if peer == self._name:
             asyncio.get_running_loop().call_soon(self._handle, peer, message)
@@ -598,14 +692,33 @@ class Replies:
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, int], asyncio.Future[object]] = {}
+        self._owed: dict[str, set[tuple[str, int]]] = {}
+        self._lost: set[str] = set()
 
-    def expect(self, kind: str, number: int) -> Awaitable[object]:
-        """The answer of that number; at most one waiter each."""
+    def expect(self, kind: str, number: int, of: str = "") -> Awaitable[object]:
+        """The answer of that number; at most one waiter each.
+
+        Args:
+            of: who owes it; if that node is lost, the answer is `NodeGone`.
+        """
         future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
         if (kind, number) in self._waiting:
             raise ProgramError(f"two waiters for {kind} {number}")
+        if of in self._lost:
+            future.set_exception(NodeGone(of))
+            return future
         self._waiting[kind, number] = future
+        if of:
+            owed = self._owed.setdefault(of, set())
+            owed.add((kind, number))
+            future.add_done_callback(lambda _: owed.discard((kind, number)))
         return future
+
+    def lose(self, node: str) -> None:
+        """A node will answer nothing any more."""
+        self._lost.add(node)
+        for kind, number in list(self._owed.pop(node, ())):
+            self.fail(kind, number, NodeGone(node))
 
     def resolve(self, kind: str, number: int, value: object) -> bool:
         """Hand the answer to its waiter; False if nobody waits for it (any more)."""

@@ -18,6 +18,10 @@ _NODE_BITS = 8
 _TRY_SHIFT = _COUNT_BITS + _NODE_BITS
 TRIES = 1 << 8
 """So many tries of a turn can be told apart."""
+MOST_ATTEMPTS = 16
+"""That `scheduler.attempts` may ask for: so many numbers of a turn are one scheduler's."""
+MOST_SCHEDULERS = TRIES // MOST_ATTEMPTS
+"""One after the other in a run."""
 
 
 def try_number(turn: int, attempt: int) -> int:

@@ -15,7 +15,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import xxhash
 
+from agents.accounts import node_of
 from agents.control import PeerLost
+from agents.loss import NodeGone
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord
 from agents.traffic.submission import SubmissionClock, SubmissionCosts, submitter
@@ -51,6 +53,21 @@ class Route(NamedTuple):
 
     local: str
     remote: str
+
+
+class _Expected(NamedTuple):
+    """A transfer that somebody waits for, and the node that it comes from."""
+
+    future: asyncio.Future[Received]
+    source: str
+
+
+class _Landing(NamedTuple):
+    """Somebody who waits for so many transfers of a kind."""
+
+    transfers: int
+    future: asyncio.Future[None]
+    source: str
 
 
 class Transfer(NamedTuple):
@@ -106,8 +123,8 @@ class Ports:
     """Transfers of one process over its queue pairs.
 
     A transfer that is expected stays expected until its last write has landed, or until its sender
-    has said that it will never come (`fail`, `end`).  So whoever has waited for all that it
-    expected may give the memory back: nothing will write into it any more.
+    has said that it will never come (`fail`, `end`), or is lost (`lose`).  So whoever has waited
+    for all that it expected may give the memory back: nothing will write into it any more.
 
     Args:
         process: where arrivals are recorded and failures end.
@@ -133,15 +150,17 @@ class Ports:
         self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
-        self._arrivals: dict[tuple[int, Kind, int], asyncio.Future[Received]] = {}
+        self._lost: set[str] = set()
+        self._closed: set[str] = set()
+        self._arrivals: dict[tuple[int, Kind, int], _Expected] = {}
         self._handlers: dict[Kind, Arrival] = {}
         self._watchers: dict[Kind, Arrival] = {}
         self._wrong: dict[tuple[int, Kind, int], str] = {}
         self._landed: Counter[tuple[int, Kind]] = Counter()
         self._ends: dict[tuple[int, Kind], tuple[int, Exception]] = {}
-        self._waiting: dict[tuple[int, Kind], list[tuple[int, asyncio.Future[None]]]] = {}
+        self._waiting: dict[tuple[int, Kind], list[_Landing]] = {}
         # What waits for each write of a queue pair, in the order of posting: so they complete.
-        self._posted: dict[str, deque[asyncio.Future[Sent] | None]] = {}
+        self._posted: dict[str, deque[asyncio.Future[Sent | None] | None]] = {}
         self._changed = asyncio.Event()
 
     # --- connections -------------------------------------------------------------------
@@ -157,6 +176,31 @@ class Ports:
             self._changed.clear()
             await self._changed.wait()
 
+    def lose(self, node: str) -> None:
+        """A node is lost: close every queue pair with it, and expect nothing of it any more.
+
+        From here on no byte of it lands, however late it was sent.
+        """
+        self._lost.add(node)
+        for pair in list(self._pairs):
+            if node_of(parse_pair(pair).remote) == node and pair not in self._closed:
+                self.transport.disconnect(pair)
+                self._flush(pair)
+        for name, expected in list(self._arrivals.items()):
+            if expected.source == node:
+                self.fail(*name, NodeGone(node))
+        for waiting in self._waiting.values():
+            for landing in waiting:
+                if landing.source == node and not landing.future.done():
+                    landing.future.set_exception(NodeGone(node))
+
+    def _flush(self, pair: str) -> None:
+        """A queue pair is closed: what was posted will not be sent, and nobody waits for that."""
+        self._closed.add(pair)
+        for future in self._posted.pop(pair, ()):
+            if future is not None and not future.done():
+                future.set_result(None)
+
     def register(self, memory: memoryview) -> int:
         """Register a region; its key."""
         key = self.transport.register(memory)
@@ -165,17 +209,24 @@ class Ports:
 
     # --- transfers ---------------------------------------------------------------------
 
-    def expect(self, number: int, kind: Kind, index: int = 0) -> asyncio.Future[Received]:
+    def expect(
+        self, number: int, kind: Kind, index: int = 0, of: str = ""
+    ) -> asyncio.Future[Received]:
         """A future for the last write of a transfer; ask before anybody can send it.
 
+        Args:
+            of: the node that sends it, if it is another one.
+
         Raises (from the future): WrongBytes when a write did not match its digest; whatever
-        `fail` and `end` were given.
+        `fail` and `end` were given; NodeGone when `of` is lost.
         """
         if (number, kind, index) in self._arrivals:
             raise ProgramError(f"two wait for transfer {index} of {kind.name}, request {number}")
         future: asyncio.Future[Received] = self._loop.create_future()
-        self._arrivals[number, kind, index] = future
+        self._arrivals[number, kind, index] = _Expected(future, of)
         self._end_reached(number, kind)
+        if of in self._lost:
+            self.fail(number, kind, index, NodeGone(of))
         return future
 
     def handle(self, kind: Kind, handler: Arrival) -> None:
@@ -188,9 +239,9 @@ class Ports:
 
     def fail(self, number: int, kind: Kind, index: int, error: Exception) -> None:
         """This transfer will never come: whoever waits for it gets `error`."""
-        future = self._arrivals.pop((number, kind, index), None)
-        if future is not None and not future.done():
-            future.set_exception(error)
+        expected = self._arrivals.pop((number, kind, index), None)
+        if expected is not None and not expected.future.done():
+            expected.future.set_exception(error)
 
     def end(self, number: int, kind: Kind, count: int, error: Exception) -> None:
         """The sender has given the request up after `count` transfers of a kind.
@@ -207,12 +258,21 @@ class Ports:
         for name in [n for n in self._arrivals if n[:2] == (number, kind)]:
             self.fail(*name, error)
 
-    async def landed(self, number: int, kind: Kind, count: int) -> None:
-        """Wait until `count` transfers of a kind have landed in all, since the last `forget`."""
+    async def landed(self, number: int, kind: Kind, count: int, of: str = "") -> None:
+        """Wait until `count` transfers of a kind have landed in all, since the last `forget`.
+
+        Args:
+            of: the node that sends them.
+
+        Raises:
+            NodeGone: it is lost.
+        """
         if self._landed[number, kind] >= count:
             return
+        if of in self._lost:
+            raise NodeGone(of)
         future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.setdefault((number, kind), []).append((count, future))
+        self._waiting.setdefault((number, kind), []).append(_Landing(count, future, of))
         await future
 
     def forget(self, number: int) -> None:
@@ -224,7 +284,7 @@ class Ports:
         """
         left = [name for name in self._arrivals if name[0] == number]
         for name in left:
-            self._arrivals.pop(name).cancel()
+            self._arrivals.pop(name).future.cancel()
         for table in (self._landed, self._ends, self._waiting):
             for pair in [p for p in table if p[0] == number]:
                 del table[pair]
@@ -232,8 +292,15 @@ class Ports:
             what = ", ".join(f"{kind.name} {index}" for _, kind, index in left)
             raise ProgramError(f"request {number} has ended, but {what} is still to come")
 
-    def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent]:
-        """Post a transfer; the future is done when its sources may be reused."""
+    def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent | None]:
+        """Post a transfer; the future is done when its sources may be reused.
+
+        It is None if the queue pair was closed before all had left: the node is lost.
+        """
+        future: asyncio.Future[Sent | None] = self._loop.create_future()
+        if pair in self._closed:
+            future.set_result(None)
+            return future
         # A transfer may be empty (one token has no byte in a small layer) and still arrive.
         writes = cut(transfer.sources, self._write_bytes) or [[]]
         batch = []
@@ -256,7 +323,6 @@ class Ports:
                 )
             )
             at += length
-        future: asyncio.Future[Sent] = self._loop.create_future()
         self._posted.setdefault(pair, deque()).extend([*[None] * (len(batch) - 1), future])
         self._submit(pair, batch, transfer.blocks)
         return future
@@ -288,7 +354,11 @@ class Ports:
 
     def _broken(self, failure: Failed) -> None:
         if not self._process.mesh.closing:
-            self._process._fail(PeerLost(f"queue pair {failure.peer}: {failure.reason}"))
+            self._flush(failure.peer)
+            peer = ""
+            if failure.peer in self._pairs:
+                peer = node_of(parse_pair(failure.peer).remote)
+            self._process._fail(PeerLost(f"queue pair {failure.peer}: {failure.reason}", peer))
 
     def _arrived(self, received: Received) -> None:
         what = unpack(received.immediate)
@@ -315,12 +385,12 @@ class Ports:
         if not what.last:
             return
         wrong = self._wrong.pop(name, "")
-        future = self._arrivals.pop(name, None)
-        if future is not None:
-            if wrong and not future.done():
-                future.set_exception(WrongBytes(wrong))
-            elif not future.done():
-                future.set_result(received)
+        expected = self._arrivals.pop(name, None)
+        if expected is not None:
+            if wrong and not expected.future.done():
+                expected.future.set_exception(WrongBytes(wrong))
+            elif not expected.future.done():
+                expected.future.set_result(received)
         elif what.kind in self._handlers:
             self._handlers[what.kind](what, received)
         else:
@@ -331,9 +401,9 @@ class Ports:
     def _count(self, number: int, kind: Kind) -> None:
         self._landed[number, kind] += 1
         landed = self._landed[number, kind]
-        for count, waiter in self._waiting.get((number, kind), []):
-            if landed >= count and not waiter.done():
-                waiter.set_result(None)
+        for landing in self._waiting.get((number, kind), []):
+            if landed >= landing.transfers and not landing.future.done():
+                landing.future.set_result(None)
         self._end_reached(number, kind)
 
     def _mismatch(self, received: Received) -> str:

@@ -36,12 +36,14 @@ import msgspec
 
 from agents import cluster as cluster_file
 from agents.cluster import Cluster
-from agents.control import Mesh, Message, PeerLost, Replies
+from agents.control import Mesh, Message, NodeLost, PeerLost, Ping, Pong, Replies
+from agents.faults import SCHEDULER
 from agents.records import EventRecord, ProcessRecord, RecordLog
 from testbed.errors import TestbedError
 from testbed.sandbox.protocol import Failed
 
 _LAG_PERIOD_S = 0.05
+_DECLARED_WITHIN_S = 20.0  # after the silence that it takes
 _COLLECT_AFTER = 100_000  # objects more than there were
 
 
@@ -63,8 +65,10 @@ class Process:
         self.name = name
         self.cluster = cluster
         self.replies = Replies()
-        self.records = RecordLog(Path(cluster.records) / f"{name}.records")
-        self.mesh = Mesh(name, cluster.control, self._handle, self._fail)
+        again = f".{cluster.incarnation}" if cluster.incarnation else ""
+        self.records = RecordLog(Path(cluster.records) / f"{name}{again}.records")
+        self.mesh = Mesh(name, cluster.control, self._handle, self._fail, self.back)
+        self.lost: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
         self._lag: asyncio.Task[None] | None = None
@@ -98,11 +102,49 @@ class Process:
 
     def _handle(self, sender: str, message: Message) -> None:
         try:
-            self.handle(sender, message)
+            match message:
+                case NodeLost():
+                    if message.node not in self.lost:
+                        self.lose(message.node)
+                case Ping():
+                    self.mesh.send(sender, Pong())
+                case _:
+                    self.handle(sender, message)
         except Exception as error:
             self._fail(error)
 
+    def lose(self, node: str) -> None:
+        """A node has been declared lost: nothing of it is heard or waited for any more."""
+        self.lost.add(node)
+        self.mesh.drop(node)
+        self.replies.lose(node)
+
+    def away(self, error: PeerLost) -> None:
+        """A peer has gone that nobody has declared lost yet.
+
+        The scheduler will, if it was a node; if it does not, the peer's end was no node's loss.
+        If it was the scheduler itself, another one comes.
+        """
+        if error.peer == SCHEDULER and self.cluster.schedulers > 1:
+            return
+        loop = asyncio.get_running_loop()
+        loop.call_later(self.cluster.silent_after_s + _DECLARED_WITHIN_S, self._missed, error)
+
+    def back(self, peer: str) -> None:
+        """A peer has been started again: it knows nothing of what was."""
+
+    def _missed(self, error: PeerLost) -> None:
+        if error.peer not in self.lost and not self.mesh.closing:
+            self._end(error)
+
     def _fail(self, error: BaseException) -> None:
+        if self.cluster.faults and isinstance(error, PeerLost) and error.peer:
+            if error.peer not in self.lost:
+                self.away(error)
+        else:
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
         if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
@@ -120,6 +162,8 @@ class Process:
     def event(self, kind: str, request: int, detail: str) -> None:
         """Record something that should not pass unseen."""
         self.records.append(EventRecord(self.name, time.monotonic(), kind, request, detail))
+        if self.cluster.faults:
+            self.records.flush()  # this process may be killed
 
     def answer(self, kind: str, number: int, message: Message) -> None:
         """Hand an answer to whoever waits for it; one that nobody waits for is recorded."""
@@ -175,7 +219,10 @@ class Process:
         loop = asyncio.get_running_loop()
         self._failure = loop.create_future()
         self.listen()
-        await self.mesh.connect()
+        if self.cluster.incarnation:
+            await self.mesh.rejoin()
+        else:
+            await self.mesh.connect()
         await self.connect()
         self._lag = loop.create_task(self._watch_lag())
         commands = loop.create_task(self._commands())
@@ -201,12 +248,14 @@ class Process:
 
 
 def main(kind: Callable[[str, Cluster], Process]) -> None:
-    """The command line of every process: --name NAME --cluster FILE."""
+    """The command line of every process: --name NAME --cluster FILE [--incarnation NUMBER]."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--name", required=True)
     parser.add_argument("--cluster", required=True, type=Path)
+    parser.add_argument("--incarnation", default=0, type=int)
     arguments = parser.parse_args()
     cluster = cluster_file.read(arguments.cluster)
+    cluster = msgspec.structs.replace(cluster, incarnation=arguments.incarnation)
 
     async def live() -> None:
         with _telling():

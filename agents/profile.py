@@ -52,6 +52,7 @@ def profile_runs(
                 "duration": max(_LEAST_WINDOW_S, real_s * stretch),
                 "window": _WARM_UP,
                 "scheduler": scheduler,
+                "faults": [],
                 **update,
             }
         )

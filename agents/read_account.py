@@ -1,9 +1,14 @@
-"""What storage sent for reads, and what became of it: every byte is somebody's."""
+"""What storage sent for reads, and what became of it: every byte is somebody's.
+
+Of nodes that were lost nobody knows what they have sent or received: they are left out on both
+sides.
+"""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+from agents.accounts import node_of
 from agents.numbers import turn_of
 from agents.records import RequestRecord, StorageRecord
 from agents.summary import Run
@@ -18,7 +23,8 @@ class ReadAccount(NamedTuple):
         verified: arrived for tries of requests that ended well.
         given_up: arrived for tries that did not.
         strange: arrived for no request that has ended.
-        cached: came from caches instead, for tries that ended well.
+        read: arrived for tries that ended well, wherever from.
+        cached: came from caches instead, for these tries.
         claimed: read from anywhere, by the account of the engines of these tries.
     """
 
@@ -27,6 +33,7 @@ class ReadAccount(NamedTuple):
     verified: int
     given_up: int
     strange: int
+    read: int
     cached: int
     claimed: int
 
@@ -40,9 +47,9 @@ class ReadAccount(NamedTuple):
                 f"storage sent {self.sent} bytes, of which {self.under_way} were under way at the "
                 f"end, and {arrived} arrived"
             )
-        if self.verified + self.cached != self.claimed:
+        if self.read + self.cached != self.claimed:
             return (
-                f"{self.verified + self.cached} bytes arrived for the requests that ended well, "
+                f"{self.read + self.cached} bytes arrived for the requests that ended well, "
                 f"whose engines say that they have read {self.claimed}"
             )
         return ""
@@ -50,17 +57,25 @@ class ReadAccount(NamedTuple):
 
 def read_account(run: Run) -> ReadAccount:
     """The account of a run that was not interrupted."""
-    nodes = run.of(StorageRecord)
-    well = [r for r in run.of(RequestRecord) if not r.error]
+    lost = set(run.lost)
+    nodes = [node for node in run.of(StorageRecord) if node.process not in lost]
+    well = [
+        r
+        for r in run.of(RequestRecord)
+        if not r.error and lost.isdisjoint((node_of(r.prefill), node_of(r.decode)))
+    ]
+    tries = {r.served_as for r in well}
     ended = {r.request for r in run.of(RequestRecord)}
-    others = [t for t in run.storage_reads if t.request not in run.verified]
+    arrived = [t for t in run.storage_reads if lost.isdisjoint((t.source, t.target))]
+    others = [t for t in arrived if t.request not in run.verified]
     given_up = sum(t.size_bytes for t in others if turn_of(t.request) in ended)
     return ReadAccount(
         sent=sum(node.sent_bytes for node in nodes),
         under_way=sum(node.under_way_bytes for node in nodes),
-        verified=sum(t.size_bytes for t in run.reads),
+        verified=sum(t.size_bytes for t in arrived if t.request in run.verified),
         given_up=given_up,
         strange=sum(t.size_bytes for t in others) - given_up,
-        cached=sum(t.size_bytes for t in run.from_caches),
+        read=sum(t.size_bytes for t in run.reads if t.request in tries),
+        cached=sum(t.size_bytes for t in run.from_caches if t.request in tries),
         claimed=sum(r.read_bytes for r in well),
     )

@@ -192,7 +192,8 @@ class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
         stored_bytes: what it held at the end.
         touched_bytes: of different blocks that requests looked for or wrote: the working set.
         evicted_bytes: what was evicted, every time that it was.
-        sent_bytes: KV that it was asked to send; under_way_bytes of it had nobody confirmed yet.
+        sent_bytes: KV that it was asked to send, to nodes that were not lost; under_way_bytes of it
+            had nobody confirmed yet.
         refused_puts, refused_bytes: puts for which there was no room, and what would have come.
     """
 

@@ -15,6 +15,7 @@ from pydantic import Field, field_validator, model_validator
 from agents.blocks.layout import KVLayout, from_model
 from agents.cache_settings import CacheSection
 from agents.compute import engine_speeds
+from agents.fault_settings import Fault, check_times
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import PRESETS, Model
 from agents.scheduler.settings import SchedulerSection
@@ -32,6 +33,8 @@ from testbed.units import show_rate
 _AUTO_TRANSFER_BYTES = 128 * 1024  # large enough for its cost in Python not to show
 _OUR_PARAMETERS = {"cnic_mbit": "cnic", "nvlink_mbit": "nvlink", "pcie_mbit": "pcie"}
 _LONGEST_FETCH_S = 1.0  # between fetches of real tokens, emulated
+# Before a node counts as lost: an overloaded machine is no dead node.
+_LEAST_SILENCE_S, _SILENT_FETCHES, _LEAST_FETCHES = 5.0, 20, 4
 _OPEN_LENGTH = (
     3  # a trace released by the clock must not end before the window that follows warm-up
 )
@@ -273,6 +276,10 @@ class DualPathScenario(Scenario):
     window: Window = Window()
     """The steady window."""
 
+    faults: list[Fault] = []
+    """What goes wrong on purpose.  With one, the loss of a node is survived; without, it ends the
+    run."""
+
     cpu_share: float = Field(default=0.85, gt=0, le=1)
     """Share of this machine's CPU that a run may be predicted to take."""
 
@@ -344,6 +351,17 @@ class DualPathScenario(Scenario):
         return self.scheduler.placement != "adaptive" or period_s <= _LONGEST_FETCH_S
 
     @model_validator(mode="after")
+    def _faults_come(self) -> DualPathScenario:
+        check_times(self.faults, self.window.warm_up + self.duration)
+        period_s = self.scale.emulated_s(self.scheduler.fetch_period)
+        if self.faults and self.silent_after_s < _LEAST_FETCHES * period_s:
+            raise ValueError(
+                f"scheduler.silent_after: {self.silent_after_s:g}s is less than {_LEAST_FETCHES} "
+                f"fetch periods of {period_s:g}s, emulated: nodes that are well would count as lost"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _something_is_left(self) -> DualPathScenario:
         if self.engines == "network-only" and "oracle" in self.policies:
             raise ValueError(
@@ -359,6 +377,16 @@ class DualPathScenario(Scenario):
         """Label of each entry of `policies` -> what it runs."""
         layerwise = self.prefill.layerwise
         return {label(name): variant(name, layerwise=layerwise) for name in self.policies}
+
+    @property
+    def silent_after_s(self) -> float:
+        """After how long without a word a node counts as lost, emulated."""
+        given = self.scheduler.silent_after
+        if given != "auto":
+            return given
+        return max(
+            _LEAST_SILENCE_S, _SILENT_FETCHES * self.scale.emulated_s(self.scheduler.fetch_period)
+        )
 
     @property
     def topology_settings(self) -> dict[str, str]:

@@ -190,7 +190,17 @@ class Run:
 
     def account(self) -> dict[tuple[str, str], float]:
         """(nic, direction) -> bytes of TCP payload that should have crossed it."""
-        return carried_bytes(self.of(AccountRecord))
+        return carried_bytes(self.of(AccountRecord), lost=self.lost)
+
+    @cached_property
+    def lost(self) -> list[str]:
+        """Nodes that were declared lost, in that order."""
+        events = [e for e in self.of(EventRecord) if e.kind == "node-lost"]
+        return [e.detail.partition(":")[0] for e in sorted(events, key=lambda e: e.t_s)]
+
+    def unaccounted(self) -> list[tuple[str, str]]:
+        """NICs of which no account is kept any more: those of lost nodes."""
+        return [(m.nic, m.direction) for m in self.plan.meters if m.node in self.lost]
 
 
 def _arrivals(transfers: Sequence[TransferRecord]) -> Arrivals:
@@ -409,6 +419,8 @@ def _of_the_run(run: Run) -> dict[str, Any]:
         "loop_lag_p99_s": max((p.loop_lag_p99_s for p in processes), default=None),
         "cpu_s": sum(p.cpu_s for p in processes),
         "events": len(run.of(EventRecord)),
+        "faults": sum(e.kind == "fault" for e in run.of(EventRecord)),
+        "nodes_lost": run.lost,
         "fitted": rests_on.fitted,
         "derived": rests_on.derived,
     }

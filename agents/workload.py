@@ -16,6 +16,8 @@ from mininet.topo import Topo
 from agents import cluster as cluster_file
 from agents.checks import own_checks
 from agents.cluster import Cluster, Load, Scheduling
+from agents.fault_settings import misplaced, timetable
+from agents.faults import SCHEDULER
 from agents.forecast import Forecast, check, forecast
 from agents.limits import Limits, formula_limits
 from agents.profile import profile_of, profile_runs
@@ -92,6 +94,7 @@ class DualPath:
 
     def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
         """Caps, rates of each policy, what the machine needs; CapacityError if it cannot."""
+        _check_faults(scenario, plan)
         found = self._forecast(scenario, plan)
         cores = len(os.sched_getaffinity(0))
         memory_bytes = psutil.virtual_memory().available
@@ -149,23 +152,32 @@ class DualPath:
         modules = {
             **dict.fromkeys(cluster.storage, "agents.storage.server"),
             **dict.fromkeys([*cluster.prefill, *cluster.decode], "agents.node"),
-            "sched": "agents.scheduler.server",
+            SCHEDULER: "agents.scheduler.server",
             "client": "agents.client.process",
         }
         nodes = {*cluster.prefill, *cluster.decode}
-        environment = {"OPENBLAS_NUM_THREADS": "1"}  # one numpy thread: nodes are many
+
+        def program(name: str, incarnation: int = 0) -> Program:
+            arguments = ["--name", name, "--cluster", str(file.resolve())]
+            if incarnation:
+                arguments += ["--incarnation", str(incarnation)]
+            return Program(
+                tuple(arguments),
+                name,
+                module=modules[name],
+                # One numpy thread: nodes are many.
+                environment={"OPENBLAS_NUM_THREADS": "1"},
+                broker=name in nodes,
+            )
+
+        starts = [step.target for step in cluster.faults if step.action == "start"]
         return [
             Placed(
                 name,
-                Program(
-                    ("--name", name, "--cluster", str(file.resolve())),
-                    name,
-                    module=module,
-                    environment=environment,
-                    broker=name in nodes,
-                ),
+                program(name),
+                tuple(program(name, n) for n in range(1, 1 + starts.count(name))),
             )
-            for name, module in modules.items()
+            for name in modules
         ]
 
     def _cluster(
@@ -174,10 +186,7 @@ class DualPath:
         found = self._forecast(scenario, plan)
         chosen = scenario.variants[variant]
         dram = {name: d for name, d in plan.domains.items() if d.kind == "dram"}
-        by_role = {
-            role: [name for name, d in dram.items() if d.role == role]
-            for role in ("prefill", "decode", "storage")
-        }
+        by_role = _nodes_by_role(plan)
         buffers = found.buffers
         if scenario.engines == "network-only":
             buffers = msgspec.structs.replace(
@@ -229,6 +238,8 @@ class DualPath:
             snic_bps=found.shape.snic_bps,
             cnic_bps=found.shape.cnic_bps,
             cache_bytes=found.cache_bytes if policy_caches(chosen.policy) else 0,
+            faults=timetable(scenario.faults),
+            silent_after_s=scenario.silent_after_s,
         )
 
     def outcome(
@@ -244,6 +255,9 @@ class DualPath:
         for file in sorted(directory.glob("*.records")):
             for record in read_records(file):
                 records.setdefault(type(record), []).append(record)
+        records.setdefault(EventRecord, []).extend(
+            EventRecord(done.program, done.t_s, "fault", 0, done.action) for done in series.provoked
+        )
         seen = Run(
             scenario=scenario,
             plan=plan,
@@ -260,6 +274,7 @@ class DualPath:
             window=seen.window,
             checks=own_checks(seen),
             account=account,
+            unaccounted=seen.unaccounted(),
         )
 
     def compare(
@@ -283,6 +298,25 @@ class DualPath:
 
     def _plan(self, scenario: DualPathScenario) -> Plan:
         return compile_plan(self.topology(scenario), self.plan_settings(scenario))
+
+
+def _nodes_by_role(plan: Plan) -> dict[str, list[str]]:
+    return {
+        role: [name for name, d in plan.domains.items() if d.kind == "dram" and d.role == role]
+        for role in ("prefill", "decode", "storage")
+    }
+
+
+def _check_faults(scenario: DualPathScenario, plan: Plan) -> None:
+    """Only the cluster knows its nodes.
+
+    Raises:
+        ScenarioError: a fault is of a node that is not there.
+    """
+    roles = _nodes_by_role(plan)
+    for number, fault in enumerate(scenario.faults):
+        if wrong := misplaced(fault, roles):
+            raise ScenarioError(f"faults[{number}]: {wrong}", hint="name a node of the topology")
 
 
 def _formula(scenario: DualPathScenario, found: Forecast) -> Limits:

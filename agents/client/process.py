@@ -17,7 +17,9 @@ from agents.client.playing import Submission
 from agents.client.replay import make_replay
 from agents.client.tokens import TokenSessions
 from agents.cluster import Cluster
-from agents.control import Done, LaidDown, LayDown, Message, Submit
+from agents.control import Done, LaidDown, LayDown, Message, PeerLost, Provoke, Submit
+from agents.faults import OF_PROCESSES, SCHEDULER
+from agents.loss import bereft
 from agents.process import Process, main, say
 from agents.records import RequestRecord, SessionRecord
 from agents.traces.load import ClosedTrace, load_trace
@@ -25,7 +27,6 @@ from agents.transformer.config import TINY
 from testbed.errors import ProgramError
 from testbed.fidelity.window import opening_s
 
-SCHEDULER = "sched"
 _REPORT_PERIOD_S = 0.25
 _STALL_LIMIT_S = 60.0  # without the end of any request, beyond what decoding takes
 _MEAN_OF_TURNS = 256
@@ -76,6 +77,27 @@ class Client(Process):
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 
+    def away(self, error: PeerLost) -> None:
+        """As `Process`; the loss of a scheduler is recorded."""
+        super().away(error)
+        if error.peer == SCHEDULER:
+            self.event("scheduler-lost", 0, f"{len(self._submitted)} requests are under way")
+
+    def lose(self, node: str) -> None:
+        """As `Process`; when nobody is left to serve, nothing more is asked for: the run ends."""
+        super().lose(node)
+        role = bereft(self.lost, self.cluster.prefill, self.cluster.decode)
+        if role and self._offering:
+            self.event("nothing-left", 0, f"no {role} node is left, nothing more is submitted")
+            self._offering = False
+            self._woken.set()
+
+    def back(self, peer: str) -> None:
+        """Another scheduler: submit again what the one before has not answered."""
+        self.event("scheduler-back", 0, f"{len(self._submitted)} requests are submitted again")
+        for submission, submitted_s in self._submitted.values():
+            self._send(submission, submitted_s)
+
     # --- the run -------------------------------------------------------------------------
 
     async def _lead(self) -> None:
@@ -87,10 +109,11 @@ class Client(Process):
         self._phase = "warm-up"
         self._replay.start(began_s)
         offer = loop.create_task(self._offer())
+        self.spawn(self._provoke(began_s))
         while self._open_s is None or time.monotonic() < self._open_s + load.window_s:
             await asyncio.sleep(_REPORT_PERIOD_S)
             if offer.done():
-                break  # an open trace has come to its end, or something is wrong: see below
+                break  # a trace or its servers have come to their end, or it has failed: see below
             now_s = time.monotonic()
             if self._open_s is None and len(self._turn_times_s) >= min(load.agents, _MEAN_OF_TURNS):
                 mean_s = float(np.mean(self._turn_times_s))
@@ -112,6 +135,15 @@ class Client(Process):
             done=self._done,
             failed=self._failed,
         )
+
+    async def _provoke(self, began_s: float) -> None:
+        """Have the scenario's faults happen, each at its time."""
+        for step in self.cluster.faults:
+            await asyncio.sleep(began_s + step.at_s - time.monotonic())
+            if step.action in OF_PROCESSES:
+                say(event="provoke", action=step.action, program=step.target)
+            else:
+                self.mesh.send(step.target, Provoke(step.action, step.share))
 
     async def _drain(self) -> None:
         """Wait for what is under way, as long as some of it ends now and then."""
@@ -180,9 +212,12 @@ class Client(Process):
                 continue
 
     def _submit(self, submission: Submission) -> None:
-        turn = submission.turn
         now_s = time.monotonic()
         self._submitted[submission.request] = (submission, now_s)
+        self._send(submission, now_s)
+
+    def _send(self, submission: Submission, submitted_s: float) -> None:
+        turn = submission.turn
         self.mesh.send(
             SCHEDULER,
             Submit(
@@ -193,7 +228,7 @@ class Client(Process):
                 turn.prompt_tokens,
                 turn.generate_tokens,
                 turn.hashes.astype("<u8").tobytes(),
-                now_s,
+                submitted_s,
                 self._prompt(submission),
             ),
         )
@@ -218,6 +253,9 @@ class Client(Process):
 
     def _completed(self, done: Done) -> None:
         now_s = time.monotonic()
+        if done.request not in self._submitted:  # no scheduler may answer what another has
+            self.event("done-twice", done.request, done.error)
+            return
         submission, submitted_s = self._submitted.pop(done.request)
         done = self._compared(submission, done)
         self._done += 1

@@ -131,6 +131,10 @@ class PrefixCache:
         """The blocks may be evicted again."""
         self._trie.unpin(held.slots)
 
+    def blocks(self) -> list[int]:
+        """All that are cached."""
+        return self._trie.blocks()
+
     def take_news(self) -> News:
         """What has come and gone since the last time."""
         news, self._news = self._news, {}

@@ -36,6 +36,7 @@ from agents.engines.node import SCHEDULER, Node, ReadError
 from agents.engines.oracle import Oracle
 from agents.engines.peers import Peers
 from agents.engines.persist import Persister
+from agents.loss import NodeGone
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
 
@@ -87,6 +88,7 @@ class DecodeNode(Node):
             )
             for rail in range(cluster.rails)
         ]
+        self._jobs: dict[int, Assign] = {}
         self._held: dict[int, Held] = {}
         self._given_up: set[int] = set()
         self.peers = Peers(self, cluster)
@@ -106,6 +108,22 @@ class DecodeNode(Node):
         engines = len(self.cluster.prefill) * self.cluster.rails**2
         return super().pair_count() + engines + self.peers.pair_count()
 
+    def jobs(self) -> list[Assign]:
+        """What this node serves."""
+        return list(self._jobs.values())
+
+    def back(self, peer: str) -> None:
+        """As `Node`, and what the cache has."""
+        super().back(peer)
+        self.peers.tell_all()
+
+    def lose(self, node: str) -> None:
+        """As `Node`; blocks are kept elsewhere if it was a storage node."""
+        super().lose(node)
+        self.peers.lose(node)
+        self._persister.lose(node)
+        self._oracle.lose(node)
+
     def finish(self) -> None:
         """As `Node`, and the account of the cache."""
         super().finish()
@@ -119,6 +137,7 @@ class DecodeNode(Node):
         """A control message has arrived."""
         match message:
             case Assign():
+                self._jobs[message.request] = message
                 self.taken(message, "de")
                 self.spawn(self._serve(message))
             case Credit():
@@ -166,11 +185,13 @@ class DecodeNode(Node):
                 done = await self._decode_request(job)
             else:
                 done = await self._only_compute(job)
-        except (PrefillFailed, ReadError, WrongBytes, ArenaTooSmall) as error:
-            if not isinstance(error, PrefillFailed):  # else the prefill node has recorded it
+        except (PrefillFailed, ReadError, NodeGone, WrongBytes, ArenaTooSmall) as error:
+            # The prefill node has recorded what it failed of, the scheduler that a node was lost.
+            if not isinstance(error, PrefillFailed | NodeGone):
                 self.event("request-failed", job.request, str(error))
             done = _failed(job, error)
         finally:
+            del self._jobs[job.request]
             self.account.end(job.request)
         self.mesh.send(SCHEDULER, done)
 
@@ -194,7 +215,7 @@ class DecodeNode(Node):
         self.mesh.send(job.prefill.node, target)
         try:
             prompt = await self._gathered(held)
-        except (PrefillFailed, ReadError, WrongBytes) as error:
+        except (PrefillFailed, ReadError, NodeGone, WrongBytes) as error:
             del self._held[job.request]
             self._given_up.add(job.request)  # from now on: a credit may come before the task begins
             self.spawn(self._give_up(held, error))
@@ -399,6 +420,8 @@ def _failed(job: Assign, error: Exception) -> Done:
         return Done(job.request, error=str(error), retry=error.retry, failed_side=error.failed_side)
     if isinstance(error, ReadError):
         return Done(job.request, error=str(error), retry="reread", failed_side="de")
+    if isinstance(error, NodeGone):
+        return Done(job.request, error=str(error), retry="elsewhere")
     return Done(job.request, error=str(error))
 
 

@@ -22,6 +22,7 @@ from agents.engines.execution import ModelExecution
 from agents.engines.layers import Abandoned, Passage
 from agents.engines.meeting import Meeting
 from agents.engines.starved import Starved
+from agents.loss import NodeGone
 from agents.ports import WrongBytes
 from agents.records import IterationRecord
 
@@ -134,7 +135,7 @@ class PrefillGroup:
         """Have a request computed; returns when its KV has left, and HBM is given back.
 
         Raises:
-            WrongBytes, Abandoned: as `Passage.arrived`; HBM is given back then too.
+            WrongBytes, Abandoned, NodeGone: as `Passage.arrived`; HBM is given back then too.
         """
         member = Member(passage)
         self._ranks[passage.job.prefill.rail].queue.append(member)
@@ -258,7 +259,7 @@ class PrefillGroup:
         for member, chunk in list(members):
             try:
                 ready_s = max(ready_s, await member.passage.arrived(group, free_s))
-            except (Abandoned, WrongBytes) as error:
+            except (Abandoned, NodeGone, WrongBytes) as error:
                 members.remove((member, chunk))
                 self._spawn(self._retire(member, error))
         return ready_s

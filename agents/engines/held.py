@@ -9,6 +9,7 @@ left.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
@@ -16,6 +17,7 @@ from agents.control import Assign, Credit, PrefillDone, RequestFailed, Retry, Si
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import Landing, send_group
+from agents.loss import NodeGone
 from agents.ports import Transfer, pair_name
 from agents.wire.immediates import Kind
 
@@ -59,10 +61,10 @@ class Held:
         self.allocated_s = allocated_s
         # Expected before anybody can send or answer.
         self._returns = [
-            node.ports.expect(job.request, Kind.KV_RETURN, group.index)
+            node.ports.expect(job.request, Kind.KV_RETURN, group.index, job.prefill.node)
             for group in geometry.groups()
         ]
-        self._prefilled = node.replies.expect("prefill-done", job.request)
+        self._prefilled = node.replies.expect("prefill-done", job.request, job.prefill.node)
         self._sends: list[asyncio.Task[None]] = []
         self.groups_sent = 0
         self.chunk_groups_sent = 0
@@ -89,8 +91,11 @@ class Held:
 
     async def _send_earlier(self, credit: Credit) -> None:
         """What earlier chunks have computed, as soon as all of it has come back."""
-        node, request = self._node, self.job.request
-        await node.ports.landed(request, Kind.CHUNK_RETURN, credit.landed)
+        node, request, prefill = self._node, self.job.request, self.job.prefill.node
+        try:
+            await node.ports.landed(request, Kind.CHUNK_RETURN, credit.landed, prefill)
+        except NodeGone:
+            return  # it is not there to take it
         group = self.geometry.groups()[credit.group]
         size = group.count * credit.miss_blocks * node.layout.layer_block_bytes
         source = self.geometry.miss_in_buffer(group).of(self.buffer.view)[:size]
@@ -129,6 +134,7 @@ class Held:
         Raises:
             PrefillFailed: the prefill node has given the request up.
             WrongBytes: what it returned is not what it sent.
+            NodeGone: the prefill node is lost.
         """
         done = await self._prefilled
         assert isinstance(done, PrefillDone)
@@ -148,11 +154,15 @@ class Held:
     async def quiet(self) -> None:
         """Wait until nothing writes into the buffer any more, and nothing reads it.
 
-        The prefill node says so when it is done or has stopped; storage ends every read.
+        The prefill node says so when it is done or has stopped; storage ends every read.  Of a
+        node that is lost nothing comes any more.
         """
-        try:
-            await self._prefilled
-        except PrefillFailed as stopped:
-            await self._node.ports.landed(self.job.request, Kind.CHUNK_RETURN, stopped.chunk_groups)
+        request, prefill = self.job.request, self.job.prefill.node
+        with contextlib.suppress(NodeGone):
+            try:
+                await self._prefilled
+            except PrefillFailed as stopped:
+                landed = stopped.chunk_groups
+                await self._node.ports.landed(request, Kind.CHUNK_RETURN, landed, prefill)
         await asyncio.gather(*self._returns, *self.leaving, return_exceptions=True)
         await asyncio.gather(*self._sends)

@@ -63,7 +63,7 @@ class Passage:
         self._tasks: list[asyncio.Task[float]] = []
         self._ahead: asyncio.Task[None] | None = None
         self._used: dict[int, int] = {}  # group -> slot
-        self._sent: asyncio.Future[Sent] | None = None
+        self._sent: asyncio.Future[Sent | None] | None = None
         self.abandoned: Abandoned | None = None
         self.start_s = self.end_s = 0.0
         self.stalls_s: list[float] = []
@@ -134,6 +134,7 @@ class Passage:
         Raises:
             WrongBytes: a byte is not what it should be.
             Abandoned: the decode node has given the request up.
+            NodeGone: it is lost.
         """
         slot, task = await self._loading.get()
         self._used[group.index] = slot
@@ -232,7 +233,9 @@ class Passage:
             range(chunk.context_tokens, chunk.context_tokens + chunk.tokens),
         )
 
-    def _return(self, chunk: Chunk, group: LayerGroup, memory: memoryview) -> asyncio.Future[Sent]:
+    def _return(
+        self, chunk: Chunk, group: LayerGroup, memory: memoryview
+    ) -> asyncio.Future[Sent | None]:
         """Send a group's KV to the DE buffer: all that is not there yet."""
         job = self.job
         pair = pair_name(job.prefill.domain, job.decode.node, f"cnic{job.decode.rail}", "caller")

@@ -24,6 +24,7 @@ from agents.control import (
     ReadDone,
     ReadFailed,
     ReadFinished,
+    Serving,
     Side,
 )
 from agents.engines.account import Account
@@ -255,6 +256,7 @@ class Node(Process):
 
         Raises:
             ReadError: storage does not have a block, or found it damaged.
+            NodeGone: the storage node is lost.
             WrongBytes: a block does not match its digest.
         """
         count, block_bytes = job.blocks(side), self.layout.full_block_bytes
@@ -265,10 +267,11 @@ class Node(Process):
                 arrivals = []
                 at = 0
                 for part, segment in enumerate(job.on(side)):
-                    blocks = self.ports.expect(job.request, Kind.STORAGE_READ, part)
+                    blocks = self.ports.expect(job.request, Kind.STORAGE_READ, part, segment.node)
                     done = ReadDone(job.request, part)
                     blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
-                    arrivals += [blocks, self.ports.expect(job.request, Kind.DIGESTS, part)]
+                    digests = self.ports.expect(job.request, Kind.DIGESTS, part, segment.node)
+                    arrivals += [blocks, digests]
                     read = Read(
                         job.request,
                         part,
@@ -307,6 +310,21 @@ class Node(Process):
         error = ReadError(message.reason, message.part, message.missing)
         for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
             self.ports.fail(message.request, kind, message.part, error)
+
+    def back(self, peer: str) -> None:
+        """The scheduler is another one: tell it what there is here."""
+        self.mesh.send(peer, Serving(self.name, self.jobs(), sorted(self.lost)))
+
+    def jobs(self) -> list[Assign]:
+        """What a decode node serves."""
+        return []
+
+    def lose(self, node: str) -> None:
+        """As `Process`; and no byte of the lost node lands here any more."""
+        super().lose(node)
+        self.ports.lose(node)
+        if self.collectives is not None:
+            self.collectives.lose(node)
 
     def finish(self) -> None:
         """Record the accounts of all queue pairs."""

@@ -16,6 +16,7 @@ from agents.control import Assign, LayDown, PrefillDone
 from agents.engines.continuous import Part
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
+from agents.loss import NodeGone
 
 
 class Computed(NamedTuple):
@@ -46,12 +47,15 @@ class Oracle:
 
         Raises:
             ArenaTooSmall: no HBM is large enough for it.
+            NodeGone: the prefill node is lost.
         """
         node = self._node
         hbm = node.hbm[job.decode.rail]
         hbm.must_hold(geometry.hbm_bytes)
         allocated_s = time.monotonic()
-        prefilled: Awaitable[object] = node.replies.expect("prefill-done", job.request)
+        prefilled: Awaitable[object] = node.replies.expect(
+            "prefill-done", job.request, job.prefill.node
+        )
         node.mesh.send(job.prefill.node, job)
         if job.on("de"):
             node.read_ended(job, "de")
@@ -66,6 +70,10 @@ class Oracle:
         await self._lay_down(job, geometry)
         return Computed(prefill, allocated_s, *times)
 
+    def lose(self, node: str) -> None:
+        """A storage node is lost: others keep its blocks from now on."""
+        self._placement = self._placement.without(node)
+
     async def _lay_down(self, job: Assign, geometry: Geometry) -> None:
         node, hashes = self._node, self._node.hashes(job)
         first = geometry.hit_blocks
@@ -74,6 +82,9 @@ class Oracle:
             number = next(self._numbers)
             parent = int(hashes[run.first - 1]) if run.first else None
             names = hashes[run.first : run.first + run.blocks].astype("<u8").tobytes()
-            laid_down = node.replies.expect("laid-down", number)
+            laid_down = node.replies.expect("laid-down", number, run.node)
             node.mesh.send(run.node, LayDown(number, names, parent, job.request))
-            await laid_down  # what storage had no room for it has recorded
+            try:
+                await laid_down  # what storage had no room for it has recorded
+            except NodeGone as error:
+                node.event("put-lost", job.request, f"{run.blocks} blocks: {error}")

@@ -113,7 +113,7 @@ class DecodeSide:
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for one group and wait for its bytes."""
         node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index)
+        arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index, job.decode.node)
         key = node.hbm_keys[job.prefill.rail]
         async with node.meters.at_work("fetch", job.prefill.rail):
             node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
@@ -136,7 +136,7 @@ class EarlierChunks:
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for it and wait for its bytes."""
         node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.CHUNK_FETCH, group.index)
+        arrived = node.ports.expect(job.request, Kind.CHUNK_FETCH, group.index, job.decode.node)
         key = node.hbm_keys[job.prefill.rail]
         at = offset + self._chunk.earlier_in_slot(group).offset
         credit = Credit(job.request, group.index, key, at, self._chunk.first, self._landed)

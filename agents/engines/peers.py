@@ -26,6 +26,7 @@ from agents.control import Assign, Cached, PeerRead, PeerReadFailed, Segment
 from agents.engines.cache import Held, NotCached, PrefixCache
 from agents.engines.geometry import Geometry
 from agents.engines.node import SCHEDULER, ReadTimes
+from agents.loss import NodeGone
 from agents.ports import Transfer, pair_name
 from agents.records import CacheRecord, TransferRecord
 from agents.wire.immediates import Kind
@@ -124,6 +125,13 @@ class Peers:
                 SCHEDULER, Cached(self._node.name, _packed(added), _packed(dropped))
             )
 
+    def tell_all(self) -> None:
+        """Tell a scheduler that knows nothing."""
+        if self.cache is not None:
+            self.cache.take_news()
+            everything = _packed(self.cache.blocks())
+            self._node.mesh.send(SCHEDULER, Cached(self._node.name, everything, b""))
+
     def record(self) -> None:
         """Record what the cache came to."""
         cache = self.cache
@@ -139,6 +147,10 @@ class Peers:
                 )
             )
 
+    def lose(self, node: str) -> None:
+        """A storage node is lost: others keep its blocks from now on."""
+        self._placement = self._placement.without(node)
+
     # --- reading -----------------------------------------------------------------------
 
     async def read(self, job: Assign, key: int, buffer: Extent) -> ReadTimes:
@@ -149,7 +161,7 @@ class Peers:
             buffer: of the request.
 
         Raises:
-            ReadError, WrongBytes: as `Node.read_blocks`.
+            ReadError, NodeGone, WrongBytes: as `Node.read_blocks`.
         """
         node = self._node
         peers = job.on("peer")
@@ -167,7 +179,7 @@ class Peers:
         ended = await asyncio.gather(*reads, *stored, return_exceptions=True)
         missed = []
         for result, segment in zip(ended, [*peers, None], strict=False):
-            if isinstance(result, NotCached) and segment is not None:
+            if isinstance(result, NotCached | NodeGone) and segment is not None:
                 missed.append(segment)
             elif isinstance(result, BaseException):
                 raise result
@@ -191,14 +203,14 @@ class Peers:
     async def _from_cache(
         self, job: Assign, index: int, segment: Segment, key: int, buffer: Extent
     ) -> None:
-        """One segment, from this node's cache or another's; NotCached if it has gone."""
+        """One segment, from this node's cache or another's; NotCached, NodeGone if it has gone."""
         node, size = self._node, self._cluster.layout.full_block_bytes
         names = job.hashes[8 * segment.first : 8 * (segment.first + segment.count)]
         at = segment.first * size
         if segment.node == node.name:
             self._copy(job, names, buffer.view[at : at + segment.count * size])
             return
-        arrived = node.ports.expect(job.request, Kind.PEER_READ, index)
+        arrived = node.ports.expect(job.request, Kind.PEER_READ, index, segment.node)
         async with node.meters.at_work("peer", job.decode.rail):
             node.mesh.send(
                 segment.node,
@@ -257,7 +269,7 @@ class Peers:
         )
         sent.add_done_callback(functools.partial(self._sent, held))
 
-    def _sent(self, held: Held, _sent: asyncio.Future[Sent]) -> None:
+    def _sent(self, held: Held, _sent: asyncio.Future[Sent | None]) -> None:
         assert self.cache is not None
         self.cache.let_go(held)
 

@@ -9,10 +9,12 @@ from agents.blocks.arena import Extent
 from agents.blocks.hashing import Hashes
 from agents.control import PutBegin, PutReply
 from agents.engines.node import Node
+from agents.loss import NodeGone
 from agents.numbers import put_numbers
 from agents.ports import Transfer, pair_name
 from agents.storage.placement import Run
 from agents.wire.immediates import Kind
+from testbed.units import show_size
 
 
 class Persister:
@@ -27,6 +29,10 @@ class Persister:
         self._node = node
         self._numbers = put_numbers(index)
         self._placement = node.cluster.placement()
+
+    def lose(self, node: str) -> None:
+        """A storage node is lost: others keep its blocks from now on."""
+        self._placement = self._placement.without(node)
 
     async def put(
         self, request: int, hashes: Hashes, first: int, count: int, staged: Extent
@@ -53,7 +59,7 @@ class Persister:
             stored = await asyncio.gather(*writes)
         finally:
             self._node.staging.free(staged)
-        return sum(await asyncio.gather(*(self._stored(put) for put in stored)))
+        return sum(await asyncio.gather(*(self._stored(request, put) for put in stored)))
 
     async def _write(
         self, request: int, hashes: Hashes, run: Run, blocks: memoryview
@@ -61,15 +67,19 @@ class Persister:
         """Write blocks of one storage node; the bytes that have left, and its last word."""
         node = self._node
         number = next(self._numbers)
-        reply = node.replies.expect("put-reply", number)
+        reply = node.replies.expect("put-reply", number, run.node)
         parent = int(hashes[run.first - 1]) if run.first else None
         names = hashes[run.first : run.first + run.blocks].astype("<u8").tobytes()
         node.mesh.send(run.node, PutBegin(number, request, names, parent))
-        where = await reply
+        try:
+            where = await reply
+        except NodeGone as error:
+            node.event("put-lost", request, f"{run.blocks} blocks: {error}")
+            return 0, None
         assert isinstance(where, PutReply)
         if where.error:
             return 0, None  # storage has recorded why
-        done = node.replies.expect("put-done", number)
+        done = node.replies.expect("put-done", number, run.node)
         pair = pair_name(node.name, run.node, "snic0", "caller")
         at = 0
         posted = []
@@ -84,9 +94,13 @@ class Persister:
         await asyncio.gather(*posted)
         return at, done
 
-    async def _stored(self, put: tuple[int, Awaitable[object] | None]) -> int:
+    async def _stored(self, request: int, put: tuple[int, Awaitable[object] | None]) -> int:
         """Wait for a put's end, which storage has recorded if it is not a good one."""
         written_bytes, last_word = put
         if last_word is not None:
-            await last_word
+            try:
+                await last_word
+            except NodeGone as error:
+                self._node.event("put-lost", request, f"{show_size(written_bytes)}: {error}")
+                return 0
         return written_bytes

@@ -16,6 +16,7 @@ from agents.control import (
     PrefillDone,
     ReadFailed,
     RequestFailed,
+    Retry,
 )
 from agents.engines.chunks import whole
 from agents.engines.geometry import Geometry
@@ -23,6 +24,7 @@ from agents.engines.group import PrefillGroup
 from agents.engines.layers import Abandoned, Passage
 from agents.engines.node import Node, ReadError, ReadTimes
 from agents.engines.paths import DecodeSide, LayerSource, PrefillSide
+from agents.loss import NodeGone
 from agents.ports import WrongBytes, pair_name
 from agents.wire.immediates import Kind
 
@@ -31,11 +33,12 @@ class Serving:
     """A request at this node, from its assignment to its end.
 
     Args:
+        job: the request.
         loaded: the decode node's word that its part of the hits can be asked for, if it has one.
     """
 
-    def __init__(self, loaded: Awaitable[object] | None) -> None:
-        self.loaded = loaded
+    def __init__(self, job: Assign, loaded: Awaitable[object] | None) -> None:
+        self.job, self.loaded = job, loaded
         self.passage: Passage | None = None
         self.abandoned: Abandoned | None = None
 
@@ -96,8 +99,8 @@ class PrefillNode(Node):
                 # behind the question.
                 loaded = None
                 if message.decode_blocks and self.cluster.moves_kv:
-                    loaded = self.replies.expect("loaded", message.request)
-                serving = self._serving[message.request] = Serving(loaded)
+                    loaded = self.replies.expect("loaded", message.request, message.decode.node)
+                serving = self._serving[message.request] = Serving(message, loaded)
                 self.spawn(self._serve(message, serving))
             case Loaded():
                 self.answer("loaded", message.request, message)
@@ -122,14 +125,23 @@ class PrefillNode(Node):
         self.replies.fail("loaded", message.request, error)
         self.group.wake()
 
+    def lose(self, node: str) -> None:
+        """As `Node`; requests of a lost decode node are given up."""
+        super().lose(node)
+        for serving in self._serving.values():
+            if serving.job.decode.node == node:
+                serving.abandon(Abandoned(f"{node} was lost"))
+        self.group.wake()
+
     # --- one request -------------------------------------------------------------------
 
     async def _serve(self, job: Assign, serving: Serving) -> None:
         try:
             done = await self._prefill(job, serving)
             self.mesh.send(job.decode.node, done)
-        except (Abandoned, ReadError, WrongBytes, ArenaTooSmall) as error:
-            if not isinstance(error, Abandoned):  # else the decode node has said why
+        except (Abandoned, ReadError, NodeGone, WrongBytes, ArenaTooSmall) as error:
+            # The decode node has said why it gave up, the scheduler that a node was lost.
+            if not isinstance(error, Abandoned | NodeGone):
                 self.event("request-failed", job.request, str(error))
             self.mesh.send(job.decode.node, _failed(job, serving, error))
         finally:
@@ -210,12 +222,13 @@ class PrefillNode(Node):
 def _failed(job: Assign, serving: Serving, error: Exception) -> RequestFailed:
     passage = serving.passage
     unread = isinstance(error, ReadError)
+    retry: Retry = "reread" if unread else "elsewhere" if isinstance(error, NodeGone) else ""
     return RequestFailed(
         job.request,
         str(error),
         0 if passage is None else passage.groups_returned,
         0 if passage is None else passage.chunk_groups_returned,
-        "reread" if unread else "",
+        retry,
         "pe" if unread else None,
     )
 

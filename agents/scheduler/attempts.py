@@ -52,9 +52,11 @@ class Attempts:
 
     Args:
         limit: tries that a turn may have in all.
+        first: of the tries of a turn; those before it were another scheduler's.
     """
 
     limit: int
+    first: int = 1
     _turns: dict[int, _Turn] = field(default_factory=dict)
 
     def submit(self, submit: Submit) -> int:
@@ -63,11 +65,25 @@ class Attempts:
         Raises:
             ValueError: it is under way already.
         """
-        if submit.request in self._turns:
-            raise ValueError(f"request {submit.request} is under way already")
-        number = try_number(submit.request, 1)
-        self._turns[submit.request] = _Turn(submit, number)
+        number = try_number(submit.request, self.first)
+        self._add(_Turn(submit, number))
         return number
+
+    def adopt(self, submit: Submit, number: int) -> None:
+        """A turn has come again, and engines have it since a scheduler before this one.
+
+        Args:
+            number: of the try that they have.
+
+        Raises:
+            ValueError: it is under way already.
+        """
+        self._add(_Turn(submit, number, begun=1))
+
+    def _add(self, turn: _Turn) -> None:
+        if turn.submit.request in self._turns:
+            raise ValueError(f"request {turn.submit.request} is under way already")
+        self._turns[turn.submit.request] = turn
 
     def submitted(self, number: int) -> Submit:
         """The turn of a try, as the client submitted it.

@@ -14,6 +14,7 @@ the HBM, the request waits, and all behind it.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from itertools import takewhile
 
 import numpy as np
@@ -48,6 +49,18 @@ class DecodeQueues:
     def submit(self, ask: Ask) -> None:
         """A request joins the end of the global queue."""
         self._global.append(ask)
+
+    def lose(self, node: str, asks: Sequence[Ask]) -> None:
+        """A group is lost: who waits for it is first in the global queue again.
+
+        Args:
+            asks: requests that had an engine of it, in their order.
+        """
+        group = self._table.index[node]
+        waiting = self._private[group]
+        self._global.extendleft(reversed([*asks, *waiting]))
+        waiting.clear()
+        self._private_tokens[group] = 0
 
     def fetch(self, node: str) -> list[Pick]:
         """A group has reported: divide what is new among all groups, and fill this one."""

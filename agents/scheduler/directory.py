@@ -34,6 +34,10 @@ class CacheDirectory:
         cached.difference_update(dropped)
         cached.update(added)
 
+    def lose(self, node: str) -> None:
+        """A node is lost, and its cache with it."""
+        self._cached.pop(node, None)
+
     def longest(self, blocks: Sequence[int], own: str) -> Peer:
         """The node with the longest prefix of `blocks`; of equals `own`, which needs no network."""
         best = NOBODY

@@ -13,6 +13,7 @@ import numpy as np
 
 from agents.blocks.hashing import Hashes
 from agents.control import Lookup, LookupReply
+from agents.loss import NodeGone
 from agents.process import Process
 from agents.storage.placement import Placement, Run
 
@@ -48,6 +49,10 @@ class StorageLookup:
         self._process = process
         self._placement = placement
 
+    def lose(self, node: str) -> None:
+        """A storage node is lost: others keep its blocks from now on."""
+        self._placement = self._placement.without(node)
+
     async def hits(self, request: int, hashes: Hashes) -> list[Run]:
         """The stored blocks of a prompt, back to back from block 0.
 
@@ -64,9 +69,12 @@ class StorageLookup:
         return hit_runs(runs, dict(zip(asked, stored, strict=True)))
 
     async def _ask(self, node: str, request: int, hashes: Hashes) -> int:
-        answer = self._process.replies.expect(_kind(node), request)
+        answer = self._process.replies.expect(_kind(node), request, node)
         self._process.mesh.send(node, Lookup(request, hashes.astype("<u8").tobytes()))
-        reply = await answer
+        try:
+            reply = await answer
+        except NodeGone:
+            return 0  # what it had is computed again
         assert isinstance(reply, LookupReply)
         return reply.blocks
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
+from agents.loss import bereft
 from agents.scheduler.state import Ask, GroupReport
 
 
@@ -41,15 +42,30 @@ class Placement(Protocol):
     def ended(self, request: int) -> None:
         """A request has ended, well or not; KeyError if it is not placed."""
 
+    def adopt(self, ask: Ask, prefill: tuple[str, int], decode: tuple[str, int]) -> None:
+        """A request was placed by a scheduler before this one."""
+
+    def lose(self, node: str) -> None:
+        """A prefill or decode node is lost: nothing is placed there any more."""
+
+    @property
+    def bereft(self) -> str:
+        """ "prefill" or "decode" if no node of that role is left: nothing can be placed."""
+
 
 class _Role:
     """The engines of one role, and how many unfinished tokens the scheduler has given each."""
 
     def __init__(self, nodes: Sequence[str], rails: int) -> None:
-        self._nodes, self._rails = nodes, rails
+        self._nodes, self._rails = list(nodes), rails
         self._tokens = {node: [0] * rails for node in nodes}
         self._placed: dict[int, tuple[str, int, int]] = {}
         self._turns = 0
+
+    def lose(self, node: str) -> None:
+        """Nothing more for a node."""
+        if node in self._nodes:
+            self._nodes.remove(node)
 
     def least(self) -> tuple[str, int]:
         """The node with the fewest tokens, and of it the engine; the first of equals.
@@ -99,15 +115,21 @@ class AtOnce:
         self._roles = (_Role(prefill, rails), _Role(decode, rails))
         self._by_tokens = by_tokens
         self._queued: dict[str, dict[int, int]] = {node: {} for node in [*prefill, *decode]}
+        self._names = (tuple(prefill), tuple(decode))
+        self._lost: set[str] = set()
 
     def submit(self, ask: Ask) -> list[Placed]:
         """The request, placed."""
-        engines = [role.least() if self._by_tokens else role.next() for role in self._roles]
+        first, second = (r.least() if self._by_tokens else r.next() for r in self._roles)
+        self.adopt(ask, first, second)
+        return [Placed(ask.request, first, second)]
+
+    def adopt(self, ask: Ask, prefill: tuple[str, int], decode: tuple[str, int]) -> None:
+        """Its tokens count until it ends."""
         for role, engine, tokens in zip(
-            self._roles, engines, (ask.prompt_tokens, ask.tokens), strict=True
+            self._roles, (prefill, decode), (ask.prompt_tokens, ask.tokens), strict=True
         ):
             role.place(ask.request, engine, tokens)
-        return [Placed(ask.request, engines[0], engines[1])]
 
     def fetch(self, report: GroupReport) -> list[Placed]:
         """Nothing waits."""
@@ -132,3 +154,14 @@ class AtOnce:
             role.end(request)
         for queued in self._queued.values():
             queued.pop(request, None)
+
+    def lose(self, node: str) -> None:
+        """Its turn passes to the others."""
+        self._lost.add(node)
+        for role in self._roles:
+            role.lose(node)
+
+    @property
+    def bereft(self) -> str:
+        """The role that has no node left."""
+        return bereft(self._lost, *self._names)

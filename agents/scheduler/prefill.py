@@ -13,6 +13,7 @@ grows with each pick.  A prompt longer than beta still finds an idle engine.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -59,6 +60,10 @@ class PrefillQueue:
     def submit(self, ask: Ask) -> None:
         """A request joins the end of the queue."""
         self._waiting.append(ask)
+
+    def return_(self, asks: Sequence[Ask]) -> None:
+        """Requests whose engine was lost are first again, in their order."""
+        self._waiting.extendleft(reversed(asks))
 
     def fetch(self, node: str) -> list[Pick]:
         """A group has reported: place as many requests as the rules allow, in their order."""

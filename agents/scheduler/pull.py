@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from agents.loss import bereft
 from agents.scheduler.decode import DecodeQueues
 from agents.scheduler.placement import Placed
 from agents.scheduler.prefill import PrefillQueue, Scope
@@ -62,6 +63,8 @@ class PullScheduler:
         )
         self._decode_queues = DecodeQueues(self.decode, ties=tie_break)
         self._half: dict[int, Pick] = {}
+        self._asks: dict[int, Ask] = {}  # of requests that are not placed, in their order
+        self._lost: set[str] = set()
         self._nodes: dict[int, tuple[str, str]] = {}
 
     @property
@@ -71,6 +74,7 @@ class PullScheduler:
 
     def submit(self, ask: Ask) -> list[Placed]:
         """A request joins both queues; it is placed at some later fetch."""
+        self._asks[ask.request] = ask
         self._prefill_queue.submit(ask)
         self._decode_queues.submit(ask)
         return []
@@ -92,6 +96,7 @@ class PullScheduler:
                 continue
             first, second = (pick, other) if is_prefill else (other, pick)
             self._nodes[pick.request] = (first.node, second.node)
+            del self._asks[pick.request]
             placed.append(
                 Placed(pick.request, (first.node, first.rail), (second.node, second.rail))
             )
@@ -119,6 +124,28 @@ class PullScheduler:
         first, second = self._nodes.pop(request)
         self.prefill.ended(request, first)
         self.decode.ended(request, second)
+
+    def adopt(self, ask: Ask, prefill: tuple[str, int], decode: tuple[str, int]) -> None:
+        """A request was placed by a scheduler before this one: reports have it already."""
+        self._nodes[ask.request] = (prefill[0], decode[0])
+
+    def lose(self, node: str) -> None:
+        """A node is lost: its requests wait for another one, before all others."""
+        self._lost.add(node)
+        self._table(node).lose(node)
+        had = [request for request, pick in self._half.items() if pick.node == node]
+        for request in had:
+            del self._half[request]
+        asks = [ask for request, ask in self._asks.items() if request in set(had)]
+        if node in self.prefill.index:
+            self._prefill_queue.return_(asks)
+        else:
+            self._decode_queues.lose(node, asks)
+
+    @property
+    def bereft(self) -> str:
+        """The role that has no node left."""
+        return bereft(self._lost, self.prefill.nodes, self.decode.nodes)
 
     def _table(self, node: str) -> EngineTable:
         return self.prefill if node in self.prefill.index else self.decode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgspec
@@ -17,16 +18,24 @@ from agents.control import (
     LookupReply,
     Measured,
     Message,
+    NodeLost,
+    PeerLost,
+    Ping,
+    Pong,
     ReadFinished,
     Segment,
+    Serving,
     Side,
     Submit,
 )
 from agents.engines.geometry import Geometry
-from agents.numbers import attempt_of, turn_of
+from agents.loss import NodeGone
+from agents.numbers import MOST_ATTEMPTS, attempt_of, turn_of
 from agents.process import Process, main
 from agents.scheduler.attempts import Attempts
 from agents.scheduler.directory import NOBODY, CacheDirectory, Peer
+from agents.scheduler.found import Found
+from agents.scheduler.liveness import Liveness
 from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import AtOnce, Placed, Placement
 from agents.scheduler.policies import load_policy
@@ -37,7 +46,7 @@ from agents.scheduler.segments import segments_of
 from agents.scheduler.state import Ask
 from agents.scheduler.views import NodeView, RequestView
 from agents.storage.placement import Run
-from testbed.units import show_size
+from testbed.units import show_duration, show_size
 
 CLIENT = "client"
 
@@ -47,6 +56,7 @@ class Scheduler(Process):
 
     def __init__(self, name: str, cluster: Cluster) -> None:
         super().__init__(name, cluster)
+        self._engine_nodes = [*cluster.prefill, *cluster.decode]
         self._lookup = StorageLookup(self, cluster.placement())
         self._policy = load_policy(cluster.policy, seed=cluster.seed)
         self._placement = placement_of(cluster)
@@ -56,15 +66,26 @@ class Scheduler(Process):
         )
         self._predictions = Predictions()
         self._directory = CacheDirectory(cluster.decode)
-        self._attempts = Attempts(cluster.scheduling.attempts)
+        # Tries of an earlier scheduler may still end somewhere.
+        first = 1 + cluster.incarnation * MOST_ATTEMPTS
+        self._attempts = Attempts(cluster.scheduling.attempts, first)
+        self._found = Found([name, *self._engine_nodes] if cluster.incarnation else [])
         self._hits: dict[int, list[Run]] = {}  # of those that have no engines yet
         self._assigned: dict[int, Assign] = {}
+        self._liveness = Liveness([*self._engine_nodes, *cluster.storage], cluster.silent_after_s)
+
+    async def connect(self) -> None:
+        """Listen for nodes that fall silent, if any is to."""
+        self._found.reported(self.name, [])  # everybody can be asked now
+        if self.cluster.faults:
+            self.spawn(self._watch())
 
     def handle(self, sender: str, message: Message) -> None:
         """A control message has arrived."""
+        self._liveness.heard(sender)
         match message:
             case Submit():
-                self.spawn(self._admit(self._attempts.submit(message)))
+                self.spawn(self._submitted(message))
             case LookupReply():
                 self._lookup.answered(sender, message)
             case Fetch():
@@ -80,9 +101,30 @@ class Scheduler(Process):
             case Measured():
                 self._rates.measured(message.node, message.carried)
             case Done():
-                self._finished(message)
+                if not self._found.ended(message):  # else it waits for its turn to come again
+                    self._finished(message)
+            case Serving():
+                for node in set(message.lost) - self.lost:
+                    self._exclude(node)
+                self._found.reported(message.node, message.jobs)
+            case Pong():
+                pass
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
+
+    async def _submitted(self, submit: Submit) -> None:
+        """A turn has come, perhaps again: engines may have it from an earlier scheduler."""
+        await self._found.all_reported.wait()
+        job, ended = self._found.take(submit.request)
+        if job is None:
+            await self._admit(self._attempts.submit(submit))
+            return
+        self._attempts.adopt(submit, job.request)
+        prefill, decode = ((engine.node, engine.rail) for engine in (job.prefill, job.decode))
+        self._placement.adopt(self._ask(job.request, submit)[0], prefill, decode)
+        self._assigned[job.request] = job
+        if ended is not None:
+            self._finished(ended)
 
     async def _admit(self, request: int) -> None:
         """Ask storage what it has of a request, and let it wait for its engines."""
@@ -98,6 +140,9 @@ class Scheduler(Process):
             candidates = (submit.prompt_tokens - 1) // self.cluster.block_tokens
             hashes = np.frombuffer(submit.hashes, "<u8", count=candidates)
             hits = await self._lookup.hits(request, hashes)
+        if self._placement.bereft:
+            self._reject(request)
+            return
         self._hits[request] = hits
         self._assign(self._placement.submit(ask))
 
@@ -191,17 +236,76 @@ class Scheduler(Process):
         if (prediction := self._predictions.ended(done)) is not None:
             turn = turn_of(prediction.request)
             self.records.append(msgspec.structs.replace(prediction, request=turn))
+        if done.retry and self._placement.bereft:
+            self._reject(done.request)
+            return
         if done.error:
             hits = sum(segment.count for segment in job.segments)
             again = self._attempts.failed(
                 done.request, done.retry, side=done.failed_side, hits=hits
             )
             if again is not None:
-                what = f"try {attempt_of(again)} of {self._attempts.limit} follows: {done.error}"
+                nth = (attempt_of(again) - 1) % MOST_ATTEMPTS + 1
+                what = f"try {nth} of {self._attempts.limit} follows: {done.error}"
                 self.event("request-retried", turn_of(again), what)
                 self.spawn(self._admit(again))
                 return
         self._answer(done)
+
+    # --- nodes that are lost ---------------------------------------------------------------
+
+    async def _watch(self) -> None:
+        """Ask who does not report by himself, and declare lost whoever is silent for too long."""
+        await self.started.wait()
+        reports = self.cluster.scheduling.placement == "adaptive"
+        asked = [*self.cluster.storage, *([] if reports else self._engine_nodes)]
+        loop = asyncio.get_running_loop()
+        while not self.mesh.closing:
+            for node in asked:
+                self.mesh.send(node, Ping())
+            for node in self._liveness.tick(loop.time()):
+                self._declare(node, f"not a word for {show_duration(self.cluster.silent_after_s)}")
+            await asyncio.sleep(self._liveness.period_s)
+
+    def away(self, error: PeerLost) -> None:
+        """A process that has closed its connection is no more: there is no silence to wait for."""
+        if error.peer in self.cluster.control and error.peer != CLIENT:
+            self._declare(error.peer, error.message)
+        else:
+            super().away(error)
+
+    def _declare(self, node: str, why: str) -> None:
+        """A node is lost: everybody closes its connections to it, and others do its work."""
+        if node in self.lost:
+            return
+        self.event("node-lost", 0, f"{node}: {why}")
+        for peer in self.cluster.control:
+            if peer not in (self.name, node):
+                self.mesh.send(peer, NodeLost(node))
+        self._exclude(node)
+
+    def _exclude(self, node: str) -> None:
+        """Nothing is asked of a lost node any more; what it had is tried again elsewhere."""
+        self.lose(node)
+        self._found.lose(node)
+        self._liveness.lose(node)
+        self._lookup.lose(node)
+        self._directory.lose(node)
+        if node in self._engine_nodes:
+            self._placement.lose(node)
+        # A decode node says of each of its requests what became of it, if it is there to say so.
+        for job in [job for job in self._assigned.values() if job.decode.node == node]:
+            self._finished(Done(job.request, error=str(NodeGone(node)), retry="elsewhere"))
+        if self._placement.bereft:
+            for request in list(self._hits):
+                del self._hits[request]
+                self._reject(request)
+
+    def _reject(self, request: int) -> None:
+        """Nobody is left who could serve a request."""
+        reason = f"no {self._placement.bereft} node is left"
+        self.event("request-rejected", turn_of(request), reason)
+        self._answer(Done(request, error=f"rejected: {reason}"))
 
     def _answer(self, done: Done) -> None:
         """A turn has come to its end."""

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from agents.numbers import MOST_ATTEMPTS
 from testbed.experiment.scenario import DurationS, Section
 
 Tokens = Annotated[int, Field(ge=1)]
@@ -48,7 +49,10 @@ class SchedulerSection(Section):
     """Prefill engines that a fetch may fill (left open): all, or those of the group that fetches;
     alpha then decides nothing, as all of them have one read queue."""
 
-    attempts: Annotated[int, Field(ge=1, le=16)] = 3
+    attempts: Annotated[int, Field(ge=1, le=MOST_ATTEMPTS)] = 3
     """Times that a request is tried before its error is final.  What is tried again is what
     failed for a reason of the environment: a stored block that went before it was read, a node
     that was lost."""
+    silent_after: Literal["auto"] | Annotated[DurationS, Field(gt=0)] = "auto"
+    """Emulated time without a report after which a node counts as lost, in runs with faults; of a
+    storage node, without an answer.  Auto is 5 s, and no less than 20 fetch periods."""

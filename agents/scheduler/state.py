@@ -158,6 +158,16 @@ class EngineTable:
         self.read_requests[group] = report.read_queue_requests + len(reads)
         self.known[group] = True
 
+    def lose(self, node: str) -> None:
+        """A group is lost: nothing is known of it any more."""
+        group = self.index[node]
+        self.known[group] = False
+        self._loads[group].clear()
+        self._reads[group].clear()
+        for column in (self.tokens, self.requests, self.free_bytes, self.read_tokens):
+            column[group] = 0
+        self.read_requests[group] = 0
+
     def assign(self, request: int, group: int, rail: int, tokens: int, hbm_bytes: int = 0) -> None:
         """An engine is given a request."""
         self._loads[group][request] = _Load(rail, tokens, hbm_bytes)

@@ -84,6 +84,16 @@ class Placement:
         self._ring = Ring(nodes)
         self._extent_blocks = extent_blocks
 
+    def without(self, node: str) -> Placement:
+        """The same when a node has gone: the next on the ring keep its extents.
+
+        It is the same for nodes that keep nothing; and the last one has nobody to take over.
+        """
+        rest = [name for name in self._ring.nodes if name != node]
+        if not rest or len(rest) == len(self._ring.nodes):
+            return self
+        return Placement(rest, self._extent_blocks)
+
     def runs(self, hashes: Hashes, first: int = 0, count: int | None = None) -> list[Run]:
         """Who keeps some blocks of a prefix, in their order, neighbours on one node joined.
 

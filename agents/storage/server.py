@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +18,7 @@ from agents.control import (
     Lookup,
     LookupReply,
     Message,
+    Provoke,
     PutBegin,
     PutDone,
     PutReply,
@@ -83,7 +84,7 @@ class StorageNode(Process):
         self._puts: dict[int, Put] = {}
         self._reads: dict[str, deque[Reading]] = {}  # by node, in the order of posting
         self._touched: set[int] = set()
-        self._sent_bytes = 0
+        self._sent_bytes: Counter[str] = Counter()  # by reader
         self._refused_puts = self._refused_blocks = 0
         self._laid_down_bytes = 0
 
@@ -106,7 +107,7 @@ class StorageNode(Process):
                 len(self.store) * size,
                 len(self._touched) * size,
                 self.store.evicted_blocks * size,
-                self._sent_bytes,
+                self._sent_bytes.total(),
                 sum(len(r.stored.slots) for reads in self._reads.values() for r in reads) * size,
                 self._refused_puts,
                 self._refused_blocks * size,
@@ -139,6 +140,8 @@ class StorageNode(Process):
                 self._put(sender, message)
             case LayDown():
                 self._lay_down(sender, message)
+            case Provoke():
+                self._provoke(message)
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
 
@@ -152,7 +155,7 @@ class StorageNode(Process):
             self.mesh.send(sender, ReadFailed(message.request, str(error), message.part, missing))
             return
         self.store.hold(stored)
-        self._sent_bytes += len(hashes) * self.layout.full_block_bytes
+        self._sent_bytes[sender] += len(hashes) * self.layout.full_block_bytes
         reading = Reading(message.request, message.part, stored)
         self._reads.setdefault(sender, deque()).append(reading)
         pair = pair_name(sender, self.name, "snic0", "called")
@@ -235,6 +238,33 @@ class StorageNode(Process):
             error = str(failed)
             self.event("put-failed", put.request, error)
         self.mesh.send(put.sender, PutDone(what.number, error))
+
+    def lose(self, node: str) -> None:
+        """A node is lost: let go of what it was reading, and of the room for what it was writing.
+
+        Its queue pair is closed: nothing of it lands any more.
+        """
+        super().lose(node)
+        self.ports.lose(node)
+        for reading in self._reads.pop(node, ()):
+            self.store.let_go(reading.stored)
+        del self._sent_bytes[node]  # what has arrived of it nobody will say
+        for number in [number for number, put in self._puts.items() if put.sender == node]:
+            self.store.release(self._puts.pop(number).reserved)
+
+    def _provoke(self, fault: Provoke) -> None:
+        """A fault of the scenario."""
+        match fault.action:
+            case "forget":
+                told = f"{self.store.forget(fault.share)} blocks forgotten"
+            case "fill":
+                told = f"room for {self.store.fill()} blocks taken, nothing is evicted"
+            case "clear":
+                self.store.clear()
+                told = "there is room again"
+            case _:
+                raise TypeError(f"{self.name} cannot {fault.action}")
+        self.event("fault", 0, told)
 
     def _lay_down(self, sender: str, message: LayDown) -> None:
         hashes = _hashes(message.hashes)

@@ -115,6 +115,8 @@ class Store:
         self._evict = evict
         self._digests = np.zeros(slots, np.uint64)  # by slot
         self._reserved: dict[int, Reservation] = {}  # by the offset of the first part
+        self._filled = False
+        self._taken: list[tuple[int, int]] = []  # by `fill`
         self.evicted_blocks = 0
 
     # --- reading -------------------------------------------------------------------------
@@ -237,11 +239,9 @@ class Store:
         short = blocks - self._free.free
         capacity = self._free.capacity
         # Do not empty the store for what does not fit all the same.
-        if short > 0 and self._evict and short <= len(self._trie) - self._trie.pinned:
-            evicted = self._trie.evict(short)
-            self.evicted_blocks += len(evicted)
-            for _, slot in evicted:
-                self._free.give(slot, 1)
+        may_evict = self._evict and not self._filled
+        if short > 0 and may_evict and short <= len(self._trie) - self._trie.pinned:
+            self.evicted_blocks += self._drop(short)
         parts = self._free.take_parts(blocks)
         if parts is None:
             held = capacity - self._free.free - len(self._trie) + self._trie.pinned
@@ -258,6 +258,13 @@ class Store:
             self._give(parts)
             raise
         return parts
+
+    def _drop(self, blocks: int) -> int:
+        """Have up to so many blocks go, least recently used leaves first; how many have."""
+        gone = self._trie.evict(blocks)
+        for _, slot in gone:
+            self._free.give(slot, 1)
+        return len(gone)
 
     def _give(self, parts: Sequence[tuple[int, int]]) -> None:
         for slot, count in parts:
@@ -350,6 +357,31 @@ class Store:
             fill_full(self._layout, hashes[at : at + part.blocks], part.view)
             at += part.blocks
         return self.commit(reservation, hashes)
+
+    # --- faults --------------------------------------------------------------------------
+
+    def forget(self, share: float) -> int:
+        """Lose blocks, the least recently used first; those that are being read stay.
+
+        Args:
+            share: of all that are stored.
+
+        Returns:
+            How many have gone.
+        """
+        return self._drop(round(share * len(self._trie)))
+
+    def fill(self) -> int:
+        """Take all room that is free, and evict nothing for anybody, until `clear`; the blocks."""
+        free = self._free.free
+        self._filled = True
+        self._taken += (self._free.take_parts(free) or []) if free else []
+        return free
+
+    def clear(self) -> None:
+        """Give back what `fill` has taken."""
+        self._give(self._taken)
+        self._taken, self._filled = [], False
 
     # --- end -----------------------------------------------------------------------------
 

@@ -59,6 +59,10 @@ class Trie:
     def __contains__(self, block: int) -> bool:
         return block in self._slots
 
+    def blocks(self) -> list[int]:
+        """All that are stored."""
+        return list(self._slots)
+
     @property
     def pinned(self) -> int:
         """Blocks that are held by somebody."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.accounts import node_of
 from agents.records import CollectiveRecord, IterationRecord, StepRecord
 from agents.summary import Run
 from agents.traffic.offered import layer_share
@@ -15,11 +16,12 @@ def exchanged(run: Run) -> Check:
 
     Whatever is fused, and however often: every layer of every token is exchanged once.  What an
     engine was still putting together at the end, a pass of its largest batch at most, may be
-    missing.
+    missing.  Engines of a node that was lost are left out: so is a part of their records.
     """
     layers = run.scenario.layout.layers * layer_share(run.scenario.resolved_model)
     passes = [(record.engine, record.tokens) for record in run.of(IterationRecord)]
     passes += [(record.engine, record.requests) for record in run.of(StepRecord)]
+    passes = [(engine, tokens) for engine, tokens in passes if node_of(engine) not in run.lost]
     computed: dict[str, int] = {}
     largest: dict[str, int] = {}
     for engine, tokens in passes:
@@ -27,6 +29,8 @@ def exchanged(run: Run) -> Check:
         largest[engine] = max(largest.get(engine, 0), tokens)
     sent: dict[str, float] = {}
     for record in run.of(CollectiveRecord):
+        if node_of(record.engine) in run.lost:
+            continue
         sent[record.engine] = sent.get(record.engine, 0.0) + record.layers * record.tokens
     apart = {
         engine: (sent.get(engine, 0.0), computed.get(engine, 0) * layers)

@@ -53,13 +53,25 @@ class Finished(NamedTuple):
 
 
 class _Begun:
-    """An exchange of an engine of this process that is under way."""
+    """An exchange of an engine of this process that is under way.
 
-    def __init__(self, answers: int) -> None:
-        self.left = answers
+    Args:
+        rail: of the engine.
+        owing: engines whose results are not back.
+    """
+
+    def __init__(self, rail: int, owing: set[int]) -> None:
+        self.rail = rail
+        self.owing = owing
         self.size_bytes = 0
         self.dispatched_s = 0.0
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def answered(self, engine: int) -> None:
+        """An engine's results are back, or will never be."""
+        self.owing.discard(engine)
+        if not self.owing and not self.done.done():
+            self.done.set_result(None)
 
 
 class _Relayed:
@@ -159,7 +171,9 @@ class Exchange:
         remote, others = members.remote, members.others(rail)
         if not remote and not others:
             return Finished(number, 0, time.monotonic())
-        begun = self._begun[number] = _Begun(len(remote) + len(others))
+        owing = {members.engine(node, rail) for node in remote}
+        owing |= {members.engine(members.number, other) for other in others}
+        begun = self._begun[number] = _Begun(rail, owing)
         begun.size_bytes = len(remote) * to_node + len(others) * to_gpu
         at = members.tokens_at(own)
         for node in remote:
@@ -185,9 +199,18 @@ class Exchange:
         at = self._members.results_at(what.part)
         begun.size_bytes += received.offset + received.length - at
         begun.dispatched_s = max(begun.dispatched_s, self._arrived_s(rail, at))
-        begun.left -= 1
-        if begun.left == 0 and not begun.done.done():
-            begun.done.set_result(None)
+        begun.answered(what.part)
+
+    def lose(self, node: str) -> None:
+        """A node is lost: nobody waits for its experts any more, and they get no tokens.
+
+        What they would have added is left out: this is traffic, not a model's result.
+        """
+        number = self._members.lose(node)
+        if number is None:
+            return
+        for begun in list(self._begun.values()):
+            begun.answered(self._members.engine(number, begun.rail))
 
     # --- the engines that host experts ---------------------------------------------------
 

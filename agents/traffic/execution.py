@@ -151,6 +151,10 @@ class Collectives:
         """Run the collective of layers that are still being put together: the engine rests."""
         await self._to_its_end(self._rest(rank))
 
+    def lose(self, node: str) -> None:
+        """A node is lost: nobody waits for its experts any more, and they get no tokens."""
+        self._exchange.lose(node)
+
     async def _to_its_end(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)  # the loop itself holds no more than a weak reference

@@ -45,11 +45,20 @@ class Members:
         self.rails = rails
         self.nvlink = nvlink and rails > 1
         self.number = nodes.index(own)
+        self._lost: set[int] = set()
 
     @property
     def remote(self) -> list[int]:
-        """Numbers of the other nodes."""
-        return [n for n in range(len(self.nodes)) if n != self.number]
+        """Numbers of the other nodes that are there."""
+        return [n for n in range(len(self.nodes)) if n not in self._lost | {self.number}]
+
+    def lose(self, node: str) -> int | None:
+        """A node is lost: it takes no part any more.  Its number, if it was of the role."""
+        if node not in self.nodes or node == self.own:
+            return None
+        number = self.nodes.index(node)
+        self._lost.add(number)
+        return number
 
     def others(self, rail: int) -> list[int]:
         """Rails of the node's other GPUs, if they are joined."""

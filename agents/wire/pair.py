@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
+import struct
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +15,8 @@ from agents.wire.receiver import Receiver
 from agents.wire.sender import Message, Piece, Sender
 from agents.wire.transport import Completion, FileRange, WriteRequest
 from testbed.errors import UnsupportedError, UsageError
+
+_SIOCOUTQNSD = 0x894B  # linux/sockios.h: not yet sent
 
 
 def set_lane(sock: socket.socket, lane: str) -> None:
@@ -124,11 +129,27 @@ class StreamPair:
             self.sender.queue(self._posted.popleft())
         return self.sender.push(completions)
 
+    def settle(self) -> None:
+        """Count, of what is between this end and the socket, what has crossed the wire.
+
+        Called before the socket is closed: what it has not sent yet is given up, what it has
+        received is read by nobody.  Source: SIOCOUTQNSD and FIONREAD, see tcp(7).
+        """
+        unsent, unread = (_asked(self.socket, what) for what in (_SIOCOUTQNSD, termios.FIONREAD))
+        self.sender.sent_bytes -= unsent
+        self.receiver.received_bytes += unread
+
     def introduced(self) -> None:
         """The other end has said who it is, and in which lane."""
         self.peer = self.sender.peer = self.receiver.peer
         self.lane = self.receiver.lane
         set_lane(self.socket, self.lane)
+
+
+def _asked(sock: socket.socket, what: int) -> int:
+    """A number of bytes that the kernel knows of a socket."""
+    answer = fcntl.ioctl(sock, what, struct.pack("i", 0))
+    return int(struct.unpack("i", answer)[0])
 
 
 def _plain(write: WriteRequest) -> list[Piece]:

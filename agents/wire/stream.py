@@ -16,6 +16,7 @@ import itertools
 import os
 import select
 import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -26,6 +27,7 @@ from agents.wire.sender import BrokenPair
 from agents.wire.transport import Completion, Failed
 from testbed.errors import ProgramError, UnsupportedError, UsageError
 
+_RESET = struct.pack("ii", 1, 0)
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
 
 
@@ -134,6 +136,25 @@ class StreamTransport:
         self._set_buffers(sock)
         sock.setblocking(False)
         self._wake(_Listener(sock, on_peer))
+
+    def disconnect(self, peer: str) -> None:
+        """Close the queue pair of that name at once: it is in the error state from then on.
+
+        Nothing more of it lands in registered memory, what is posted is given up, and nothing of
+        it completes any more.  The other end sees a reset (SO_LINGER, see socket(7)): what has
+        left for it and was not delivered is dropped.
+
+        Raises:
+            UsageError: there is no such queue pair.
+        """
+        adopted = [what for what in self._arrivals if isinstance(what, StreamPair)]
+        for pair in [*self._pairs.values(), *adopted]:
+            if pair.peer == peer and not pair.broken:
+                self._pairs.pop(pair.socket.fileno(), None)
+                pair.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+                self._drop(pair, "it was disconnected")
+                return
+        raise UsageError(f"there is no queue pair {peer}")
 
     def accounts(self) -> dict[str, tuple[int, int]]:
         """Bytes sent and received per peer, headers included; also of queue pairs that are gone."""
@@ -285,6 +306,7 @@ class StreamTransport:
 
     def _drop(self, pair: StreamPair, reason: str) -> None:
         pair.broken = reason
+        pair.settle()
         _add_account(self._accounts, pair)
         pair.socket.close()  # epoll forgets it by itself
 

@@ -113,5 +113,8 @@ class Transport(Protocol):
     def deregister(self, key: int) -> None:
         """Withdraw a region.  A write to it that arrives later breaks its queue pair."""
 
+    def disconnect(self, peer: str) -> None:
+        """Put a queue pair into the error state: nothing more lands by it or completes on it."""
+
     def on_completions(self, deliver: Callable[[list[Completion]], None]) -> None:
         """`deliver` is called with completions, in batches."""

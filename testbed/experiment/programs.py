@@ -5,6 +5,13 @@ says so before it lets go of anything that others would miss:
 
     {"event": "failed", "kind": class of testbed.errors, "message", "hint",
      "lost": whether it only lost another program, "t_s": time.monotonic()}
+
+The leading program may ask for a fault of another one, to see how the rest gets by:
+
+    {"event": "provoke", "action": "stop", "resume", "kill" or "start", "program": its name}
+
+From then on the end of that program is no failure, however it comes about; one that is started
+again counts like any other.
 """
 
 from __future__ import annotations
@@ -12,16 +19,19 @@ from __future__ import annotations
 import contextlib
 import json
 import queue
+import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from testbed.errors import ProgramError, TestbedError
-from testbed.experiment.workload import Placed
+from testbed.experiment.workload import Placed, Provoked
 from testbed.lab import Lab, Process
+from testbed.sandbox.program import Program
 
 _TAIL_BYTES = 2000
 _READER_TIMEOUT_S = 10.0
@@ -48,20 +58,27 @@ class Running:
     """
 
     def __init__(self, lab: Lab, placed: Sequence[Placed], logs: Path) -> None:
-        self._logs = logs
+        self._lab, self._logs = lab, logs
         self._said: queue.Queue[Said] = queue.Queue()
         self._processes: dict[str, Process] = {}
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._scope = contextlib.ExitStack()
         self.leader = placed[-1].name
         self._stopping = False
+        self._again = {one.name: list(one.again) for one in placed}
+        self._excused: set[str] = set()  # their end is no failure
+        self._halted: set[str] = set()  # of these: nothing is to be heard of them
+        self._ends: Counter[str] = Counter()  # to be heard yet of what was started again
         for one in placed:
-            log = self._scope.enter_context((logs / f"{one.name}.log").open("wb"))
-            process = lab.start(one.program, stderr=log)
-            self._processes[one.name] = process
-            thread = threading.Thread(target=self._read, args=(one.name, process), daemon=True)
-            thread.start()
-            self._threads.append(thread)
+            self._start(one.name, one.program)
+
+    def _start(self, name: str, program: Program) -> None:
+        log = self._scope.enter_context((self._logs / f"{name}.log").open("ab"))
+        process = self._lab.start(program, stderr=log)
+        self._processes[name] = process
+        thread = threading.Thread(target=self._read, args=(name, process), daemon=True)
+        thread.start()
+        self._threads[name] = thread
 
     def __enter__(self) -> Running:
         return self
@@ -76,7 +93,7 @@ class Running:
         for process in self._processes.values():
             if process.status is None:
                 process.kill()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(_READER_TIMEOUT_S)
         for process in self._processes.values():
             process.close()
@@ -103,9 +120,19 @@ class Running:
             said = self._said.get(timeout=timeout_s)
         except queue.Empty:
             return None
-        if said.event in (_FAILED, None) and not self._stopping:
-            raise self._error(blamed(self._endings(said)))
+        if said.event in (_FAILED, None):
+            if self._is_foreseen(said):
+                return said
+            if not self._stopping:
+                raise self._error(blamed(self._endings(said)))
         return said
+
+    def _is_foreseen(self, said: Said) -> bool:
+        """Whether a failure or an end is that of a program with a fault that was asked for."""
+        if said.name in self._excused or self._ends[said.name] > 0:
+            self._ends[said.name] -= said.event is None
+            return True
+        return False
 
     def _endings(self, first: Said) -> list[Said]:
         """What is heard of failures and ends, from the first on until the cause is among them."""
@@ -116,7 +143,7 @@ class Running:
                 said = self._said.get(timeout=max(0.0, until_s - time.monotonic()))
             except queue.Empty:
                 break
-            if said.event in (_FAILED, None):
+            if said.event in (_FAILED, None) and not self._is_foreseen(said):
                 heard.append(said)
         return heard
 
@@ -137,14 +164,59 @@ class Running:
 
     def tell(self, line: str) -> None:
         """Write a line to the standard input of every program."""
-        for process in self._processes.values():
-            assert process.stdin is not None
-            process.stdin.write(line.encode() + b"\n")
-            process.stdin.flush()
+        for name in self._processes:
+            self._tell(name, line)
+
+    def _tell(self, name: str, line: str) -> None:
+        pipe = self._processes[name].stdin
+        assert pipe is not None
+        # Whoever was killed, or has ended since it was stopped, hears nothing.
+        with contextlib.suppress(*([BrokenPipeError] if name in self._excused else [])):
+            pipe.write(line.encode() + b"\n")
+            pipe.flush()
+
+    def provoke(self, action: str, name: str) -> Provoked:
+        """Carry a fault out that was asked for.
+
+        Args:
+            action: as in `Provoked`.
+            name: of the program.
+
+        Raises:
+            ProgramError: there is no such program or action, or it cannot be started again.
+        """
+        if name not in self._processes or name == self.leader:
+            raise ProgramError(f"{self.leader} asks to {action} {name!r}, which it may not")
+        process = self._processes[name]
+        if action == "stop":
+            self._excused.add(name)
+            self._halted.add(name)
+            process.send_signal(signal.SIGSTOP)
+        elif action == "resume":
+            self._halted.discard(name)
+            process.send_signal(signal.SIGCONT)
+        elif action == "kill":
+            self._excused.add(name)
+            self._halted.add(name)
+            process.kill()
+        elif action == "start" and process.status is not None and self._again[name]:
+            self._start_again(name)
+        else:
+            raise ProgramError(f"{self.leader} asks to {action} {name}, which cannot be done")
+        return Provoked(action, name, time.monotonic())
+
+    def _start_again(self, name: str) -> None:
+        self._threads[name].join(_READER_TIMEOUT_S)  # all that it said is heard before what follows
+        self._processes[name].close()
+        self._ends[name] += 1  # 0 if it has been heard
+        self._start(name, self._again[name].pop(0))
+        self._halted.discard(name)
+        self._excused.discard(name)
+        self._tell(name, "start")
 
     def await_all(self, event: str, timeout_s: float) -> None:
-        """Wait until every program has said `event`."""
-        missing = set(self._processes)
+        """Wait until every program has said `event`, if it can still be heard."""
+        missing = set(self._processes) - self._halted
         until_s = time.monotonic() + timeout_s
         while missing:
             said = self.next(max(0.0, until_s - time.monotonic()))
@@ -153,17 +225,19 @@ class Running:
                     f"{', '.join(sorted(missing))} did not say {event!r} within {timeout_s:g}s",
                     hint=f"their standard error is in {self._logs}",
                 )
-            if said.event == event:
+            if said.event == event or (said.event is None and said.name in self._excused):
                 missing.discard(said.name)
 
     def end(self, timeout_s: float) -> None:
         """After `stopped`: close standard input everywhere and wait for status 0."""
         self._stopping = True
-        for process in self._processes.values():
+        for name, process in self._processes.items():
+            if name in self._halted:
+                process.kill()
             assert process.stdin is not None
             process.stdin.close()
         for name, process in self._processes.items():
-            if process.wait(timeout=timeout_s) != 0:
+            if process.wait(timeout=timeout_s) != 0 and name not in self._excused:
                 raise self._error(blamed(self._endings(Said(name, None, {}))))
 
 

@@ -147,6 +147,7 @@ def run(
                 seen.machine,
                 outcomes[variant].window,
                 outcomes[variant].account,
+                outcomes[variant].unaccounted,
             )
         )
         checks.extend(outcomes[variant].checks)
@@ -233,6 +234,10 @@ def _measure(
         while True:
             said = running.next(SAMPLE_PERIOD_S * 5)
             if said is not None and said.name == running.leader:
+                if said.event == "provoke":
+                    action, program = (str(said.fields.get(k)) for k in ("action", "program"))
+                    seen.provoked.append(running.provoke(action, program))
+                    continue
                 seen.finished = said.fields
                 if said.event == "finished":
                     break

@@ -22,10 +22,29 @@ from testbed.sandbox.program import Program
 
 
 class Placed(msgspec.Struct, frozen=True):
-    """A program of the workload, by the name that messages and logs give it."""
+    """A program of the workload, by the name that messages and logs give it.
+
+    Args:
+        again: what is run in its place each time that it is started again, see `Provoked`.
+    """
 
     name: str
     program: Program
+    again: tuple[Program, ...] = ()
+
+
+class Provoked(msgspec.Struct, frozen=True):
+    """A fault that the leading program has asked for, when it was carried out.
+
+    Args:
+        action: "stop" (SIGSTOP), "resume" (SIGCONT), "kill" (SIGKILL), or "start": again, what was
+            killed.
+        t_s: time.monotonic() seconds.
+    """
+
+    action: str
+    program: str
+    t_s: float
 
 
 class Series(msgspec.Struct):
@@ -38,6 +57,7 @@ class Series(msgspec.Struct):
         finished: the fields of the leading program's `finished`; if it was interrupted, of what it
             said last.
         interrupted_s: when the user pressed Ctrl-C; figures are of what was there by then.
+        provoked: faults that were carried out, in order.
     """
 
     started_s: float
@@ -47,6 +67,7 @@ class Series(msgspec.Struct):
     tcp_after: Any = None
     finished: dict[str, Any] = {}
     interrupted_s: float | None = None
+    provoked: list[Provoked] = []
 
 
 class Outcome(msgspec.Struct):
@@ -58,6 +79,7 @@ class Outcome(msgspec.Struct):
         window: (open, close) of the steady window, or None where there is none.
         checks: the workload's own checks for the verdict.
         account: (nic, direction) -> bytes that the workload says crossed it.
+        unaccounted: NICs of which it cannot say that: whoever kept their account is gone.
     """
 
     summary: dict[str, Any]
@@ -65,6 +87,7 @@ class Outcome(msgspec.Struct):
     window: tuple[float, float] | None
     checks: list[Check]
     account: dict[tuple[str, str], float]
+    unaccounted: list[tuple[str, str]] = []
 
 
 class Workload(Protocol):
@@ -87,7 +110,10 @@ class Workload(Protocol):
     def programs(
         self, scenario: Scenario, plan: Plan, variant: str, directory: Path
     ) -> list[Placed]:
-        """The programs of one variant; the last one leads: its `finished` ends the variant."""
+        """The programs of one variant; the last one leads: its `finished` ends the variant.
+
+        It may ask for faults of the others: see `testbed.experiment.programs`.
+        """
 
     def outcome(
         self, scenario: Scenario, plan: Plan, variant: str, directory: Path, series: Series

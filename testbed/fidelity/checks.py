@@ -6,7 +6,7 @@ never taken for good: its `ok` is None, and it fails the verdict like a False.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -317,6 +317,7 @@ def accounts(
     account: Mapping[Nic, float],
     *,
     not_accounted: Iterable[NicKind] = ("mgmt",),
+    unaccounted: Collection[Nic] = (),
 ) -> Check:
     """The kernel's bytes are those that the workload says crossed each NIC.
 
@@ -327,6 +328,7 @@ def accounts(
         samples: the counters; what is compared is first to last.
         account: (nic, direction) -> bytes of TCP payload.
         not_accounted: kinds of NIC that nobody keeps an account of.
+        unaccounted: NICs whose account is lost.
     """
     name = "kernel and workload agree"
     bound = f"within {ACCOUNT_SHARE:.0%} or {show_size(ACCOUNT_BYTES)}"
@@ -345,7 +347,7 @@ def accounts(
         )  # fmt: skip
     apart: dict[str, tuple[float, float]] = {}
     widest = 0.0
-    for nic in compared | set(account):
+    for nic in (compared | set(account)) - set(unaccounted):
         found, said = kernel[nic], account.get(nic, 0.0)
         difference = abs(found - said)
         if difference > ACCOUNT_BYTES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -65,6 +65,7 @@ def check_variant(
     machine: Sequence[MachineSample],
     window: tuple[float, float] | None,
     account: Mapping[Nic, float],
+    unaccounted: Collection[Nic] = (),
 ) -> list[Check]:
     """Everything that can be checked of a variant without knowing what its workload means.
 
@@ -76,6 +77,7 @@ def check_variant(
         machine: what the monitor saw.
         window: (open, close) of the steady window; None judges the machine over the whole run.
         account: bytes that the workload says crossed each NIC.
+        unaccounted: NICs of which it cannot say that.
     """
     found = [
         checks.sampling(variant, samples),
@@ -85,7 +87,7 @@ def check_variant(
         ),
         checks.rates(variant, samples, shaper_bursts(plan)),
         checks.unclassified(variant, samples),
-        checks.accounts(variant, samples, account),
+        checks.accounts(variant, samples, account, unaccounted=unaccounted),
         checks.machine(variant, machine, window),
         checks.backlog(variant, machine),
         checks.throttling(variant, machine, window),

@@ -34,3 +34,23 @@ def test_what_is_called_sends_the_other_way() -> None:
     assert carried_bytes([h2d]) == {("pe0/pcie3", "out"): 100}
     answer = AccountRecord(pair_name("pe1g3", "pe0g3", "cnic3", "called", "model"), 100, 0)
     assert carried_bytes([answer]) == {("pe0/cnic3", "read"): 100, ("pe1/cnic3", "write"): 100}
+
+
+def test_what_a_lost_node_sent_is_counted_where_it_arrived() -> None:
+    """de1 is lost: its own account is worth nothing, nor is there one of its NICs."""
+    accounts = [
+        AccountRecord(pair_name("pe0g0", "de1", "cnic0", "caller"), 100, 30),
+        AccountRecord(pair_name("pe0g0", "de1", "cnic0", "called"), 999, 999),
+        AccountRecord(pair_name("de1", "st0", "snic0", "called"), 50, 20),
+        AccountRecord(pair_name("pe0", "st0", "snic0", "called"), 7, 0),
+        AccountRecord(pair_name("de1g0", "de0g0", "cnic0", "called", "model"), 5, 3),
+    ]
+    assert carried_bytes(accounts, lost=["de1"]) == {
+        ("pe0/cnic0", "read"): 100,
+        ("pe0/cnic0", "write"): 30,
+        ("st0/snic0", "out"): 57,
+        ("st0/snic0", "in"): 20,
+        ("pe0/snic0", "in"): 7,
+        ("de0/cnic0", "read"): 5,
+        ("de0/cnic0", "write"): 3,
+    }

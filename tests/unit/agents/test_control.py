@@ -8,6 +8,7 @@ import pytest
 
 from agents import control
 from agents.control import Credit, LookupReply, Mesh, Message, PeerLost, ReadFinished, Replies
+from agents.loss import NodeGone
 
 
 def test_a_mesh_connects_everybody_and_keeps_order(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +84,95 @@ def test_a_message_survives_its_encoding() -> None:
     message = Credit(2**39, 30, 2**63, 2**40)
     data = control._encoder.encode(message)
     assert control._decoder.decode(data) == message
+
+
+def test_answers_of_a_lost_node_never_come() -> None:
+    async def scene() -> None:
+        replies = Replies()
+        owed, other = replies.expect("put-done", 1, "st0"), replies.expect("put-done", 2, "st1")
+        answered = replies.expect("put-reply", 3, "st0")
+        assert replies.resolve("put-reply", 3, LookupReply(3, 1))
+        await asyncio.sleep(0)
+        replies.lose("st0")
+        for late in (owed, replies.expect("put-done", 4, "st0")):
+            with pytest.raises(NodeGone, match="st0 was lost"):
+                await late
+        assert await answered == LookupReply(3, 1)
+        assert replies.resolve("put-done", 2, LookupReply(2, 1))
+        await other
+
+    asyncio.run(scene())
+
+
+def test_a_peer_that_was_dropped_is_not_heard_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a - b - c: a drops b, which goes on talking."""
+    monkeypatch.setattr(control, "CONTROL_PORT", 7393)
+    addresses = {"a": "127.0.7.1", "b": "127.0.7.2", "c": "127.0.7.3"}
+
+    async def scene() -> None:
+        heard: list[str] = []
+        lost: list[Exception] = []
+        a = Mesh("a", addresses, lambda s, m: heard.append(s), lost.append)
+        b, c = (Mesh(n, addresses, lambda s, m: None, lost.append) for n in "bc")
+        await asyncio.gather(a.connect(), b.connect(), c.connect())
+        b.send("a", ReadFinished("b", 1, 1))
+        a.drop("b")
+        a.send("b", ReadFinished("a", 1, 1))  # goes nowhere
+        c.send("a", ReadFinished("c", 1, 1))
+        async with asyncio.timeout(10):
+            while not (heard and lost):
+                await asyncio.sleep(0.001)
+        assert heard == ["c"]
+        (error,) = lost
+        assert isinstance(error, PeerLost)
+        assert error.peer == "a"
+        b.send("a", ReadFinished("b", 2, 2))  # it knows that a has gone
+        for mesh in (a, b, c):
+            mesh.closing = True
+        for mesh in (a, b, c):
+            mesh.close()
+
+    asyncio.run(scene())
+
+
+def test_a_process_that_is_started_again_is_welcomed_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """a - b - c: c goes, b with it, and another c comes: it finds a, and that b is not there."""
+    monkeypatch.setattr(control, "CONTROL_PORT", 7394)
+    addresses = {"a": "127.0.7.1", "b": "127.0.7.2", "c": "127.0.7.3"}
+
+    async def scene() -> None:
+        heard: list[Message] = []
+        lost: list[str] = []
+        back: list[str] = []
+        absent: list[str] = []
+        a = Mesh(
+            "a", addresses, lambda s, m: heard.append(m),
+            lambda e: lost.append(getattr(e, "peer", "")), back.append,
+        )  # fmt: skip
+        b, c = (Mesh(n, addresses, lambda s, m: None, lambda e: None) for n in "bc")
+        await asyncio.gather(a.connect(), b.connect(), c.connect())
+        for mesh in (b, c):
+            mesh.closing = True
+            mesh.close()
+        async with asyncio.timeout(10):
+            while len(lost) < 2:
+                await asyncio.sleep(0.001)
+        assert sorted(lost) == ["b", "c"]
+        again = Mesh(
+            "c", addresses, lambda s, m: None, lambda e: absent.append(getattr(e, "peer", ""))
+        )
+        await again.rejoin()
+        assert absent == ["b"]
+        again.send("b", ReadFinished("c", 1, 1))
+        again.send("a", ReadFinished("c", 2, 2))
+        async with asyncio.timeout(10):
+            while not heard:
+                await asyncio.sleep(0.001)
+        assert back == ["c"]
+        assert heard == [ReadFinished("c", 2, 2)]
+        for mesh in (a, again):
+            mesh.closing = True
+        for mesh in (a, again):
+            mesh.close()
+
+    asyncio.run(scene())

@@ -121,3 +121,9 @@ def test_storage_nics_that_were_not_full_are_no_limit_and_that_is_said() -> None
 def test_what_was_not_seen_is_not_made_up(given: Outcome, message: str) -> None:
     with pytest.raises(UnfaithfulError, match=message):
         profile_of(scenario("network-only"), FORMULA, {"profile": given})
+
+
+def test_nothing_goes_wrong_on_purpose_while_limits_are_measured() -> None:
+    text = TEXT % "network-only" + "faults: [{at: 1s, kind: kill, node: de0}]\n"
+    asked = load_scenario(text, DualPathScenario)
+    assert [run.faults for run in profile_runs(asked, engines=8, agents=200).values()] == [[]]

@@ -9,7 +9,7 @@ import pytest
 
 from agents.numbers import try_number
 from agents.read_account import ReadAccount, read_account
-from agents.records import RequestRecord, StorageRecord, TransferRecord
+from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.settings import DualPathScenario
 from agents.summary import Run, summarise
 from testbed.experiment.scenario import load_scenario
@@ -33,6 +33,7 @@ def run(
         TransferRecord: list(transfers),
         RequestRecord: list(requests),
         StorageRecord: [stored],
+        EventRecord: [],
     }
     scenario = load_scenario(SCENARIO, DualPathScenario)
     return Run(scenario, Plan(frozenset(), "1p1d"), "pe-only", records, [[]], {})
@@ -55,7 +56,7 @@ REQUESTS = [
 
 def test_every_byte_is_of_a_try_that_ended_well_or_was_given_up() -> None:
     account = read_account(run(READS, REQUESTS, sent=215))
-    assert account == ReadAccount(215, 0, 95, 120, 0, 40, 135)
+    assert account == ReadAccount(215, 0, 95, 120, 0, 95, 40, 135)
     assert account.wrong() == ""
     assert summarise(run(READS, REQUESTS, sent=215))["bytes_given_up"] == 120
     assert summarise(run(READS, REQUESTS, sent=215))["requests_retried"] == 1
@@ -81,3 +82,19 @@ def test_bytes_of_no_request_are_noticed() -> None:
 def test_an_engine_that_claims_other_bytes_is_noticed() -> None:
     requests = [msgspec.structs.replace(REQUESTS[0], read_bytes=91), *REQUESTS[1:]]
     assert "have read 136" in read_account(run(READS, requests, sent=215)).wrong()
+
+
+def test_what_lost_nodes_sent_and_received_is_left_out_on_both_sides() -> None:
+    """Request 6 ended well on pe1 and de0, then pe1 was lost, and some of its records with it."""
+    there, gone = transfer(6, 30), transfer(6, 60)
+    gone = msgspec.structs.replace(gone, target="pe1")
+    other = request(6, prefill="pe1g0", decode="de0g0", read_bytes=100)
+    seen = run([*READS, there, gone], [*REQUESTS, other], sent=215 + 30)
+    seen.records[EventRecord].append(EventRecord("sched", 1.0, "node-lost", 0, "pe1: silent"))  # type: ignore[index]
+    assert read_account(seen).wrong() == ""
+    # Storage that was lost later: its record is gone, what came of it before is right.
+    late = msgspec.structs.replace(transfer(9, 7), source="st1")
+    more = [*REQUESTS[:2], msgspec.structs.replace(REQUESTS[2], read_bytes=52)]
+    seen = run([*READS, late], more, sent=215)
+    seen.records[EventRecord].append(EventRecord("sched", 1.0, "node-lost", 0, "st1: silent"))  # type: ignore[index]
+    assert read_account(seen).wrong() == ""

@@ -43,7 +43,7 @@ def test_shipped_scenarios_are_valid(path: Path) -> None:
 def test_the_scenarios_that_are_promised_are_there() -> None:
     names = {path.stem for path in SHIPPED}
     assert names >= {"demo", "1p1d", "2p1d", "1p2d", "2p4d", "cnic-bound", "2p4d-modelled"}
-    assert names >= {"agentic-sessions", "mooncake"}
+    assert names >= {"agentic-sessions", "mooncake", "node-loss"}
 
 
 def test_defaults_are_the_papers_cluster_with_compute() -> None:

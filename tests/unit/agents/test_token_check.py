@@ -33,6 +33,7 @@ scheduler: {fetch_period: 2us}
 def request(error: str = "", hit_tokens: int = 64) -> RequestRecord:
     values: dict[str, Any] = dict.fromkeys(RequestRecord.__struct_fields__, 0)
     values |= {"error": error, "hit_tokens": hit_tokens, "generate_tokens": 5, "stalls_s": []}
+    values |= {"prefill": "pe0g0", "decode": "de0g0"}
     return RequestRecord(**values)
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import pytest
 
+from agents.loss import NodeGone
 from agents.ports import Ports, Transfer, WrongBytes, pair_name
 from agents.process import Process
 from agents.wire.immediates import Kind
@@ -162,5 +163,57 @@ def test_two_cannot_wait_for_one() -> None:
         receiver.ports.expect(7, Kind.H2D).cancel()
         with pytest.raises(ProgramError, match="two wait"):
             receiver.ports.expect(7, Kind.H2D)
+
+    between(scene)
+
+
+def test_of_a_lost_node_nothing_lands_and_nothing_is_waited_for() -> None:
+    """`sender` is pe0: half of what it was to send has landed when it is lost."""
+
+    async def scene(sender: Side, receiver: Side) -> None:
+        ports = receiver.ports
+        arrivals = [ports.expect(7, Kind.KV_RETURN, part, "pe0") for part in range(3)]
+        others = ports.expect(7, Kind.STORAGE_READ, 0, "st0")
+        ports.handle(Kind.CHUNK_RETURN, lambda what, received: None)
+        chunks = asyncio.ensure_future(ports.landed(7, Kind.CHUNK_RETURN, 2, "pe0"))
+        sender.ports.post(NAME, transfer(receiver, b"x" * 3000))
+        await arrivals[0]
+        sender.ports.post(NAME, transfer(receiver, b"late" * 1000, 1))
+        ports.lose("pe0")
+        before = bytes(receiver.memory)
+        ended = await asyncio.gather(*arrivals, chunks, return_exceptions=True)
+        assert [isinstance(result, NodeGone) for result in ended] == [False, True, True, True]
+        with pytest.raises(NodeGone):  # who begins to wait only now
+            await ports.expect(7, Kind.KV_RETURN, 3, "pe0")
+        with pytest.raises(NodeGone):
+            await ports.landed(7, Kind.CHUNK_RETURN, 1, "pe0")
+        # Whoever wants to send to it need not wait either; of others everything is as before.
+        assert await ports.post(HELLO, transfer(sender, b"y" * 10)) is None
+        assert not others.done()
+        ports.fail(7, Kind.STORAGE_READ, 0, RuntimeError("ended"))
+        with pytest.raises(RuntimeError):
+            await others
+        ports.forget(7)
+        while not sender.failures:
+            await asyncio.sleep(0.001)
+        assert bytes(receiver.memory) == before
+        assert not receiver.failures
+        sender.failures.clear()  # it sees its queue pair reset
+
+    between(scene)
+
+
+def test_what_was_posted_to_a_lost_node_is_given_up() -> None:
+    async def scene(sender: Side, receiver: Side) -> None:
+        much = bytes(1 << 24)
+        posted = sender.ports.post(
+            NAME, Transfer(Kind.H2D, 7, 0, [memoryview(much)], receiver.key, 0)
+        )
+        assert not posted.done()
+        sender.ports.lose("de0")
+        assert await posted is None
+        while not receiver.failures:  # a reset
+            await asyncio.sleep(0.001)
+        receiver.failures.clear()
 
     between(scene)

@@ -132,3 +132,16 @@ def test_the_last_try_after_a_lost_node_may_read() -> None:
     second = attempts.failed(first, "elsewhere")
     assert second is not None
     assert attempts.may_read(second)
+
+
+def test_a_later_scheduler_counts_its_own_tries_and_goes_on_with_those_it_finds() -> None:
+    attempts = Attempts(2, first=17)
+    assert attempts.submit(turn(5)) == try_number(5, 17)
+    attempts.adopt(turn(6), try_number(6, 2))
+    again = attempts.failed(try_number(6, 2), "elsewhere")
+    assert again == try_number(6, 3)
+    attempts.begin(again)
+    assert attempts.failed(again, "elsewhere") is None
+    assert attempts.end(again) == (turn(6), 2)
+    with pytest.raises(ValueError, match="under way already"):
+        attempts.adopt(turn(5), 5)

@@ -18,3 +18,11 @@ def test_the_longest_prefix_wins_and_of_equals_the_own_node() -> None:
     assert directory.longest(prefix[:3], "de1") == ("de1", 3)
     directory.changed("de0", [], prefix[2:9])
     assert directory.longest(prefix, "de1") == ("de1", 4)
+
+
+def test_a_lost_node_has_no_cache() -> None:
+    directory = CacheDirectory(["de0", "de1"])
+    directory.changed("de0", [1, 2, 3], [])
+    directory.changed("de1", [1], [])
+    directory.lose("de0")
+    assert directory.longest([1, 2, 3], "de0") == ("de1", 1)

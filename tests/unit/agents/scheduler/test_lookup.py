@@ -46,6 +46,7 @@ class Asker:
         self.mesh = self
         self.stored = stored
         self.asked: list[str] = []
+        self.late = False
         self.lookup = StorageLookup(cast(Process, self), Placement(NODES, 4))
 
     def send(self, node: str, message: Message) -> None:
@@ -57,7 +58,7 @@ class Asker:
         asyncio.get_running_loop().call_soon(self.lookup.answered, node, reply)
 
     def answer(self, kind: str, number: int, message: Message) -> None:
-        assert self.replies.resolve(kind, number, message)
+        assert self.replies.resolve(kind, number, message) or self.late
 
 
 def test_every_node_concerned_is_asked_once_and_requests_do_not_mix() -> None:
@@ -73,5 +74,23 @@ def test_every_node_concerned_is_asked_once_and_requests_do_not_mix() -> None:
         assert none == []
         keepers = {run.node for run in Placement(NODES, 4).runs(PREFIX)}
         assert sorted(asker.asked) == sorted([*keepers, short[0].node])
+
+    asyncio.run(ask())
+
+
+def test_blocks_of_a_lost_node_are_misses_and_others_keep_them_from_then_on() -> None:
+    async def ask() -> None:
+        asker = Asker(set(PREFIX.tolist()))
+        (first, *_) = Placement(NODES, 4).runs(PREFIX)
+        waiting = asyncio.ensure_future(asker.lookup.hits(1, PREFIX))
+        asker.late = True
+        await asyncio.sleep(0)
+        asker.replies.lose(first.node)  # before its answer is handled
+        assert await waiting == []
+        asker.lookup.lose(first.node)
+        asker.asked.clear()
+        found = await asker.lookup.hits(2, PREFIX)
+        assert sum(run.blocks for run in found) == len(PREFIX)
+        assert first.node not in asker.asked
 
     asyncio.run(ask())

@@ -88,3 +88,25 @@ def test_nodes_never_differ_by_more_than_the_largest_request_when_nothing_ends(
     for number, size in enumerate(sizes):
         loads[place(placed, number, size)[0]] += size
     assert max(loads.values()) - min(loads.values()) <= max(sizes)
+
+
+@pytest.mark.parametrize("by_tokens", [True, False])
+def test_a_lost_node_gets_nothing_more_and_what_it_had_can_end(by_tokens: bool) -> None:
+    placement = AtOnce(["pe0", "pe1"], ["de0", "de1"], 1, by_tokens=by_tokens)
+    for request in range(4):
+        placement.submit(Ask(request, 10, 12, 5))
+    placement.lose("de1")
+    assert placement.bereft == ""
+    later = [placement.submit(Ask(request, 10, 12, 5))[0] for request in range(4, 8)]
+    assert {each.decode for each in later} == {("de0", 0)}
+    for request in range(8):
+        placement.ended(request)
+    placement.lose("de0")
+    assert placement.bereft == "decode"
+
+
+def test_a_request_that_an_earlier_scheduler_placed_counts() -> None:
+    placement = AtOnce(["pe0", "pe1"], ["de0"], 1, by_tokens=True)
+    placement.adopt(Ask(1, 10, 12, 5), ("pe0", 0), ("de0", 0))
+    assert placement.submit(Ask(2, 10, 12, 5))[0].prefill == ("pe1", 0)
+    placement.ended(1)

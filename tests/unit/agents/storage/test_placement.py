@@ -92,3 +92,24 @@ def test_what_cannot_be_placed_is_refused() -> None:
         Placement(["st0"], 0)
     with pytest.raises(ValueError, match="prefix of 3"):
         Placement(["st0"], 4).runs(HASHES[:3], 2, 2)
+
+
+@settings(max_examples=30)
+@given(st.sets(st.sampled_from(["st0", "st1", "st2", "st3"]), min_size=2), st.integers(1, 9))
+def test_when_a_node_goes_the_others_keep_what_they_had(nodes: set[str], extent: int) -> None:
+    before = Placement(sorted(nodes), extent)
+    lost = min(nodes)
+    after = before.without(lost)
+    owner = {
+        b: r.node for r in after.runs(HASHES[:200]) for b in range(r.first, r.first + r.blocks)
+    }
+    assert lost not in owner.values()
+    for run in before.runs(HASHES[:200]):
+        if run.node != lost:
+            assert {owner[b] for b in range(run.first, run.first + run.blocks)} == {run.node}
+
+
+def test_a_ring_never_loses_its_last_node_or_one_that_is_not_on_it() -> None:
+    placement = Placement(["st0"], 4)
+    assert placement.without("st0") is placement
+    assert placement.without("de0") is placement

@@ -19,6 +19,7 @@ from agents.control import (
     Lookup,
     LookupReply,
     Message,
+    Provoke,
     PutBegin,
     PutDone,
     PutReply,
@@ -90,11 +91,9 @@ class Peers:
         return [record.kind for record in self.recorded if isinstance(record, EventRecord)]
 
 
-def with_node(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Peers], None], **settings: Any
-) -> None:
-    """A storage node of 20 blocks, without a network."""
-    cluster = Cluster(
+def small_cluster(tmp_path: Path) -> Cluster:
+    """One prefill, one decode and one storage node, of 20 blocks."""
+    return Cluster(
         control={"st0": "127.0.0.1"}, prefill=["pe0"], decode=["de0"], storage=["st0"], rails=1,
         addresses={}, layers=2, layer_block_bytes=30, block_tokens=64, layers_per_transfer=1,
         hbm_layers=2, engine_requests=1, read_window=4, write_bytes=1 << 16,
@@ -107,6 +106,13 @@ def with_node(
         load=Load(TraceSpec("agentic", 0), 1, "warm", 0.0, 0.0, 1.0), seed=0,
         records=str(tmp_path), quota_s=0.0, layerwise=True, moves_kv=True,
     )  # fmt: skip
+
+
+def with_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[Peers], None], **settings: Any
+) -> None:
+    """A storage node of 20 blocks, without a network."""
+    cluster = small_cluster(tmp_path)
 
     async def live() -> None:
         node = StorageNode("st0", msgspec.structs.replace(cluster, **settings))
@@ -277,5 +283,46 @@ def test_what_is_sent_is_counted_and_what_nobody_has_confirmed_too(
         stored = peers.recorded[-1]
         assert isinstance(stored, StorageRecord)
         assert (stored.sent_bytes, stored.under_way_bytes) == (12 * 60, 8 * 60)
+
+
+def test_a_lost_node_holds_nothing_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """de0 was reading 8 blocks and writing 6 others when it was lost; de1 goes on."""
+    old, new = stream_hashes(1, 8), stream_hashes(2, 6)
+
+    def work(peers: Peers) -> None:
+        peers.lay_down(old)
+        peers.read(5, old)
+        peers.ask(Read(6, 0, "de", old[:2].tobytes(), 1, 0, 1, 0), "de1")
+        assert not peers.put(1, new).error
+        assert not peers.ask(PutBegin(2, 9, stream_hashes(3, 6).tobytes()), "de1").error
+        assert peers.node.store.free_bytes == 0
+        peers.node.lose("de0")
+        assert peers.node.store.free_bytes == 6 * peers.layout.full_block_bytes
+        assert peers.node.lost == {"de0"}
+        reply = peers.put(3, stream_hashes(4, 12))  # 6 are free, 6 of the 8 are read by nobody
+        assert sum(blocks for _, blocks in reply.places) == 12
+        assert peers.stored(old) == 2
+
+    with_node(tmp_path, monkeypatch, work, decode=["de0", "de1"])
+
+
+def test_faults_of_storage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, new = stream_hashes(1, 12), stream_hashes(2, 4)
+
+    def work(peers: Peers) -> None:
+        peers.lay_down(old)
+        peers.ask(Provoke("fill"), "client")
+        assert "no room" in peers.put(1, new).error
+        assert peers.stored(old) == 12
+        peers.ask(Provoke("clear"), "client")
+        assert not peers.put(2, new).error
+        peers.ask(Provoke("forget", 0.5), "client")
+        assert peers.stored(old) == 6
+        peers.read(3, old[:2])
+        peers.ask(Provoke("forget"), "client")
+        assert peers.stored(old) == 2  # what is being read stays
+        assert [kind for kind in peers.events() if kind == "fault"] == ["fault"] * 4
 
     with_node(tmp_path, monkeypatch, work)

@@ -45,6 +45,8 @@ class MemoryPorts:
         self.handlers[kind] = handler
 
     def post(self, pair: str, transfer: Transfer) -> None:
+        if pair in self.network.closed:
+            return
         self.network.posted.setdefault(pair, deque()).append(transfer)
 
 
@@ -65,6 +67,7 @@ class Network:
             )
             for name in self.names
         ]  # fmt: skip
+        self.closed: set[str] = set()
         self.ends: dict[str, str] = {}  # the end that posts -> the end that receives
         for node in self.nodes:
             for rail, target, device in node._members.calls():
@@ -103,6 +106,16 @@ class Network:
         self.carried[kind, transfer.kind] += len(data)
         node = local.rpartition("g")[0]
         self.ports[node].handlers[transfer.kind](unpack(immediate), received)
+
+    def lose(self, name: str) -> None:
+        """A node is lost: its queue pairs are closed, and the others are told."""
+        for end in self.ends:
+            if f"{name}g" in end:
+                self.closed.add(end)
+                self.posted.pop(end, None)
+        for own, node in zip(self.names, self.nodes, strict=True):
+            if own != name:
+                node.lose(name)
 
     async def run(self, choose: Callable[[list[str]], str], *work: Any) -> None:
         """Deliver until all work is done; fails if it is not when nothing is left to deliver."""

@@ -136,3 +136,31 @@ def test_a_collective_whose_engine_has_given_up_still_ends() -> None:
         assert [record.tokens for record in network.records] == [5, 7]
 
     asyncio.run(given_up())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(2, 4), st.integers(1, 2), st.integers(0, 30), st.integers(0, 2**16))
+def test_a_lost_member_hangs_nobody(nodes: int, rails: int, before: int, seed: int) -> None:
+    """All engines begin; after some messages the first node is lost, and what it sent with it."""
+
+    async def scene() -> None:
+        network = Network(nodes, rails, moe())
+        choose = random.Random(seed).choice
+        await network.meet()
+        kept = [(n, r) for n in range(1, nodes) for r in range(rails)]
+        lost = [asyncio.ensure_future(network.nodes[0].layers(r, 9, 1)) for r in range(rails)]
+        work = [asyncio.ensure_future(network.nodes[n].layers(r, 9, 1)) for n, r in kept]
+        await network._settle()
+        for _ in range(before):
+            if any(network.posted.values()):
+                network.deliver(choose)
+                await network._settle()
+        network.lose("de0")
+        again = (network.nodes[n].layers(r, 5, 1) for n, r in kept)
+        await network.run(choose, *work, *again)
+        later = [r for r in network.records if r.tokens == 5]
+        assert len(later) == len(kept)
+        for task in lost:
+            task.cancel()
+
+    asyncio.run(scene())

@@ -579,3 +579,52 @@ def test_the_loop_sleeps_when_there_is_nothing_to_do(
         loop.run_until_complete(asyncio.sleep(0))  # one turn of the loop: what was posted is taken
         assert not readable.poll(0)
         assert not any(p.waits_to_write for p in end.transport._pairs.values())
+
+
+def test_nothing_lands_by_a_queue_pair_that_was_disconnected(ends: Ends) -> None:
+    """What was sent and not received, and what was posted and not sent, never arrives."""
+    caller, called, address = ends
+    key, memory = called.region(1 << 20)
+    other_key, other = called.region(100)
+    lost, kept = call(caller, address, "lost"), call(caller, address, "kept")
+    lost.post([write(b"before", key, 0)])
+    called.wait_for(Received)
+    called.wait(lambda: len(called.pairs) == 2)
+    for _ in range(64):
+        lost.post([write(noise(1 << 20), key, 0)])
+    called.transport.disconnect("to lost")
+    seen = bytes(memory)
+    kept.post([write(b"still here", other_key, 0)])
+    called.wait_for(Received, 2)
+    assert other[:10] == b"still here"
+    assert bytes(memory) == seen
+    caller.wait_for(Failed)  # a reset, not an end
+    assert [c.peer for c in caller.of(Failed) if isinstance(c, Failed)] == ["lost"]
+    assert called.failures == []
+    lost.post([write(b"after", key, 0)])
+    with pytest.raises(UsageError, match="no queue pair to lost"):
+        called.transport.disconnect("to lost")
+
+
+def test_the_account_of_a_disconnected_end_is_what_crossed_the_wire(ends: Ends) -> None:
+    """Bytes that the socket had not sent are taken off, those that nobody read are added."""
+    caller, called, address = ends
+    key, _ = called.region(1 << 22)
+    pair = call(caller, address, "a")
+    called.wait(lambda: bool(called.pairs))
+    reader = called.pairs["to a"].socket
+    called.transport._epoll.unregister(reader)  # a process that has stopped
+    for _ in range(16):
+        pair.post([write(noise(1 << 20), key, 0)])
+    deadline_s = time.monotonic() + TIMEOUT_S
+    before = -1
+    while pair.sender.sent_bytes != before and time.monotonic() < deadline_s:
+        before = pair.sender.sent_bytes
+        caller._loop.run_until_complete(asyncio.sleep(0.05))
+    caller.transport.disconnect("a")
+    called.transport.disconnect("to a")
+    sent, _ = caller.transport.accounts()["a"]
+    _, received = called.transport.accounts()["to a"]
+    assert 0 < sent < before + (1 << 20)
+    # What is under way when it is cut may be on either side; on the loopback nothing is.
+    assert sent == pytest.approx(received, rel=0.05)
