@@ -354,7 +354,7 @@ class DualPathScenario(Scenario):
     def _faults_come(self) -> DualPathScenario:
         check_times(self.faults, self.window.warm_up + self.duration)
         period_s = self.scale.emulated_s(self.scheduler.fetch_period)
-        if self.faults and self.silent_after_s < _LEAST_FETCHES * period_s:
+        if self.silent_after_s < _LEAST_FETCHES * period_s:
             raise ValueError(
                 f"scheduler.silent_after: {self.silent_after_s:g}s is less than {_LEAST_FETCHES} "
                 f"fetch periods of {period_s:g}s, emulated: nodes that are well would count as lost"

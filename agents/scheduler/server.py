@@ -46,9 +46,12 @@ from agents.scheduler.segments import segments_of
 from agents.scheduler.state import Ask
 from agents.scheduler.views import NodeView, RequestView
 from agents.storage.placement import Run
+from testbed.errors import ProgramError
 from testbed.units import show_duration, show_size
 
 CLIENT = "client"
+_UNEXPECTED = 4
+"""Times `silent_after` that a node may be silent where no fault is expected."""
 
 
 class Scheduler(Process):
@@ -72,13 +75,14 @@ class Scheduler(Process):
         self._found = Found([name, *self._engine_nodes] if cluster.incarnation else [])
         self._hits: dict[int, list[Run]] = {}  # of those that have no engines yet
         self._assigned: dict[int, Assign] = {}
-        self._liveness = Liveness([*self._engine_nodes, *cluster.storage], cluster.silent_after_s)
+        # A node that nobody was to harm gets more time: if it is lost, so is the run.
+        self._silent_after_s = cluster.silent_after_s * (1 if cluster.faults else _UNEXPECTED)
+        self._liveness = Liveness([*self._engine_nodes, *cluster.storage], self._silent_after_s)
 
     async def connect(self) -> None:
-        """Listen for nodes that fall silent, if any is to."""
+        """Listen for nodes that fall silent."""
         self._found.reported(self.name, [])  # everybody can be asked now
-        if self.cluster.faults:
-            self.spawn(self._watch())
+        self.spawn(self._watch())
 
     def handle(self, sender: str, message: Message) -> None:
         """A control message has arrived."""
@@ -264,7 +268,7 @@ class Scheduler(Process):
             for node in asked:
                 self.mesh.send(node, Ping())
             for node in self._liveness.tick(loop.time()):
-                self._declare(node, f"not a word for {show_duration(self.cluster.silent_after_s)}")
+                self._declare(node, f"not a word for {show_duration(self._silent_after_s)}")
             await asyncio.sleep(self._liveness.period_s)
 
     def away(self, error: PeerLost) -> None:
@@ -275,9 +279,19 @@ class Scheduler(Process):
             super().away(error)
 
     def _declare(self, node: str, why: str) -> None:
-        """A node is lost: everybody closes its connections to it, and others do its work."""
+        """A node is lost: everybody closes its connections to it, and others do its work.
+
+        Raises:
+            ProgramError: nothing was to go wrong in this run.
+        """
         if node in self.lost:
             return
+        if not self.cluster.faults:
+            raise ProgramError(
+                f"{node} has stopped answering: {why}",
+                hint="if nobody has stopped its process, the machine is overloaded: choose a "
+                "larger scale.rate; a run that is to survive losses has a section `faults`",
+            )
         self.event("node-lost", 0, f"{node}: {why}")
         for peer in self.cluster.control:
             if peer not in (self.name, node):

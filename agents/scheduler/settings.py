@@ -53,6 +53,8 @@ class SchedulerSection(Section):
     """Times that a request is tried before its error is final.  What is tried again is what
     failed for a reason of the environment: a stored block that went before it was read, a node
     that was lost."""
+
     silent_after: Literal["auto"] | Annotated[DurationS, Field(gt=0)] = "auto"
-    """Emulated time without a report after which a node counts as lost, in runs with faults; of a
-    storage node, without an answer.  Auto is 5 s, and no less than 20 fetch periods."""
+    """Emulated time without a report after which a node counts as lost; of a storage node, without
+    an answer.  Auto is 5 s, and no less than 20 fetch periods.  In a run without faults four times
+    that, and the run ends."""

@@ -79,6 +79,22 @@ def test_a_process_that_is_killed_is_named_and_not_those_that_lose_it(tmp_path: 
     assert len(killed) == 1
 
 
+@pytest.mark.parametrize("node", ["pe0", "st0"])
+def test_a_node_that_stops_answering_ends_the_run(tmp_path: Path, node: str) -> None:
+    stopped: list[int] = []
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "measure" and not stopped:
+            stopped.extend(_pids_of(node, str(tmp_path)))
+            os.kill(stopped[0], signal.SIGSTOP)
+
+    text = SCENARIO.format(policy="pe-only") + "scheduler: {silent_after: 500ms}\n"
+    with pytest.raises(ProgramError, match=rf"^sched: {node} has stopped answering: .* 2s"):
+        runner.run(load_scenario(text, DualPathScenario), DualPath(), tmp_path / "run", stop)
+    assert len(stopped) == 1
+    assert not _pids_of(node, str(tmp_path))
+
+
 def _pids_of(name: str, directory: str) -> list[int]:
     """Host pids of a run's process: found by the file of its records, which it holds open."""
     found = []
