@@ -25,7 +25,7 @@ _STEPS = (0.25, 0.5, 0.75)
 _GAUGE, _HEIGHT = 6.0, 34.0  # of one direction
 _PAIR = 2 * _GAUGE + 1
 _RAIL = _PAIR + 5  # from CNIC to CNIC
-_NODE = 132.0  # at least
+_NODE, _HOST_ROW = 132.0, 72.0  # the width at least; the height with what is between rows
 _GAP = 14.0
 _BETWEEN_ROLES = 26.0
 _ROLES = {"prefill": 0, "decode": 1}
@@ -45,8 +45,8 @@ class _Node:
 
     @property
     def width(self) -> float:
-        beside = max(len(self.of("cnic")), len(self.of("snic", "link")))
-        return max(_NODE, beside * _RAIL + 12)
+        beside_text = len(self.of("snic", "link")) - 1
+        return max(_NODE + beside_text * _RAIL, len(self.of("cnic")) * _RAIL + 12)
 
 
 class _Block(NamedTuple):
@@ -56,12 +56,13 @@ class _Block(NamedTuple):
     x: float
 
 
-def draw(uses: Sequence[Use], variant: str) -> str:
+def draw(uses: Sequence[Use], variant: str, links: Sequence[tuple[str, str]] = ()) -> str:
     """The cluster under one variant, as SVG.
 
     Args:
         uses: of its NICs; in the order of the plan.
         variant: for those who do not see the drawing.
+        links: of plain hosts and switches, by their names.
     """
     nodes: dict[str, _Node] = {}
     for use in uses:
@@ -70,7 +71,7 @@ def draw(uses: Sequence[Use], variant: str) -> str:
     if any(use.kind == "cnic" for use in uses):
         body, width, height = _serving(list(nodes.values()))
     else:
-        body, width, height = _plain(list(nodes.values()))
+        body, width, height = _plain(list(nodes.values()), links)
     full = [f"{u.nic} {u.direction}" for u in uses if u.share >= FULL_SHARE]
     said = f"The cluster under {variant}; full NICs: {', '.join(full) or 'none'}"
     return svg.drawing(width, height, body, said)
@@ -100,13 +101,15 @@ def _serving(nodes: list[_Node]) -> tuple[str, float, float]:
         parts.append(_storage(node, x, y))
         x += node.width + _GAP
     y += 74 if storage else 0
+    # A line of figures more, if there is anything in it.
+    height = 150.0 + 12 * any(node.of("nvlink", "pcie") for node in engines)
     tops, bottoms = [], []
     for row in rows:
         tops.append(y)
         parts.append(_bus(y, width, "blue"))
         for block in row:
-            parts.append(_engine_node(block, y))
-        y += 186
+            parts.append(_engine_node(block, y, height))
+        y += height + 24
         bottoms.append(y)
         parts.append(_bus(y, width, "amber"))
         y += 26
@@ -118,21 +121,60 @@ def _serving(nodes: list[_Node]) -> tuple[str, float, float]:
     return "".join(parts), width, y
 
 
-def _plain(nodes: list[_Node]) -> tuple[str, float, float]:
-    """Hosts on their links, in as many rows as they need."""
-    rows = _rows([node for node in nodes if node.nics])
-    width = max((_end(row) for row in rows), default=100) + 18
+def _plain(nodes: list[_Node], links: Sequence[tuple[str, str]]) -> tuple[str, float, float]:
+    """Hosts under the switch that they are linked to, one switch below the other."""
     parts: list[str] = []
-    y = 8.0
-    for row in rows:
-        for node, x in row:
-            parts.append(_box(x, y, node, 92))
-            for number, nic in enumerate(node.of("snic", "link")):
-                at = x + node.width / 2 + (number - len(node.of("snic", "link")) / 2) * _RAIL
-                parts.append(_pair(at, y + 24, nic))
-            parts.append(_figures(node, x, y + 74, "snic", "link"))
-        y += 108
-    return "".join(parts), width, y
+    y, width = 16.0, 100.0
+    bars: list[tuple[str, float]] = []
+    for switch, members in _under_switches(nodes, links):
+        rows = _rows(members)
+        width = max(width, *(_end(row) + 18 for row in rows))
+        if switch:
+            parts.append(svg.text(18, y - 5, switch, fill="blue", font_weight="600"))
+            bars.append((switch, y))
+        for row in rows:
+            if switch:
+                parts.append(svg.line(8, y, _end(row) + 10, y, "blue", 3))
+            for node, x in row:
+                parts.append(_host(node, x, y, hangs=bool(switch) and node.name != switch))
+            y += _HOST_ROW
+        if switch and len(rows) > 1:
+            parts.append(svg.line(8, bars[-1][1], 8, y - _HOST_ROW, "blue", 3))
+        y += 14
+    at = dict(bars)
+    for one, other in links:
+        if one in at and other in at:
+            parts.append(svg.line(11, at[one], 11, at[other], "blue", 1.5))
+    return "".join(parts), width, y - 10
+
+
+def _host(node: _Node, x: float, y: float, *, hangs: bool) -> str:
+    """A host (or what a switch sends to other switches), below its switch at `y`."""
+    parts = [_box(x, y + 10, node, 48)]
+    for number, nic in enumerate(node.of("snic", "link")):
+        at = x + node.width - 20 - number * _RAIL
+        if hangs:
+            parts.append(svg.line(at + _PAIR / 2, y, at + _PAIR / 2, y + 17, "blue", 1.5))
+        parts.append(_pair(at, y + 17, nic))
+    parts.append(_figures(node, x, y + 42, "snic", "link"))
+    return "".join(parts)
+
+
+def _under_switches(
+    nodes: Sequence[_Node], links: Sequence[tuple[str, str]]
+) -> list[tuple[str, list[_Node]]]:
+    """Switch -> what is drawn under it; the empty name where it is not known."""
+    ends = {name for link in links for name in link}
+    hosts = {node.name for node in nodes if node.role != "switch"}
+    found: dict[str, list[_Node]] = {}
+    for node in nodes:
+        if node.role == "switch":
+            switch = node.name if links else ""
+        else:
+            beside = [b if a == node.name else a for a, b in links if node.name in (a, b)]
+            switch = next((name for name in beside if name in ends - hosts), "")
+        found.setdefault(switch, []).append(node)
+    return sorted(found.items())
 
 
 def _rows(nodes: Sequence[_Node]) -> list[list[_Block]]:
@@ -182,10 +224,10 @@ def _storage(node: _Node, x: float, y: float) -> str:
     return "".join(parts)
 
 
-def _engine_node(block: _Block, y: float) -> str:
-    """A node with engines, between the fabrics at `y` and `y` + 186."""
+def _engine_node(block: _Block, y: float, height: float) -> str:
+    """A node with engines, so high, between the fabrics."""
     node, x = block
-    top, parts = y + 12, [_box(x, y + 12, node, 162)]
+    top, parts = y + 12, [_box(x, y + 12, node, height)]
     for number, nic in enumerate(node.of("snic")):
         at = x + node.width - 20 - number * _RAIL
         parts.append(svg.line(at + _PAIR / 2, y, at + _PAIR / 2, top + 6, "blue", 1.5))
@@ -211,7 +253,9 @@ def _engine_node(block: _Block, y: float) -> str:
         parts.append(svg.line(at + 9, dram + 31, at + 9, dram + 42, "grey"))
         parts.append(_pair(at, dram + 42, nic))
         parts.append(
-            svg.line(at + _PAIR / 2, dram + 42 + _HEIGHT, at + _PAIR / 2, y + 186, "amber", 1.5)
+            svg.line(
+                at + _PAIR / 2, dram + 42 + _HEIGHT, at + _PAIR / 2, y + height + 24, "amber", 1.5
+            )
         )
     parts.append(_figures(node, x, top + 138, "cnic"))
     parts.append(_figures(node, x, top + 152, "nvlink", "pcie"))

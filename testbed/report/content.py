@@ -15,7 +15,7 @@ import polars as pl
 from testbed.metrics import label
 from testbed.report import bars, cluster, figures, requests, tables, zoomable
 from testbed.report.presentation import Presentation
-from testbed.report.series import IDLE_SHARE, Series, Span, Timeline, timeline, uses
+from testbed.report.series import IDLE_SHARE, MOST_PRINTED, Series, Span, Timeline, timeline, uses
 from testbed.report.svg import COLOURS
 from testbed.report.words import Words, shown, spaced
 from testbed.results.load import RunData
@@ -166,7 +166,7 @@ class Content:
     def tiles(self) -> list[Tile]:
         """The answer, variant by variant."""
         name = self.presentation.answer
-        if not name:
+        if not any(summary.get(name) is not None for summary in self.summaries.values()):
             return []
         found = []
         speedups = self.comparison.get("speedup", {})
@@ -298,7 +298,8 @@ class Content:
         if nics is None:
             return {}
         found = {v.name: uses(nics, v.name, v.span) for v in self.variants}
-        return {name: cluster.draw(each, name) for name, each in found.items() if each}
+        links = [(a, b) for a, b in (self.run.get("topology") or {}).get("links", [])]
+        return {name: cluster.draw(each, name, links) for name, each in found.items() if each}
 
     @cached_property
     def caps(self) -> str:
@@ -415,7 +416,7 @@ class Content:
         nics, how = self._table("nics"), self.presentation.requests
         if nics is not None:
             found["nic_timelines"] = figures.timelines(
-                {v.name: v.classes for v in self.variants},
+                {v.name: self._printed(v, nics) for v in self.variants},
                 {v.name: v.window for v in self.variants},
             )
             found["nic_utilisation"] = figures.utilisation(
@@ -426,6 +427,14 @@ class Content:
                 {v.name: v.waits for v in self.variants if v.waits is not None}, how.title
             )
         return found
+
+    @staticmethod
+    def _printed(variant: Variant, nics: pl.DataFrame) -> list[Series]:
+        """The classes that are drawn, in intervals that can be told apart on paper."""
+        if len(variant.seen.classes) and len(variant.seen.classes[0].times_s) <= MOST_PRINTED:
+            return variant.classes
+        coarse = timeline(nics, variant.name, variant.started_s, MOST_PRINTED).classes
+        return [one for one in coarse if one.name not in variant.idle]
 
     @cached_property
     def payload(self) -> str:

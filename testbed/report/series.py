@@ -5,8 +5,8 @@ them, each is a class of its own.
 
 Counters are read every 100 ms.  Where a reading came late, a NIC seems to have carried more than
 its line, and less just before or after: that reading is passed over, so that both intervals are
-one.  Of a variant with more than `MOST_SAMPLES` readings k are taken together.  Either way a rate is
-the mean over a longer interval, no byte is lost, and a backlog is the largest in it.
+one.  Of a variant with more than `MOST_SAMPLES` readings k are taken together.  Either way a rate
+is the mean over a longer interval, no byte is lost, and a backlog is the largest in it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ Floats = NDArray[np.float64]
 Span = tuple[float, float]
 
 MOST_SAMPLES = 1200
+MOST_PRINTED = 300  # in the figure for paper
 IDLE_SHARE = 0.005  # a class that never exceeds this is not drawn, and is named instead
-LATE_SHARE = 1.1  # of its line: no NIC carries that much between two readings
+# Of its line: between two readings no NIC carries that much, a burst and an aggregate included.
+LATE_SHARE = 1.25
 KINDS = {"snic": "SNIC", "cnic": "CNIC", "link": "link", "nvlink": "NVLink", "pcie": "PCIe"}
 _FEW_LINKS = 8
 
@@ -80,9 +82,9 @@ class Series:
         return not len(self.most) or float(self.most.max()) < IDLE_SHARE
 
 
-def together(readings: int) -> int:
+def together(readings: int, most: int = MOST_SAMPLES) -> int:
     """k, see above."""
-    return max(1, math.ceil((readings - 1) / MOST_SAMPLES))
+    return max(1, math.ceil((readings - 1) / most))
 
 
 def of_variant(nics: pl.DataFrame, variant: str) -> pl.DataFrame:
@@ -133,12 +135,15 @@ class Timeline(NamedTuple):
     together: int
 
 
-def timeline(nics: pl.DataFrame, variant: str, started_s: float | None) -> Timeline:
+def timeline(
+    nics: pl.DataFrame, variant: str, started_s: float | None, most: int = MOST_SAMPLES
+) -> Timeline:
     """Each class of NIC over time.
 
     Args:
         nics: the table.
         started_s: of time.monotonic(); None for the first sample.
+        most: intervals that the timeline may have.
     """
     members = _each(of_variant(nics, variant))
     if not members:
@@ -152,7 +157,7 @@ def timeline(nics: pl.DataFrame, variant: str, started_s: float | None) -> Timel
     ).astype(float)
     rates = np.array([float(row["rate_bps"]) for row in named])
     kept = in_time(times, counts, rates)
-    step = together(len(kept))
+    step = together(len(kept), most)
     at = kept[::step]
     spent = np.maximum(np.diff(times[:, at], axis=1), 1e-6)
     shares = 8 * np.diff(counts[:, at], axis=1) / spent / rates[:, None]

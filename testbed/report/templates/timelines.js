@@ -16,7 +16,7 @@
   const data = JSON.parse(await unpacked("data"));
 
   const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page
-  Bokeh.set_log_level("error");
+  Bokeh.logger.set_level("error");
   const all = new Bokeh.Document(); // one, so that panels share their range of time
   const targets = [];
   const paints = []; // functions that colour what was drawn, for the theme as it is
