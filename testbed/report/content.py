@@ -15,7 +15,16 @@ import polars as pl
 from testbed.metrics import label
 from testbed.report import bars, cluster, figures, requests, tables, zoomable
 from testbed.report.presentation import Presentation
-from testbed.report.series import IDLE_SHARE, MOST_PRINTED, Series, Span, Timeline, timeline, uses
+from testbed.report.series import (
+    IDLE_SHARE,
+    KINDS,
+    MOST_PRINTED,
+    Series,
+    Span,
+    Timeline,
+    timeline,
+    uses,
+)
 from testbed.report.svg import COLOURS
 from testbed.report.words import Words, shown, spaced
 from testbed.results.load import RunData
@@ -131,6 +140,21 @@ class Content:
         """Why the verdict is FAIL: the first few, and the rest."""
         found = [spaced(reason) for reason in self.data.verdict.reasons]
         return found[:_MOST_REASONS], found[_MOST_REASONS:]
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the verdict says though it is no reason to doubt."""
+        return [spaced(remark) for remark in getattr(self.data.verdict, "remarks", [])]
+
+    @property
+    def full_lines(self) -> str:
+        """How fast the lines are that gauges and timelines are shares of."""
+        nics = self._table("nics")
+        if nics is None or "rate_bps" not in nics.columns:
+            return ""
+        rates = nics.filter(pl.col("kind").is_in(list(KINDS))).select("kind", "rate_bps").unique()
+        said = [f"{KINDS[kind]} {shown('_bps', rate)}" for kind, rate in sorted(rates.iter_rows())]
+        return ", ".join(said)
 
     @property
     def question(self) -> str:

@@ -48,30 +48,43 @@ class CheckRow(NamedTuple):
 
 def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Table:
     """What was predicted of each variant, and what was measured of the same."""
-    predicted = run.get("predicted", {}).get("policies", {})
-    speedups = run.get("comparison", {}).get("speedup", {})
+    comparison = run.get("comparison") or {}
+    beside = comparison.get("predicted_measured") or _beside(run, summaries)
     baseline = next(iter(summaries), "")
     rows = []
-    for variant, summary in summaries.items():
-        said = predicted.get(variant, {})
-        reached = dict(summary)
-        factors = [x for x in speedups.get(variant, {}).values() if x is not None]
-        reached["speedup"] = factors[0] if factors else None
+    for variant, figures in beside.items():
         first = True
-        for name, value in said.items():
-            if name not in reached or (name == "speedup" and variant == baseline):
+        for name, pair in figures.items():
+            if name == "speedup" and variant == baseline:
                 continue
+            predicted, measured = pair.get("predicted"), pair.get("measured")
             rows.append(
                 [
                     variant if first else "",
                     words.figure(name),
-                    words.value(name, value),
-                    words.value(name, reached[name]),
-                    _off(value, reached[name]),
+                    words.value(name, predicted),
+                    words.value(name, measured),
+                    _off(predicted, measured),
                 ]
             )
             first = False
     return Table(["", "figure", "predicted", "measured", "difference"], rows, numeric=2)
+
+
+def _beside(run: Mapping[str, Any], summaries: Summaries) -> dict[str, dict[str, dict[str, Any]]]:
+    """The same of a run that does not say it itself: figures of one name, predicted and measured."""
+    predicted = run.get("predicted", {}).get("policies", {})
+    speedups = (run.get("comparison") or {}).get("speedup", {})
+    found = {}
+    for variant, summary in summaries.items():
+        factors = [x for x in speedups.get(variant, {}).values() if x is not None]
+        reached = {**summary, "speedup": factors[0] if factors else None}
+        found[variant] = {
+            name: {"predicted": value, "measured": reached[name]}
+            for name, value in predicted.get(variant, {}).items()
+            if name in reached
+        }
+    return found
 
 
 def _off(predicted: Any, measured: Any) -> str:
