@@ -86,7 +86,7 @@ def caps(
     for name in {**predicted, **measured}:
         parts.append(svg.text(_LEFT - 8, y + 11, name, text_anchor="end", font_weight="600"))
         parts.append(svg.line(_LEFT, y + 7, _LEFT + top * scale, y + 7, "line"))
-        ends = [_LEFT]
+        ends, reached = [_LEFT], measured.get(name)
         if foreseen := predicted.get(name):
             at = _LEFT + min(foreseen, top) * scale
             parts.append(
@@ -97,7 +97,7 @@ def caps(
                 )
             )  # fmt: skip
             ends.append(at)
-        if reached := measured.get(name):
+        if reached:
             at = _LEFT + min(reached, top) * scale
             parts.append(
                 svg.element(
@@ -106,7 +106,7 @@ def caps(
                 )
             )  # fmt: skip
             ends.append(at)
-        said = shown("_per_s", measured.get(name))
+        said = "not measured" if reached is None else shown("_per_s", reached)
         bound = f", bound by {bound_by[name]}" if bound_by.get(name) else ""
         parts.append(
             svg.text(

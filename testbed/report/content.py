@@ -152,8 +152,15 @@ class Content:
         nics = self._table("nics")
         if nics is None or "rate_bps" not in nics.columns:
             return ""
-        rates = nics.filter(pl.col("kind").is_in(list(KINDS))).select("kind", "rate_bps").unique()
-        said = [f"{KINDS[kind]} {shown('_bps', rate)}" for kind, rate in sorted(rates.iter_rows())]
+        known = nics.filter(pl.col("kind").is_in(list(KINDS)))
+        rates = known.select("kind", "role", "rate_bps").unique().sort("kind", "role").rows()
+        said = []
+        for kind in dict.fromkeys(kind for kind, _, _ in rates):
+            of_kind = [(role, rate) for other, role, rate in rates if other == kind]
+            if len({rate for _, rate in of_kind}) == 1:
+                said.append(f"{KINDS[kind]} {shown('_bps', of_kind[0][1])}")
+            else:
+                said += [f"{role} {KINDS[kind]} {shown('_bps', rate)}" for role, rate in of_kind]
         return ", ".join(said)
 
     @property

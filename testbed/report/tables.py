@@ -72,7 +72,7 @@ def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Tabl
 
 
 def _beside(run: Mapping[str, Any], summaries: Summaries) -> dict[str, dict[str, dict[str, Any]]]:
-    """The same of a run that does not say it itself: figures of one name, predicted and measured."""
+    """The same of a run that does not say it: figures of one name, predicted and measured."""
     predicted = run.get("predicted", {}).get("policies", {})
     speedups = (run.get("comparison") or {}).get("speedup", {})
     found = {}

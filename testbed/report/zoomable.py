@@ -8,6 +8,7 @@ makes it a third as large.
 from __future__ import annotations
 
 import base64
+import functools
 import gzip
 import json
 from collections.abc import Mapping, Sequence
@@ -39,15 +40,18 @@ def library() -> str:
             "reports embed BokehJS, and the package bokeh is not installed",
             hint="pip install bokeh, or install dualpath-testbed again",
         )
-    directory = Path(spec.origin).parent / "server" / "static" / "js"
     try:
-        scripts = [(directory / name).read_bytes() for name in _SCRIPTS]
+        return _compressed(Path(spec.origin).parent / "server" / "static" / "js")
     except OSError as error:
         raise UnsupportedError(
             f"reports embed BokehJS, and {error.filename} cannot be read: {error.strerror}",
             hint="install the package bokeh again: pip install --force-reinstall bokeh",
         ) from None
-    return packed(b";\n".join(scripts))
+
+
+@functools.cache
+def _compressed(directory: Path) -> str:
+    return packed(b";\n".join((directory / name).read_bytes() for name in _SCRIPTS))
 
 
 def packed(content: bytes) -> str:

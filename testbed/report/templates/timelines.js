@@ -22,7 +22,7 @@
   const paints = []; // functions that colour what was drawn, for the theme as it is
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
   const ends = data.variants.flatMap((v) => v.series.slice(0, 1).map((s) => s.t[s.t.length - 1]));
-  const span = { start: 0, end: Math.max(1, ...ends) };
+  const span = { start: 0, end: Math.max(0, ...ends) || 1 };
   const times = new Bokeh.Range1d({ ...span, bounds: [span.start, span.end], reset_start: span.start, reset_end: span.end });
 
   // The same scale in all variants: they are to be compared.
