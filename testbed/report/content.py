@@ -144,7 +144,7 @@ class Content:
     @property
     def remarks(self) -> list[str]:
         """What the verdict says though it is no reason to doubt."""
-        return [spaced(remark) for remark in getattr(self.data.verdict, "remarks", [])]
+        return [spaced(remark) for remark in self.data.verdict.remarks]
 
     @property
     def full_lines(self) -> str:

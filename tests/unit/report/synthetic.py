@@ -195,7 +195,10 @@ def write(path: Path, policies: Sequence[str] = POLICIES, *, believed: bool = Tr
     ]
     reasons = [] if believed else ["3 packets dropped <script>alert(1)</script>"]
     status = "PASS" if believed else "FAIL"
-    write_json(path / layout.VERDICT, {"status": status, "reasons": reasons, "checks": checks})
+    write_json(
+        path / layout.VERDICT,
+        {"status": status, "reasons": reasons, "checks": checks, "remarks": ["full <b>"]},
+    )
     nics(policies=policies).write_parquet(layout.table_path(path, "nics"))
     requests(policies).write_parquet(layout.table_path(path, "requests"))
     machine(policies).write_parquet(layout.table_path(path, "machine"))

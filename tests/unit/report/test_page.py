@@ -77,6 +77,7 @@ def test_the_page_says_what_matters_in_order(doubtful: tuple[Path, str]) -> None
     assert "160\u202fGbit/s at full scale" in page
     assert "1.25× pe-only (predicted 2.00×)" in page
     assert "decode HBM 4.566/s" in page
+    assert "full &lt;b&gt;" in page
     assert "a read &lt;failed&gt;" in page
     assert "testbed run synthetic --set &#39;policies=[pe-only, x]&#39;" in page
 

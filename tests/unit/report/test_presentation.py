@@ -35,7 +35,14 @@ def test_what_is_no_presentation_is_refused(value: str, monkeypatch: pytest.Monk
 
 def test_every_column_that_it_names_is_recorded() -> None:
     recorded = {field.name for field in msgspec.structs.fields(RequestRecord)}
-    named = {REQUESTS.began, REQUESTS.answered, REQUESTS.kind, REQUESTS.failed, *REQUESTS.labels}
+    named = {
+        REQUESTS.tries,
+        REQUESTS.began,
+        REQUESTS.answered,
+        REQUESTS.kind,
+        REQUESTS.failed,
+        *REQUESTS.labels,
+    }
     named |= {phase.until for phase in REQUESTS.phases}
     named |= {phase.within[1] for phase in REQUESTS.phases if phase.within}
     assert named <= recorded
