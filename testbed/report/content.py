@@ -294,6 +294,7 @@ class Content:
             *([("requests", "Requests")] if self.splits else []),
             ("figures", "All figures"),
             ("checks", "Checks"),
+            *([("terms", "Terms")] if self.presentation.glossary else []),
             ("limits", "What it cannot show"),
             ("again", "To do it again"),
         ]

@@ -15,6 +15,7 @@ from testbed.errors import UsageError
 from testbed.report import cluster, zoomable
 from testbed.report.content import Content
 from testbed.report.presentation import presentation_of
+from testbed.report.svg import alone
 from testbed.report.tables import figures as all_figures
 from testbed.report.tables import needs
 from testbed.report.words import shown
@@ -43,8 +44,8 @@ def write_report(path: Path) -> Path:
     try:
         directory = path / layout.FIGURES
         directory.mkdir(exist_ok=True)
-        for name, svg in drawn(content).items():
-            (directory / f"{name}.svg").write_text(svg)
+        for name, drawing in drawn(content).items():
+            (directory / f"{name}.svg").write_text(alone(drawing))
         page = path / layout.REPORT
         page.write_text(text)
     except OSError as error:

@@ -1,11 +1,12 @@
 """SVG elements as text: what the report draws itself.
 
-Colours are CSS variables with a value for light paper: in the page they follow its theme, in a file
-of their own they stand for themselves.
+Colours are CSS variables with a value for light paper: in the page they follow its theme.  A file
+of its own (`alone`) has the values, which every program that draws SVG understands.
 """
 
 from __future__ import annotations
 
+import re
 from html import escape
 
 # Name -> (on light paper, on dark).  Hues of Okabe and Ito: told apart by everybody.
@@ -33,6 +34,11 @@ COLOURS: dict[str, tuple[str, str]] = {
 def colour(name: str) -> str:
     """A colour by its name, for an attribute."""
     return f"var(--{name},{COLOURS[name][0]})"
+
+
+def alone(drawn: str) -> str:
+    """A drawing of the page for a file of its own."""
+    return re.sub(r"var\(--\w+, ?(#[0-9a-f]{6})\)", r"\1", drawn)
 
 
 def element(tag: str, content: str = "", **attributes: object) -> str:
