@@ -1,31 +1,21 @@
-"""A run, as everything that its page says: figures drawn, tables filled, words found."""
+"""A run, as what its page says in words and tables; what it draws is `testbed.report.drawn`."""
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from testbed.metrics import label
-from testbed.report import bars, cluster, figures, requests, tables, zoomable
+from testbed.report import tables
+from testbed.report.drawn import Drawn
 from testbed.report.presentation import Presentation
-from testbed.report.series import (
-    IDLE_SHARE,
-    KINDS,
-    MOST_PRINTED,
-    Series,
-    Span,
-    Timeline,
-    timeline,
-    uses,
-)
+from testbed.report.series import KINDS
 from testbed.report.svg import COLOURS
+from testbed.report.variants import table_of
 from testbed.report.words import Words, shown, spaced
 from testbed.results.load import RunData
 
@@ -51,36 +41,6 @@ class Tile(NamedTuple):
     bound: str
 
 
-@dataclass
-class Variant:
-    """What is drawn of one variant; times are time.monotonic() seconds.
-
-    Args:
-        span: the steady window, or None.
-        started_s: when its programs were told to start.
-        seen: its NICs over time.
-        classes: of them, those that were used.
-        idle: names of the others.
-        rows: its requests; `waits` those that were answered in the window.
-    """
-
-    name: str
-    span: Span | None
-    started_s: float
-    seen: Timeline
-    classes: list[Series]
-    idle: list[str]
-    rows: pl.DataFrame | None
-    waits: pl.DataFrame | None
-
-    @property
-    def window(self) -> Span | None:
-        """The steady window since the start."""
-        if self.span is None:
-            return None
-        return self.span[0] - self.started_s, self.span[1] - self.started_s
-
-
 class Content:
     """What a page says of a run.
 
@@ -98,40 +58,7 @@ class Content:
             name: said.get("summary", {}) for name, said in data.policies.items()
         }
         self.comparison: dict[str, Any] = self.run.get("comparison") or {}
-        self.variants = [self._variant(name, said) for name, said in data.policies.items()]
-
-    def _table(self, name: str) -> pl.DataFrame | None:
-        return self.data.table(name) if name in self.data.tables else None
-
-    def _variant(self, name: str, said: Mapping[str, Any]) -> Variant:
-        window = said.get("window_s") or said.get("summary", {}).get("window_s")
-        span = (float(window[0]), float(window[1])) if window else None
-        nics, how = self._table("nics"), self.presentation.requests
-        seen = (
-            Timeline([], 0, 0, 1) if nics is None else timeline(nics, name, said.get("started_s"))
-        )
-        table = None if how is None else self._table(how.table)
-        rows = None if table is None or how is None else requests.rows_of(table, name, how)
-        waits = None
-        if rows is not None and how is not None and how.answered in rows.columns:
-            waits = requests.answered(rows, how, span)
-        return Variant(
-            name,
-            span,
-            float(said.get("started_s") or self._first_sample_s(name)),
-            seen,
-            [one for one in seen.classes if not one.idle],
-            [one.name for one in seen.classes if one.idle],
-            rows,
-            waits,
-        )
-
-    def _first_sample_s(self, variant: str) -> float:
-        nics = self._table("nics")
-        if nics is None or nics.is_empty():
-            return 0.0
-        first = nics.filter(pl.col("policy") == variant)["t_s"].min()
-        return float(first) if isinstance(first, float) else 0.0
+        self.drawn = Drawn(data, presentation, self.words)
 
     # --- words ---------------------------------------------------------------------------------
 
@@ -149,7 +76,7 @@ class Content:
     @property
     def full_lines(self) -> str:
         """How fast the lines are that gauges and timelines are shares of."""
-        nics = self._table("nics")
+        nics = table_of(self.data, "nics")
         if nics is None or "rate_bps" not in nics.columns:
             return ""
         known = nics.filter(pl.col("kind").is_in(list(KINDS)))
@@ -177,7 +104,7 @@ class Content:
     @property
     def windowed(self) -> bool:
         """Whether there is a steady window to speak of."""
-        return any(v.span is not None for v in self.variants)
+        return any(v.span is not None for v in self.drawn.variants)
 
     @property
     def when(self) -> str:
@@ -263,7 +190,7 @@ class Content:
     @property
     def events(self) -> tables.Table | None:
         """What should not pass unseen, by kind."""
-        table = self._table("events")
+        table = table_of(self.data, "events")
         if (
             table is None
             or not {"kind", "detail", "policy"} <= set(table.columns)
@@ -286,12 +213,12 @@ class Content:
             *([("answer", "Answer")] if self.tiles else []),
             *(
                 [("predicted", "Predicted and measured")]
-                if self.predicted.rows or self.caps
+                if self.predicted.rows or self.drawn.caps
                 else []
             ),
-            *([("cluster", "Cluster")] if self.clusters else []),
-            *([("timelines", "Over time")] if self.payload or self.statics else []),
-            *([("requests", "Requests")] if self.splits else []),
+            *([("cluster", "Cluster")] if self.drawn.clusters else []),
+            *([("timelines", "Over time")] if self.drawn.payload or self.drawn.statics else []),
+            *([("requests", "Requests")] if self.drawn.splits else []),
             ("figures", "All figures"),
             ("checks", "Checks"),
             *([("terms", "Terms")] if self.presentation.glossary else []),
@@ -320,199 +247,6 @@ class Content:
     def check_rows(self) -> list[tables.CheckRow]:
         """The checks, those that did not hold first."""
         return tables.checks(self.data.verdict.checks, list(self.summaries))
-
-    # --- figures -------------------------------------------------------------------------------
-
-    @cached_property
-    def clusters(self) -> dict[str, str]:
-        """Variant -> the cluster under it."""
-        nics = self._table("nics")
-        if nics is None:
-            return {}
-        found = {v.name: uses(nics, v.name, v.span) for v in self.variants}
-        links = [(a, b) for a, b in (self.run.get("topology") or {}).get("links", [])]
-        return {name: cluster.draw(each, name, links) for name, each in found.items() if each}
-
-    @cached_property
-    def caps(self) -> str:
-        """The caps, and what was reached."""
-        limits = self.comparison.get("caps_turns_per_s") or {}
-        if not limits:
-            return ""
-        predicted = self.run.get("predicted", {}).get("policies", {})
-        say = self.words.value
-        return bars.caps(
-            {say("", name): cap for name, cap in limits.items()},
-            {name: each.get("turns_per_s") for name, each in predicted.items()},
-            {name: each.get("turns_per_s") for name, each in self.summaries.items()},
-            {
-                name: say("", each["bound_by"])
-                for name, each in self.summaries.items()
-                if each.get("bound_by")
-            },
-        )
-
-    @cached_property
-    def modelled_caps(self) -> str:
-        """What the caps would be if engines computed."""
-        caps = self.comparison.get("modelled_caps_turns_per_s") or {}
-        return ", ".join(
-            f"{self.words.value('', name)} {shown('_per_s', cap)}" for name, cap in caps.items()
-        )
-
-    @cached_property
-    def splits(self) -> dict[str, list[requests.Split]]:
-        """Variant -> where the time to the answer went."""
-        how = self.presentation.requests
-        if how is None:
-            return {}
-        found = {
-            v.name: requests.splits(v.waits, how) for v in self.variants if v.waits is not None
-        }
-        return {name: each for name, each in found.items() if each}
-
-    @property
-    def split(self) -> str:
-        """The same, drawn."""
-        return bars.split(self.splits)
-
-    @property
-    def split_table(self) -> tables.Table:
-        """The same, in figures."""
-        names = [p.name for each in self.splits.values() for s in each[:1] for p in s.parts]
-        rows = [
-            [f"{variant}, {one.of}", *(shown("_s", part.seconds) for part in one.parts),
-             shown("_s", one.seconds)]
-            for variant, each in self.splits.items()
-            for one in each
-        ]  # fmt: skip
-        stretch = (self.comparison.get("scale") or {}).get("stretch")
-        if not stretch:
-            return tables.Table(["", *dict.fromkeys(names), "sum"], rows)
-        for row, one in zip(rows, (s for each in self.splits.values() for s in each), strict=True):
-            row.append(shown("_s", one.seconds / stretch))
-        return tables.Table(["", *dict.fromkeys(names), "sum", "sum, full scale"], rows)
-
-    @property
-    def parts(self) -> list[tuple[str, str, float, bool]]:
-        """The legend of a request's time: name, colour, opacity, whether it is waiting."""
-        how = self.presentation.requests
-        if how is None:
-            return []
-        row = {how.began: 0.0}
-        return [
-            (
-                part.name,
-                f"var(--{bars.part_colour(number)[0]})",
-                bars.part_colour(number)[1],
-                part.waiting,
-            )
-            for number, part in enumerate(requests.parts(row, how))
-        ]
-
-    @cached_property
-    def waterfalls(self) -> dict[str, str]:
-        """Variant -> chosen requests, phase by phase."""
-        how = self.presentation.requests
-        found = {}
-        for variant in self.variants:
-            if how is None or variant.rows is None or variant.waits is None:
-                continue
-            chosen = requests.choose(variant.rows, variant.waits, how)
-            labels = {number: (one.why, self._told(one)) for number, one in enumerate(chosen)}
-            answer = len(requests.parts({how.began: 0.0}, how, until_answer=True))
-            if drawn := bars.waterfall(chosen, labels, answer):
-                found[variant.name] = drawn
-        return found
-
-    def _told(self, one: requests.Chosen) -> str:
-        how = self.presentation.requests
-        assert how is not None
-        said = [
-            f"{label(column)} {value:,}"
-            if isinstance(value := one.row[column], int)
-            else f"{label(column)} {value}"
-            for column in how.labels
-            if column in one.row and one.row[column] not in (None, "")
-        ]
-        if one.row.get(how.tries) and one.row[how.tries] > 1:
-            said.append(f"{one.row[how.tries]} tries")
-        if one.row[how.failed]:
-            said.append(str(one.row[how.failed])[:120])
-        return " · ".join(said)
-
-    @cached_property
-    def statics(self) -> dict[str, str]:
-        """Figures by matplotlib: printed, and files of the run directory."""
-        found = {}
-        nics, how = self._table("nics"), self.presentation.requests
-        if nics is not None:
-            found["nic_timelines"] = figures.timelines(
-                {v.name: self._printed(v, nics) for v in self.variants},
-                {v.name: v.window for v in self.variants},
-            )
-            found["nic_utilisation"] = figures.utilisation(
-                {v.name: uses(nics, v.name, v.span) for v in self.variants}
-            )
-        if how is not None and any(v.waits is not None for v in self.variants):
-            found["waits"] = figures.waits(
-                {v.name: v.waits for v in self.variants if v.waits is not None}, how.title
-            )
-        return found
-
-    @staticmethod
-    def _printed(variant: Variant, nics: pl.DataFrame) -> list[Series]:
-        """The classes that are drawn, in intervals that can be told apart on paper."""
-        if len(variant.seen.classes) and len(variant.seen.classes[0].times_s) <= MOST_PRINTED:
-            return variant.classes
-        coarse = timeline(nics, variant.name, variant.started_s, MOST_PRINTED).classes
-        return [one for one in coarse if one.name not in variant.idle]
-
-    @cached_property
-    def payload(self) -> str:
-        """The data of the timelines that can be zoomed; empty if there is nothing."""
-        how, machine = self.presentation.requests, self._table("machine")
-        panels, kinds = [], dict[str, None]()
-        for v in self.variants:
-            points = None
-            if how is not None and v.rows is not None and v.waits is not None:
-                points, _ = requests.over_time(v.rows, how)
-                kinds |= dict.fromkeys(points["kind"].unique().sort())
-            panels.append(zoomable.panel(v.name, v.classes, v.window, points, machine, v.started_s))
-        if not any(panel["series"] for panel in panels):
-            return ""
-        return zoomable.payload(panels, sorted(kinds), "" if how is None else how.title)
-
-    @property
-    def thinning(self) -> list[str]:
-        """What the timelines leave out, in sentences."""
-        said = []
-        how = self.presentation.requests
-        for v in self.variants:
-            if v.seen.late:
-                said.append(
-                    f"{v.name}: {v.seen.late} of {v.seen.readings} readings came late and are "
-                    "passed over: rates are means over both intervals."
-                )
-            if (k := v.seen.together) > 1:
-                said.append(
-                    f"{v.name}: {k} readings are taken together; rates are their means, queues "
-                    "the longest of them."
-                )
-            if how is not None and v.rows is not None and v.waits is not None:
-                points, total = requests.over_time(v.rows, how)
-                if len(points) < total:
-                    said.append(
-                        f"{v.name}: {len(points):,} of {total:,} requests are drawn: all that "
-                        "failed, the slowest hundredth, and of the rest one in "
-                        f"{requests.one_in(total)}."
-                    )
-        idle = [set(v.idle) for v in self.variants]
-        if idle and (never := sorted(set.intersection(*idle))):
-            said.append(
-                f"Below {IDLE_SHARE:.1%} of the line throughout, and not drawn: {', '.join(never)}."
-            )
-        return said
 
     @property
     def palette(self) -> dict[str, tuple[str, str]]:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from testbed.errors import UsageError
 from testbed.report import cluster, zoomable
 from testbed.report.content import Content
+from testbed.report.drawn import Drawn
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import alone
 from testbed.report.tables import figures as all_figures
@@ -44,7 +45,7 @@ def write_report(path: Path) -> Path:
     try:
         directory = path / layout.FIGURES
         directory.mkdir(exist_ok=True)
-        for name, drawing in drawn(content).items():
+        for name, drawing in _figures(content.drawn).items():
             (directory / f"{name}.svg").write_text(alone(drawing))
         page = path / layout.REPORT
         page.write_text(text)
@@ -56,12 +57,12 @@ def write_report(path: Path) -> Path:
     return page
 
 
-def drawn(content: Content) -> dict[str, str]:
+def _figures(drawn: Drawn) -> dict[str, str]:
     """Every figure of a page, by the name of its file."""
-    found = dict(content.statics)
-    found |= {f"cluster_{_plain(name)}": svg for name, svg in content.clusters.items()}
-    found |= {f"requests_{_plain(name)}": svg for name, svg in content.waterfalls.items()}
-    found |= {"caps": content.caps, "split": content.split}
+    found = dict(drawn.statics)
+    found |= {f"cluster_{_plain(name)}": svg for name, svg in drawn.clusters.items()}
+    found |= {f"requests_{_plain(name)}": svg for name, svg in drawn.waterfalls.items()}
+    found |= {"caps": drawn.caps, "split": drawn.split}
     return {name: svg for name, svg in found.items() if svg}
 
 
@@ -82,9 +83,10 @@ def render(content: Content) -> str:
     )
     environment.filters["shown"] = lambda value, name: shown(name, value)
     environment.filters["capitalised"] = lambda said: said[:1].upper() + said[1:]
-    payload = content.payload
+    payload = content.drawn.payload
     return environment.get_template("report.html.j2").render(
         c=content,
+        d=content.drawn,
         run=content.run,
         verdict=content.data.verdict,
         # Figures are of this package's making: their text is escaped where they are drawn.
