@@ -105,7 +105,7 @@ VALUES = {
     "arrivals": "arrivals",
     "storage": "storage NICs",
     "compute": "compute",
-    "load": "the load: no NIC was full",
+    "load": "the load alone",
     "pe-snic-in": "prefill SNICs, in",
     "de-snic-in": "decode SNICs, in",
     "pe-snic-out": "prefill SNICs, out",
@@ -133,6 +133,8 @@ GLOSSARY = (
     ("basic, oracle", "baselines: prefill-side reads of all layers at once; no KV moved at all"),
     ("steady window", "the part of a run that figures are of: warm-up and end are left out"),
     ("cap", "turns a second at which one resource would be full"),
+    ("bound by", "what was full (97 % of a line, or engines that compute all the time); by the load "
+                 "alone if nothing was"),
     ("Max/Avg", "use of the busiest over the mean"),
 )  # fmt: skip
 

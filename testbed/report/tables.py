@@ -50,25 +50,21 @@ def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Tabl
     """What was predicted of each variant, and what was measured of the same."""
     comparison = run.get("comparison") or {}
     beside = comparison.get("predicted_measured") or _beside(run, summaries)
-    baseline = next(iter(summaries), "")
+    beside = {variant: figures for variant, figures in beside.items() if figures}
     rows = []
-    for variant, figures in beside.items():
-        first = True
-        for name, pair in figures.items():
-            if name == "speedup" and variant == baseline:
-                continue
+    for name in dict.fromkeys(name for figures in beside.values() for name in figures):
+        row = [words.figure(name)]
+        for figures in beside.values():
+            pair = figures.get(name, {})
             predicted, measured = pair.get("predicted"), pair.get("measured")
-            rows.append(
-                [
-                    variant if first else "",
-                    words.figure(name),
-                    words.value(name, predicted),
-                    words.value(name, measured),
-                    _off(predicted, measured),
-                ]
-            )
-            first = False
-    return Table(["", "figure", "predicted", "measured", "difference"], rows, numeric=2)
+            row += [words.value(name, predicted), words.value(name, measured)]
+            row.append(_off(predicted, measured))
+        rows.append(row)
+    return Table(
+        ["", *["predicted", "measured", "difference"] * len(beside)],
+        rows,
+        groups=(("", 1), *((variant, 3) for variant in beside)),
+    )
 
 
 def _beside(run: Mapping[str, Any], summaries: Summaries) -> dict[str, dict[str, dict[str, Any]]]:
