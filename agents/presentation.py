@@ -133,7 +133,7 @@ GLOSSARY = (
     ("basic, oracle", "baselines: prefill-side reads of all layers at once; no KV moved at all"),
     ("steady window", "the part of a run that figures are of: warm-up and end are left out"),
     ("cap", "turns a second at which one resource would be full"),
-    ("bound by", "what was full (97 % of a line, or engines that compute all the time); by the load "
+    ("bound by", "what was full (97 % of a line, or engines computing all the time); by the load "
                  "alone if nothing was"),
     ("Max/Avg", "use of the busiest over the mean"),
 )  # fmt: skip

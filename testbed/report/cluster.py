@@ -116,8 +116,8 @@ def _serving(nodes: list[_Node]) -> tuple[str, float, float]:
     # One fabric each, however many rows: the lines are joined at the sides.
     parts.append(svg.line(8, tops[0], 8, tops[-1], "blue", 3))
     parts.append(svg.line(width - 8, bottoms[0], width - 8, bottoms[-1], "amber", 3))
-    parts.append(svg.text(18, tops[0] - 6, "storage fabric", fill="blue", font_weight="600"))
-    parts.append(svg.text(18, y - 8, "compute fabric", fill="amber", font_weight="600"))
+    parts.append(svg.text(18, tops[0] - 6, "storage fabric", font_weight="600"))
+    parts.append(svg.text(18, y - 8, "compute fabric", font_weight="600"))
     return "".join(parts), width, y
 
 
@@ -130,7 +130,7 @@ def _plain(nodes: list[_Node], links: Sequence[tuple[str, str]]) -> tuple[str, f
         rows = _rows(members)
         width = max(width, *(_end(row) + 18 for row in rows))
         if switch:
-            parts.append(svg.text(18, y - 5, switch, fill="blue", font_weight="600"))
+            parts.append(svg.text(18, y - 5, switch, font_weight="600"))
             bars.append((switch, y))
         for row in rows:
             if switch:
