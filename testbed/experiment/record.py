@@ -207,6 +207,7 @@ def _document(
             "parameters": ran.plan.parameters,
             "domains": len(ran.plan.domains),
             "meters": len(ran.plan.meters),
+            "links": [(link.a, link.b) for link in ran.plan.links if link.kind == "link"],
         },
         "predicted": ran.prediction,
         "comparison": ran.comparison,

@@ -1,12 +1,14 @@
-"""The report's figures, as SVG: NIC timelines, NIC utilisation, time to first token.
+"""Static figures as SVG by matplotlib: NIC timelines, use of the NICs, times to the answer.
 
+They are what is printed, what there is without JavaScript, and files of the run directory.
 matplotlib without pyplot: no display, no global state.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -16,179 +18,131 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-# Okabe and Ito's palette: told apart by everybody.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
-_GREY = "#7f7f7f"  # readable on white and on black
-_SHOWN_KINDS = ("snic", "cnic", "link")
-_MBIT = 1e6
-Window = tuple[float, float] | None
+from testbed.report.requests import distribution
+from testbed.report.series import KINDS, Series, Span, Use
+from testbed.report.style import line_styles
+from testbed.report.svg import COLOURS
+
+_LIGHT = {name: light for name, (light, _) in COLOURS.items()}
+_NAMES = {light: name for name, light in reversed(_LIGHT.items())}
+_VARIANTS = ("blue", "amber", "green", "red", "pink", "sky")
+_WIDTH = 10.0  # inches
+_TEXT_PT = 7.5  # the page sets the figure half as large again
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element; text stays text, in the page's font and colour."""
+    """The figure as an SVG element; text stays text, colours are the page's."""
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         FigureCanvasSVG(figure).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    return re.sub("#[0-9a-f]{6}", lambda found: _themed(found[0]), text)
 
 
-def _plain(axes: Axes, xlabel: str, ylabel: str) -> None:
-    axes.set_xlabel(xlabel, color=_GREY)
-    axes.set_ylabel(ylabel, color=_GREY)
-    axes.tick_params(colors=_GREY)
+def _themed(colour: str) -> str:
+    """A colour of the palette as a variable of the page, with itself where there is no page."""
+    return f"var(--{_NAMES[colour]}, {colour})" if colour in _NAMES else colour
+
+
+def _figure(height: float) -> Figure:
+    figure = Figure(figsize=(_WIDTH, height), layout="constrained")
+    figure.patch.set_alpha(0)
+    return figure
+
+
+def _plain(axes: Axes, xlabel: str, ylabel: str, grid: str = "y") -> None:
+    soft = _LIGHT["soft"]
+    axes.set_xlabel(xlabel, color=soft, fontsize=_TEXT_PT)
+    axes.set_ylabel(ylabel, color=soft, fontsize=_TEXT_PT)
+    axes.tick_params(colors=soft, labelsize=_TEXT_PT)
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_GREY)
-    axes.grid(axis="y", color=_GREY, alpha=0.25, linewidth=0.5)
+        spine.set_color(_LIGHT["grey"])
+    axes.grid(axis=grid, color=_LIGHT["line"], linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes, size: int, *, beside: bool = False) -> None:
+def _legend(axes: Axes, *, beside: bool = False) -> None:
     """Names of what was drawn, if anything was: a run may have no window."""
     if not axes.get_legend_handles_labels()[0]:
         return
     place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
-    axes.legend(fontsize=size, frameon=False, labelcolor=_GREY, **place)
+    axes.legend(fontsize=_TEXT_PT, frameon=False, labelcolor=_LIGHT["fg"], **place)
 
 
-def _class_rates(nics: pl.DataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Class of NIC and direction -> sample times and Mbit/s of all its NICs together."""
-    totals = nics.filter((pl.col("lane") == "all") & pl.col("kind").is_in(_SHOWN_KINDS))
-    found = {}
-    for (role, kind, direction), part in totals.group_by(
-        ["role", "kind", "direction"], maintain_order=True
-    ):
-        rates = []
-        times = None
-        for _, one in part.group_by("nic", maintain_order=True):
-            t, b = one["t_s"].to_numpy(), one["bytes"].to_numpy().astype(float)
-            if times is None:
-                times = (t[1:] + t[:-1]) / 2
-            rates.append(np.diff(b) * 8 / np.maximum(np.diff(t), 1e-6) / _MBIT)
-        if times is not None and rates:
-            length = min(map(len, rates))
-            found[f"{role} {kind} {direction}"] = (
-                times[:length],
-                np.sum([rate[:length] for rate in rates], axis=0),
-            )
-    return found
-
-
-def timelines(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
-    """Rate of every class of NIC over time, a panel for each policy; the window is shaded.
+def timelines(
+    by_variant: Mapping[str, Sequence[Series]], windows: Mapping[str, Span | None]
+) -> str:
+    """Use of every class of NIC over time, a panel for each variant; the window is shaded.
 
     Args:
-        nics: the table of counters.
-        windows: policy -> (open, close) of its steady window.
+        by_variant: the classes that are drawn.
+        windows: steady window, seconds since the start of the variant.
     """
-    policies = list(windows)
-    figure = Figure(figsize=(10, 2.9 * len(policies) + 0.4), layout="constrained")
-    figure.patch.set_alpha(0)
-    panels = figure.subplots(len(policies), 1, squeeze=False, sharey=True)[:, 0]
-    for axes, policy in zip(panels, policies, strict=True):
-        series = _class_rates(nics.filter(pl.col("policy") == policy))
-        start = min((times[0] for times, _ in series.values()), default=0.0)
-        for number, (label, (times, rates)) in enumerate(series.items()):
+    figure = _figure(2.5 * len(by_variant) + 0.3)
+    panels = figure.subplots(len(by_variant), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
+    for axes, (variant, classes) in zip(panels, by_variant.items(), strict=True):
+        for one, style in zip(classes, line_styles(classes), strict=True):
             axes.plot(
-                times - start,
-                rates,
-                label=label,
+                one.times_s,
+                100 * one.mean,
+                label=one.name,
                 linewidth=1.2,
-                color=COLOURS[number % len(COLOURS)],
-                linestyle="-" if number < len(COLOURS) else "--",
+                color=_LIGHT[style.colour],
+                linestyle=(0, (4, 1.5)) if style.dashed else "-",
             )
-        if (window := windows[policy]) is not None:
-            axes.axvspan(window[0] - start, window[1] - start, color=_GREY, alpha=0.12, lw=0)
-        axes.set_title(policy, loc="left", fontsize=10, color=_GREY)
-        _plain(axes, "time since the programs were started (s)", "Mbit/s")
-        _legend(axes, 7, beside=True)
+        if (window := windows.get(variant)) is not None:
+            axes.axvspan(*window, color=_LIGHT["grey"], alpha=0.13, lw=0)
+        axes.set_title(variant, loc="left", fontsize=9, color=_LIGHT["fg"])
+        axes.set_ylim(0, None)
+        _plain(axes, "" if axes is not panels[-1] else "time since the start (s)", "% of the line")
+        _legend(axes, beside=True)
     return _svg(figure)
 
 
-def utilisation(nics: pl.DataFrame, windows: Mapping[str, Window]) -> str:
-    """Mean use of the NICs of each class in the steady window, and the least and most used one."""
-    bars: dict[str, dict[str, tuple[float, float, float]]] = {}
-    for policy, window in windows.items():
-        if window is None:
-            continue
-        part = nics.filter(
-            (pl.col("policy") == policy)
-            & (pl.col("lane") == "all")
-            & pl.col("kind").is_in(_SHOWN_KINDS)
-        )
-        shares: dict[str, list[float]] = {}
-        for (_, role, kind, direction), one in part.group_by(
-            ["nic", "role", "kind", "direction"], maintain_order=True
-        ):
-            first, last = np.interp(window, one["t_s"], one["bytes"])
-            rate = (last - first) * 8 / (window[1] - window[0])
-            shares.setdefault(f"{role} {kind} {direction}", []).append(
-                100 * rate / float(one["rate_bps"][0])
-            )
-        for label, values in shares.items():
-            bars.setdefault(label, {})[policy] = (
-                float(np.mean(values)),
-                min(values),
-                max(values),
-            )
-    labels, policies = list(bars), list(windows)
-    figure = Figure(figsize=(10, 0.3 * len(labels) * len(policies) + 1.4), layout="constrained")
-    figure.patch.set_alpha(0)
+def utilisation(by_variant: Mapping[str, Sequence[Use]]) -> str:
+    """Mean use of the NICs of each class, and the least and most used one."""
+    bars: dict[str, dict[str, list[float]]] = {}
+    for variant, uses in by_variant.items():
+        for use in uses:
+            name = f"{use.role} {KINDS[use.kind]} {use.direction}"
+            bars.setdefault(name, {}).setdefault(variant, []).append(100 * use.share)
+    labels, variants = list(bars), list(by_variant)
+    figure = _figure(0.24 * len(labels) * max(1, len(variants)) + 0.9)
     axes = figure.subplots()
-    height = 0.8 / max(1, len(policies))
-    for number, policy in enumerate(policies):
-        rows = [(row, label) for row, label in enumerate(labels) if policy in bars[label]]
-        for row, label in rows:
-            mean, least, most = bars[label][policy]
-            at = row + (number - (len(policies) - 1) / 2) * height
-            axes.barh(
-                at,
-                mean,
-                height * 0.9,
-                color=COLOURS[number % len(COLOURS)],
-                label=policy if row == rows[0][0] else None,
-            )
-            axes.plot([least, most], [at, at], color=_GREY, linewidth=1.5)
+    height = 0.8 / max(1, len(variants))
+    for number, variant in enumerate(variants):
+        rows = [row for row, name in enumerate(labels) if variant in bars[name]]
+        if not rows:
+            continue
+        shares = [bars[labels[row]][variant] for row in rows]
+        at = np.array(rows) + (number - (len(variants) - 1) / 2) * height
+        colour = _LIGHT[_VARIANTS[number % len(_VARIANTS)]]
+        axes.barh(at, [np.mean(s) for s in shares], height * 0.85, color=colour, label=variant)
+        least, most = [min(s) for s in shares], [max(s) for s in shares]
+        axes.hlines(at, least, most, color=_LIGHT["fg"], linewidth=1.5)
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 105)
-    _plain(axes, "share of the line rate in the steady window (%); the line spans all NICs", "")
-    axes.grid(axis="x", color=_GREY, alpha=0.25, linewidth=0.5)
-    _legend(axes, 8, beside=True)
+    _plain(axes, "% of the line rate; the dark line spans the NICs of the class", "", grid="x")
+    _legend(axes, beside=True)
     return _svg(figure)
 
 
-def first_tokens(requests: pl.DataFrame, windows: Mapping[str, Window]) -> str:
-    """The distribution of the time to first token, in the steady window."""
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
-    figure.patch.set_alpha(0)
+def waits(by_variant: Mapping[str, pl.DataFrame], title: str) -> str:
+    """The distribution of the time to the answer (emulated seconds), from `requests.answered`."""
+    figure = _figure(2.9)
     axes = figure.subplots()
-    for number, (policy, window) in enumerate(windows.items()):
-        part = requests.filter((pl.col("policy") == policy) & (pl.col("error") == ""))
-        if window is not None:
-            part = part.filter(pl.col("t_first_token").is_between(*window))
-        waits = np.sort((part["t_first_token"] - part["t_submit"]).to_numpy())
-        if len(waits):
-            axes.step(
-                waits,
-                100 * np.arange(1, len(waits) + 1) / len(waits),
-                where="post",
-                label=policy,
-                color=COLOURS[number % len(COLOURS)],
-            )
-    _plain(axes, "time to first token (s, emulated)", "requests (%)")
+    for number, (variant, rows) in enumerate(by_variant.items()):
+        if rows.is_empty():
+            continue
+        seconds, share = distribution(rows["wait_s"])
+        colour = _LIGHT[_VARIANTS[number % len(_VARIANTS)]]
+        axes.step(seconds, share, where="post", label=variant, color=colour)
+    _plain(axes, f"{title[:1].lower()}{title[1:]} (s, emulated)", "requests (%)")
     axes.set_ylim(0, 100)
-    _legend(axes, 8)
+    axes.set_xlim(0, None)
+    _legend(axes, beside=True)
     return _svg(figure)
-
-
-def all_figures(tables: Mapping[str, Any], windows: Mapping[str, Window]) -> dict[str, str]:
-    """Every figure that the tables of a run allow, by name."""
-    figures = {}
-    if "nics" in tables:
-        figures["nic_timelines"] = timelines(tables["nics"], windows)
-        figures["nic_utilisation"] = utilisation(tables["nics"], windows)
-    if "requests" in tables and "t_first_token" in tables["requests"].columns:
-        figures["first_token"] = first_tokens(tables["requests"], windows)
-    return figures

@@ -1,38 +1,27 @@
-"""report.html: the verdict, what was asked, predicted and measured, how the NICs were used."""
+"""report.html: one file that says what was asked, whether to believe it, and what came out.
+
+Nothing in it comes from elsewhere: styles, figures, data and the script that draws them are inside.
+"""
 
 from __future__ import annotations
 
-import json
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from testbed.errors import UsageError
-from testbed.metrics import label, names, show
-from testbed.report.figures import all_figures
+from testbed.report import cluster, zoomable
+from testbed.report.content import Content
+from testbed.report.drawn import Drawn
+from testbed.report.presentation import presentation_of
+from testbed.report.svg import alone
+from testbed.report.tables import figures as all_figures
+from testbed.report.tables import needs
+from testbed.report.words import shown
 from testbed.results import layout
 from testbed.results.load import load
-
-_FIGURE_TITLES = {
-    "nic_timelines": "NIC timelines",
-    "nic_utilisation": "Use of the NICs",
-    "first_token": "Time to first token",
-}
-_LIMITS = (
-    ("Pauses of a lossless fabric (PFC) and their spreading", "congestion looks milder"),
-    ("DCQCN and other rate control of RDMA NICs", "rates settle faster"),
-    ("Tails of microseconds", "not seen at all below about a millisecond"),
-    ("The cost of RDMA verbs and of copy engines", "small transfers look cheaper, relatively"),
-    ("PCIe ordering and its congestion", "loopbacks look smoother"),
-    ("Exact switch arbitration", "fair leaves are an ideal: see `arbitration`"),
-    (
-        "A lossless fabric: TCP without loss stands in for it",
-        "ACKs take about 0.4 % of the way back",
-    ),
-)
 
 
 def write_report(path: Path) -> Path:
@@ -46,21 +35,18 @@ def write_report(path: Path) -> Path:
 
     Raises:
         NotFoundError: it is no run directory.
+        UnsupportedError: the plotting library is not there.
         UsageError: it may not be written to.
     """
     data = load(path)
-    windows = {
-        name: _window(said.get("summary", {}).get("window_s"))
-        for name, said in data.policies.items()
-    }
-    wanted = ("nics", "requests")
-    figures = all_figures({t: data.table(t) for t in wanted if t in data.tables}, windows)
-    text = _template().render(**_content(data.run, data.verdict, figures))
+    workload = str(data.run.get("scenario", {}).get("plugin", ""))
+    content = Content(data, presentation_of(workload))
+    text = render(content)
     try:
         directory = path / layout.FIGURES
         directory.mkdir(exist_ok=True)
-        for name, svg in figures.items():
-            (directory / f"{name}.svg").write_text(svg)
+        for name, drawing in _figures(content.drawn).items():
+            (directory / f"{name}.svg").write_text(alone(drawing))
         page = path / layout.REPORT
         page.write_text(text)
     except OSError as error:
@@ -71,39 +57,45 @@ def write_report(path: Path) -> Path:
     return page
 
 
-def _window(said: Any) -> tuple[float, float] | None:
-    return (float(said[0]), float(said[1])) if said else None
+def _figures(drawn: Drawn) -> dict[str, str]:
+    """Every figure of a page, by the name of its file."""
+    found = dict(drawn.statics)
+    found |= {f"cluster_{_plain(name)}": svg for name, svg in drawn.clusters.items()}
+    found |= {f"requests_{_plain(name)}": svg for name, svg in drawn.waterfalls.items()}
+    found |= {"caps": drawn.caps, "split": drawn.split}
+    return {name: svg for name, svg in found.items() if svg}
 
 
-def _template() -> jinja2.Template:
-    source = files("testbed.report").joinpath("templates/report.html.j2").read_text()
+def _plain(name: str) -> str:
+    """A name that is one of a file, whatever it was."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name)
+
+
+def render(content: Content) -> str:
+    """The page."""
+    templates = files("testbed.report").joinpath("templates")
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text()),
     )
-    environment.filters["shown"] = lambda value, name: show(name, value)
-    environment.filters["label"] = label
-    return environment.from_string(source)
-
-
-def _content(run: dict[str, Any], verdict: Any, figures: dict[str, str]) -> dict[str, Any]:
-    summaries = {name: said.get("summary", {}) for name, said in run["policies"].items()}
-    comparison = run.get("comparison", {})
-    loads = {name: summary.get("nic_loads") or [] for name, summary in summaries.items()}
-    return {
-        "run": run,
-        "verdict": verdict,
-        "summaries": summaries,
-        "metrics": names(summaries),
-        "loads": loads,
-        "comparison": comparison,
-        "predicted": run.get("predicted", {}).get("policies", {}),
-        "caps": comparison.get("caps_turns_per_s", {}),
-        # What the same cluster would do if its engines computed; nothing if they do.
-        "modelled_caps": comparison.get("modelled_caps_turns_per_s", {}),
-        "modelled_speedup": comparison.get("modelled_speedup", {}),
-        # Made by matplotlib from numbers and from names that its SVG writer escapes.
-        "figures": {_FIGURE_TITLES[name]: Markup(svg) for name, svg in figures.items()},
-        "limits": _LIMITS,
-        "scenario": json.dumps(run["scenario"], indent=2),
-        "verified": show("bytes_verified", comparison.get("bytes_verified", 0)),
-    }
+    environment.filters["shown"] = lambda value, name: shown(name, value)
+    environment.filters["capitalised"] = lambda said: said[:1].upper() + said[1:]
+    payload = content.drawn.payload
+    return environment.get_template("report.html.j2").render(
+        c=content,
+        d=content.drawn,
+        run=content.run,
+        verdict=content.data.verdict,
+        # Figures are of this package's making: their text is escaped where they are drawn.
+        svg=Markup,
+        style=Markup(templates.joinpath("page.css").read_text()),
+        legend=Markup(cluster.legend()),
+        needs=needs(content.run, content.words),
+        figures=all_figures(content.summaries, content.words),
+        payload=payload,
+        library=zoomable.library() if payload else "",
+        script=Markup(templates.joinpath("timelines.js").read_text()) if payload else "",
+    )

@@ -101,7 +101,8 @@ def test_the_demo_runs_from_the_wheel_whatever_lies_around(installed: Path, tmp_
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)
     assert found["bytes_verified"] > 0
-    assert (tmp_path / found["run"] / "report.html").is_file()
+    page = (tmp_path / found["run"] / "report.html").read_text()
+    assert 'id="figure-timelines"' in page and 'id="figure-split"' in page
     assert left == []
 
 

@@ -1,0 +1,181 @@
+"use strict";
+// Draws the timelines with BokehJS, which is in the page.  If anything of it does not work here,
+// the static figures stay.
+(async () => {
+  const figure = document.getElementById("figure-timelines");
+  const live = document.getElementById("live");
+  const unpacked = async (id) => {
+    const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return new Response(stream).text();
+  };
+  if (typeof DecompressionStream === "undefined") return; // an old browser: static figures
+  const script = document.createElement("script");
+  script.textContent = await unpacked("library");
+  document.head.append(script);
+  const data = JSON.parse(await unpacked("data"));
+
+  const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page
+  Bokeh.logger.set_level("error");
+  const all = new Bokeh.Document(); // one, so that panels share their range of time
+  const targets = [];
+  const paints = []; // functions that colour what was drawn, for the theme as it is
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+  const ends = data.variants.flatMap((v) => v.series.slice(0, 1).map((s) => s.t[s.t.length - 1]));
+  const span = { start: 0, end: Math.max(0, ...ends) || 1 };
+  const times = new Bokeh.Range1d({ ...span, bounds: [span.start, span.end], reset_start: span.start, reset_end: span.end });
+
+  // The same scale in all variants: they are to be compared.
+  const upTo = (of) => {
+    let most = 0;
+    for (const values of data.variants.flatMap(of)) for (const value of values) if (value > most) most = value;
+    return new Bokeh.Range1d({ start: 0, end: (most || 1) * 1.06 });
+  };
+  const uses = upTo((v) => v.series.map((s) => s.mean).concat([[100]]));
+  const queues = upTo((v) => v.series.map((s) => s.queue));
+  const waited = upTo((v) => v.points.map((kind) => kind.wait));
+  const share = new Bokeh.Range1d({ start: 0, end: 105 });
+
+  const panel = (unit, height, range) => {
+    const p = new Bokeh.Plotting.figure({
+      height, sizing_mode: "stretch_width", x_range: times, y_range: range,
+      tools: [], toolbar_location: "right", output_backend: "canvas", min_border_left: 64, lod_threshold: null,
+    });
+    const zoom = new Bokeh.BoxZoomTool({ dimensions: "width" });
+    const wheel = new Bokeh.WheelZoomTool({ dimensions: "width" });
+    p.add_tools(zoom, new Bokeh.PanTool({ dimensions: "width" }), wheel, new Bokeh.ResetTool(), new Bokeh.SaveTool());
+    p.toolbar.active_drag = coarse ? null : zoom;
+    p.toolbar.active_scroll = null;
+    p.toolbar.logo = null;
+    p.toolbar.autohide = true;
+    p.yaxis.axis_label = unit;
+    paints.push(() => {
+      p.background_fill_color = p.border_fill_color = p.outline_line_color = null;
+      for (const axis of [...p.xaxes, ...p.yaxes]) {
+        axis.axis_label_text_color = axis.major_label_text_color = colour("soft");
+        axis.axis_line_color = axis.major_tick_line_color = colour("grey");
+        axis.minor_tick_line_color = null;
+        axis.axis_label_text_font_style = "normal";
+      }
+      for (const grid of [...p.xgrids, ...p.ygrids]) grid.grid_line_color = colour("line");
+    });
+    return p;
+  };
+  const shade = (p, window) => {
+    if (!window) return;
+    const box = new Bokeh.BoxAnnotation({ left: window[0], right: window[1], line_color: null, fill_alpha: 0.15, level: "underlay" });
+    p.add_layout(box);
+    paints.push(() => { box.fill_color = colour("grey"); });
+  };
+  const line = (p, columns, y, hue, dashed, tips) => {
+    const data = Object.fromEntries(Object.entries(columns).filter(([, values]) => Array.isArray(values)));
+    const source = new Bokeh.ColumnDataSource({ data });
+    const drawn = p.line({ field: "t" }, { field: y }, { source, line_width: 1.5, line_dash: dashed ? [6, 3] : [], color: colour(hue) });
+    paints.push(() => { drawn.glyph.line_color = colour(hue); });
+    if (tips) p.add_tools(new Bokeh.HoverTool({ renderers: [drawn], tooltips: tips, mode: "mouse", toggleable: false }));
+    return drawn;
+  };
+  // Names of what is drawn; a click hides a thing, or shows it again, wherever it is drawn.
+  const toggles = (things) => {
+    const list = document.createElement("div");
+    list.className = "toggles";
+    for (const { name, hue, mark, drawn } of things) {
+      const button = document.createElement("button");
+      const sample = document.createElement("i");
+      sample.className = mark;
+      sample.style.color = `var(--${hue})`;
+      if (mark === "dot") sample.style.background = `var(--${hue})`;
+      button.append(sample, name);
+      button.ariaPressed = "true";
+      button.onclick = () => {
+        const shown = button.ariaPressed !== "true";
+        button.ariaPressed = String(shown);
+        for (const each of drawn) each.visible = shown;
+      };
+      list.append(button);
+    }
+    live.append(list);
+  };
+  const place = (said, tag, p) => {
+    if (said) {
+      const heading = document.createElement(tag);
+      heading.textContent = said;
+      live.append(heading);
+    }
+    if (!p) return;
+    const target = document.createElement("div");
+    live.append(target);
+    targets.push(target);
+    all.add_root(p);
+  };
+
+  live.textContent = "";
+  figure.classList.add("drawn"); // it must have a width to be drawn in
+  for (const variant of data.variants) {
+    place(variant.name, "h3");
+    if (variant.series.length) {
+      const used = panel("% of the line", 260, uses);
+      const queued = panel("KiB", 150, queues);
+      for (const p of [used, queued]) shade(p, variant.window);
+      const things = variant.series.map((s) => ({
+        name: s.name,
+        hue: s.colour,
+        mark: s.dashed ? "dashed" : "",
+        drawn: [
+          line(used, s, "mean", s.colour, s.dashed, [
+            ["", s.name], ["time", "@t{0.0} s"], ["mean", "@mean{0.0} %"],
+            ...(s.nics > 1 ? [["least and most used", "@least{0.0} % and @most{0.0} %"]] : []),
+            ["100 % is", `${s.mbit.toLocaleString("en")} Mbit/s (${s.nics} NIC${s.nics > 1 ? "s" : ""})`],
+          ]),
+          line(queued, s, "queue", s.colour, s.dashed, [["", s.name], ["time", "@t{0.0} s"], ["queued", "@queue{0,0.0} KiB"]]),
+        ],
+      }));
+      place("Use of the NICs, by class", "h4");
+      toggles(things);
+      place("", "", used);
+      place("Queued in front of the NICs, all of a class together", "h4", queued);
+    }
+    if (variant.points.length) {
+      const waits = panel("s", 190, waited);
+      shade(waits, variant.window);
+      const things = variant.points.map((kind) => {
+        const failed = kind.kind === "failed";
+        const hue = failed ? "red" : ["blue", "amber", "green", "pink", "sky", "grey"][data.kinds.indexOf(kind.kind) % 6];
+        const source = new Bokeh.ColumnDataSource({ data: { t: kind.t, wait: kind.wait } });
+        const drawn = waits.scatter({ field: "t" }, { field: "wait" }, {
+          source, size: failed ? 9 : 5, marker: failed ? "x" : "circle", color: colour(hue), alpha: 0.75,
+        });
+        paints.push(() => { drawn.glyph.line_color = drawn.glyph.fill_color = colour(hue); });
+        waits.add_tools(new Bokeh.HoverTool({
+          renderers: [drawn], toggleable: false,
+          tooltips: [["", kind.kind], ["submitted", "@t{0.00} s"], ["waited", "@wait{0.000} s"]],
+        }));
+        return { name: kind.kind, hue, mark: "dot", drawn: [drawn] };
+      });
+      place(`${data.title} of each request, by when it was submitted`, "h4");
+      toggles(things);
+      place("", "", waits);
+    }
+    if (variant.machine && variant.machine.t.length) {
+      const machine = panel("%", 150, share);
+      shade(machine, variant.window);
+      machine.xaxis.axis_label = "time since the start (s)";
+      place("The machine", "h4");
+      toggles([
+        { name: "processors busy", hue: "fg", mark: "", drawn: [line(machine, variant.machine, "cpu", "fg", false, [
+          ["time", "@t{0.0} s"], ["busy", "@cpu{0} %"], ["softirq", "@softirq{0} %"], ["timers late by", "@lag{0.0} ms"],
+        ])] },
+        { name: "of it in softirq", hue: "pink", mark: "", drawn: [line(machine, variant.machine, "softirq", "pink", false, null)] },
+      ]);
+      place("", "", machine);
+    }
+  }
+  const repaint = () => { for (const paint of paints) paint(); };
+  repaint();
+  await Bokeh.embed.add_document_standalone(all, live, targets);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+  figure.dataset.panels = String(targets.length);
+})().catch((error) => {
+  document.getElementById("figure-timelines").classList.remove("drawn");
+  console.error(error);
+});

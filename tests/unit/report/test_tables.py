@@ -1,0 +1,91 @@
+"""The tables of a report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from testbed.fidelity.checks import Check
+from testbed.report.tables import checks, figures, foreseen, lists_of_rows, needs, of_rows
+from testbed.report.words import Words, spaced
+from tests.unit.report.synthetic import run, summary
+
+WORDS = Words({"kv_load_bps": "KV load"}, {"storage": "storage NICs"})
+
+
+def test_what_was_predicted_stands_beside_what_was_measured() -> None:
+    content = run()
+    summaries = {name: each["summary"] for name, each in content["policies"].items()}
+    table = foreseen(content, summaries, WORDS)
+    assert table.groups == (("", 1), ("pe-only", 3), ("shorter-queue", 3))
+    turns = ["10/s", "9/s", "\u221210.0\u202f%"]
+    assert table.rows[0] == ["turns", *turns, *turns]
+    assert ["bound by", *["storage NICs", "storage NICs", ""] * 2] in table.rows
+    assert ["speed-up", *["2.00×", "1.25×", "\u221237.5\u202f%"] * 2] in table.rows
+
+
+def test_a_run_that_sets_them_side_by_side_itself_is_taken_at_its_word() -> None:
+    pair = {"predicted": 2.0, "measured": 1.0, "error": -0.5}
+    content = run() | {"comparison": {"predicted_measured": {"a": {"cores": pair}}}}
+    (row,) = foreseen(content, {}, WORDS).rows
+    assert row == ["cores", "2", "1", "\u221250.0\u202f%"]
+
+
+def test_a_run_without_a_prediction_has_empty_tables() -> None:
+    assert foreseen({}, {"a": {}}, WORDS).rows == []
+    assert needs({}, WORDS).rows == []
+    assert [row[0] for row in needs(run(), WORDS).rows] == ["agents"]
+
+
+def test_a_figure_of_several_parts_is_a_row_for_each() -> None:
+    rows = figures({"a": summary(), "b": {"kv_load_bps": None}}, WORDS).rows
+    assert ["KV load", "80\u202fMbit/s", "–"] in rows
+    assert ["KV load, full scale", "160\u202fGbit/s", "–"] in rows
+    assert ["storage: capacity", "1\u202fMiB", "–"] in rows
+    assert ["ttft", "500\u202fms (p99 –)", "–"] in rows
+    assert not any("window" in row[0] for row in rows)
+
+
+def test_lists_of_rows_are_tables_with_a_column_for_each_variant() -> None:
+    summaries = {"a": summary(), "b": {"nic_loads": []}}
+    assert lists_of_rows(summaries) == ["nic_loads"]
+    table = of_rows("nic_loads", summaries, {"nic_loads": ("Loads", "of NICs")}, WORDS)
+    assert table is not None
+    assert (table.title, table.about) == ("Loads", "of NICs")
+    assert table.groups == (("", 1), ("a", 3))
+    assert table.rows == [["pe-snic-in", "1\u202fMbit/s", "0\u202fbit/s", "–"]]
+    assert of_rows("nic_loads", {"b": {}}, {}, WORDS) is None
+
+
+def test_checks_that_did_not_hold_come_first() -> None:
+    def check(name: str, variant: str, ok: bool | None) -> Check:
+        return Check(name, variant, ok, "3ms", "≤ 1ms", "" if ok else "why")
+
+    found = [check("x", "a", True), check("x", "b", True), check("y", "a", None)]
+    found += [check("z", "a", True), check("z", "b", False)]
+    rows = checks(found, ["a", "b"])
+    assert [(row.name, row.ok) for row in rows] == [("z", False), ("y", None), ("x", True)]
+    assert rows[0].cells == [(True, "3\u202fms"), (False, "3\u202fms (why)")]
+    assert rows[1].cells[1] is None
+
+
+@pytest.mark.parametrize(
+    ("said", "set_"),
+    [
+        ("44.22Mbit/s", "44.22 Mbit/s"),
+        ("1.5us and 3%", "1.5 µs and 3 %"),
+        ("p99 2ms, de0/cnic0", "p99 2 ms, de0/cnic0"),
+        ("2p4d g=8B", "2p4d g=8 B"),
+        ("-6.3e-05s", "−6.3e-05 s"),
+        ("64K trace, 1P1D, de-only", "64K trace, 1P1D, de-only"),
+    ],
+)
+def test_numbers_and_units_are_set_apart_and_names_are_left_alone(said: str, set_: str) -> None:
+    assert spaced(said).replace("\u202f", " ") == set_
+
+
+def test_words_know_figures_at_full_scale(_: Any = None) -> None:
+    assert WORDS.figure("kv_load_bps_full_scale") == "KV load, full scale"
+    assert WORDS.figure("hit_rate") == "hit rate"
+    assert WORDS.value("ratio", 1.0) == "1.000"
