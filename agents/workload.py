@@ -27,13 +27,14 @@ from agents.records import (
     CollectiveRecord,
     EventRecord,
     IterationRecord,
+    LoopLagRecord,
     PredictionRecord,
     ProcessRecord,
     RequestRecord,
+    RoundTripRecord,
     SessionRecord,
     StepRecord,
     StorageRecord,
-    TransferRecord,
     read_records,
 )
 from agents.scheduler.policies import policy_caches
@@ -52,7 +53,6 @@ from testbed.sandbox.program import Program
 _TABLES: dict[str, type] = {
     "requests": RequestRecord,
     "predictions": PredictionRecord,
-    "transfers": TransferRecord,
     "events": EventRecord,
     "sessions": SessionRecord,
     "collectives": CollectiveRecord,
@@ -61,6 +61,8 @@ _TABLES: dict[str, type] = {
     "iterations": IterationRecord,
     "steps": StepRecord,
     "caches": CacheRecord,
+    "round_trips": RoundTripRecord,
+    "loop_lags": LoopLagRecord,
 }
 _WRITE_BYTES = 256 * 1024
 _UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
@@ -270,7 +272,10 @@ class DualPath:
         account = seen.account()
         return Outcome(
             summary=summarise(seen),
-            tables={name: records.get(kind, []) for name, kind in _TABLES.items()},
+            tables={
+                **{name: records.get(kind, []) for name, kind in _TABLES.items()},
+                "transfers": seen.transfer_rows,
+            },
             window=seen.window,
             checks=own_checks(seen),
             account=account,

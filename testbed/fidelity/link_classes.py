@@ -87,7 +87,9 @@ def choose(plan: Plan) -> Chosen:
     classes: dict[LinkClass, list[Meter]] = {}
     for meter in plan.meters:
         classes.setdefault(class_of(meter), []).append(meter)
-    by_nic: dict[Nic, LinkClass] = {(meter.nic, meter.direction): class_of(meter) for meter in plan.meters}
+    by_nic: dict[Nic, LinkClass] = {
+        (meter.nic, meter.direction): class_of(meter) for meter in plan.meters
+    }
     fillings: list[Filling] = []
     done: set[LinkClass] = set()
     unfilled: dict[Nic, str] = {}

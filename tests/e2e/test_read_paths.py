@@ -42,6 +42,7 @@ NOISY = {
     "machine CPU",
     "steady window",
     "timer lag",
+    "loop lag",
 }
 
 

@@ -48,7 +48,9 @@ TCP = {"h1": {"RetransSegs": 0, "OutSegs": 9}, "h2": {"RetransSegs": 0, "OutSegs
 
 def test_a_quiet_run_passes_every_check(plan: Plan) -> None:
     account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
-    found = check_variant("v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account, differences=())
+    found = check_variant(
+        "v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account, differences=()
+    )
     verdict = judge(found)
     assert verdict.reasons == []
     assert verdict.status == "PASS"
