@@ -15,6 +15,8 @@ from testbed.lab import Lab
 from tests.netns.fidelity.streams import Star
 from topologies.dualpath import DualPathTopo
 
+NODES = ("prefill", "decode", "storage")
+
 
 @pytest.fixture
 def star(runtime_directory: object) -> Iterator[Lab]:
@@ -40,7 +42,7 @@ def test_every_class_of_a_cluster_is_filled_on_time_and_leaves_it_as_it_was() ->
         stray = [s for s in lab.counters() if s.drops or s.unclassified_bytes or s.direct_packets]
         assert stray == []
     assert {(link.kind, link.role, link.direction) for link in found.links} == {
-        *(("snic", role, way) for role in ("prefill", "decode", "storage") for way in ("in", "out")),
+        *(("snic", role, way) for role in NODES for way in ("in", "out")),
         *(("cnic", role, way) for role in ("prefill", "decode") for way in ("read", "write")),
         ("mgmt", "", "in"), ("mgmt", "", "out"),
     }  # fmt: skip
