@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from agents import idle_overhead
 from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
@@ -51,6 +52,8 @@ def _of_kv(run: Run) -> list[Check]:
         checks.append(_reads(run))
     if run.scenario.kv == "transformer":
         return [*checks, _tokens(run)]  # computing is real work there, and holds the loops up
+    if idle_overhead.has_idle_request(run.scenario, run.variant):
+        checks.append(idle_overhead.check(run))
     return [*checks, formulae(run), loop_lag(run)]
 
 

@@ -19,6 +19,7 @@ from agents.cluster import Cluster, Load, Scheduling
 from agents.fault_settings import misplaced, timetable
 from agents.faults import SCHEDULER
 from agents.forecast import Forecast, check, forecast
+from agents.idle_overhead import has_idle_request
 from agents.limits import Limits, formula_limits
 from agents.profile import profile_of, profile_runs
 from agents.records import (
@@ -242,6 +243,7 @@ class DualPath:
             cache_bytes=found.cache_bytes if policy_caches(chosen.policy) else 0,
             faults=timetable(scenario.faults),
             silent_after_s=scenario.silent_after_s,
+            idle_request=has_idle_request(scenario, variant),
         )
 
     def outcome(

@@ -44,13 +44,15 @@ class Filling:
 
     Args:
         flows: all of them at once.
-        crossing: (nic, direction) that they fill -> positions in `flows` of those that cross it.
+        crossing: (nic, direction) -> positions in `flows` of those that cross it.
+        filled: those of `crossing` that they fill.
         nics: every (nic, direction) that the flows cross.
         rate_bps: of all flows together.
     """
 
     flows: tuple[Flow, ...]
     crossing: Mapping[Nic, tuple[int, ...]]
+    filled: frozenset[Nic]
     nics: frozenset[Nic]
     rate_bps: int
 
@@ -104,12 +106,12 @@ def choose(plan: Plan) -> Chosen:
             unfilled[first.nic, first.direction] = "nothing else is attached to its switch"
             continue
         fillings.append(found)
-        done |= {by_nic[nic] for nic in found.crossing}
+        done |= {by_nic[nic] for nic in found.filled}
         if each not in done:
             sum_bps = found.rate_bps / each.rate_bps
             unfilled[first.nic, first.direction] = f"its peers carry {sum_bps:.0%} of its rate"
             done.add(each)
-    return Chosen(_rounds(f for f in fillings if f.crossing), unfilled)
+    return Chosen(_rounds(f for f in fillings if f.filled), unfilled)
 
 
 def _networks(plan: Plan) -> dict[str, list[_Port]]:
@@ -163,11 +165,12 @@ def _inside(plan: Plan, meter: Meter) -> Filling:
     down = Flow(dram.name, dram.addresses[device], hbm.name, there)
     up = Flow(down.target, down.target_address, down.source, down.source_address)
     if meter.kind == "cnic":
-        nics = [(meter.nic, "read"), (meter.nic, "write")]
-        return Filling((down,), dict.fromkeys(nics, (0,)), frozenset(nics), meter.rate_bps)
+        nics = frozenset({(meter.nic, "read"), (meter.nic, "write")})
+        return Filling((down,), dict.fromkeys(nics, (0,)), nics, nics, meter.rate_bps)
     both = frozenset({(meter.nic, "out"), (meter.nic, "in")})
     flow = down if meter.direction == "out" else up
-    return Filling((flow,), {(meter.nic, meter.direction): (0,)}, both, meter.rate_bps)
+    filled = (meter.nic, meter.direction)
+    return Filling((flow,), {filled: (0,)}, frozenset({filled}), both, meter.rate_bps)
 
 
 def _spread(
@@ -191,14 +194,17 @@ def _spread(
         sum_bps += peer.rates_bps[far]
     ends = [((port.domain, port.address), (peer.domain, peer.address)) for peer in chosen]
     flows = tuple(Flow(*here, *there) if outward else Flow(*there, *here) for here, there in ends)
-    crossing: dict[Nic, tuple[int, ...]] = {}
+    crossing: dict[Nic, tuple[int, ...]] = {
+        (peer.nic, far): (number,) for number, peer in enumerate(chosen)
+    }
+    filled = set(crossing) if sum_bps <= meter.rate_bps * _EQUAL else set()
+    crossing[port.nic, meter.direction] = tuple(range(len(flows)))
     if sum_bps * _EQUAL >= meter.rate_bps:
-        crossing[port.nic, meter.direction] = tuple(range(len(flows)))
-    if sum_bps <= meter.rate_bps * _EQUAL:
-        crossing |= {(peer.nic, far): (number,) for number, peer in enumerate(chosen)}
+        filled.add((port.nic, meter.direction))
     # Both directions: acknowledgements come back.
     used = {(p.nic, direction) for p in [port, *chosen] for direction in ("in", "out")}
-    return Filling(flows, crossing, frozenset(used), min(sum_bps, meter.rate_bps))
+    rate_bps = min(sum_bps, meter.rate_bps)
+    return Filling(flows, crossing, frozenset(filled), frozenset(used), rate_bps)
 
 
 def _rounds(fillings: Iterable[Filling]) -> list[list[Filling]]:

@@ -53,8 +53,8 @@ def load(
         slices: equal parts that it is counted in.
 
     Returns:
-        open_s, close_s of the window (time.monotonic()); for each flow its round trips in seconds,
-        and the bytes that had arrived at each edge between the slices.
+        For each flow: its round trips in seconds, all bytes that crossed it, and those that had
+        arrived at each edge between the slices.
     """
     pairs = [_connect(broker, flow, _PORT + number) for number, flow in enumerate(flows)]
     try:
@@ -69,9 +69,8 @@ def load(
             far.close()
     edges_s = [open_s + window_s * number / slices for number in range(slices + 1)]
     return {
-        "open_s": open_s,
-        "close_s": open_s + window_s,
         "round_trips_s": trips,
+        "total_bytes": [_PINGS * _PING_BYTES + end.total for end in ends],
         "arrived_bytes": [[_by_then(end.arrivals, edge) for edge in edges_s] for end in ends],
     }
 

@@ -12,7 +12,7 @@ from testbed.fidelity.checks import Check, Nic, Samples
 from testbed.fidelity.monitor import MachineSample
 from testbed.plan.model import Plan, ShaperClass, Veth, burst_bytes
 
-__all__ = ["Verdict", "check_variant", "judge", "shaper_bursts"]
+__all__ = ["Verdict", "check_variant", "judge", "mtu_bytes", "shaper_bursts"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -52,7 +52,8 @@ def shaper_bursts(plan: Plan) -> dict[Nic, int]:
     }
 
 
-def _mtu(plan: Plan) -> int:
+def mtu_bytes(plan: Plan) -> int:
+    """The largest IP packet of a plan's links."""
     return max((e.mtu for e in plan.elements if isinstance(e, Veth)), default=0)
 
 
@@ -89,7 +90,7 @@ def check_variant(
         checks.sampling(variant, samples, lost),
         checks.drops(variant, samples),
         checks.retransmissions(
-            variant, tcp_before, tcp_after, checks.sent_bytes(samples), _mtu(plan)
+            variant, tcp_before, tcp_after, checks.sent_bytes(samples), mtu_bytes(plan)
         ),
         checks.rates(variant, samples, shaper_bursts(plan)),
         checks.unclassified(variant, samples),

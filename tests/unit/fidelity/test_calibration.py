@@ -10,6 +10,8 @@ from testbed.fidelity.calibration import (
     BUDGET_S,
     Calibration,
     ClassResult,
+    Counted,
+    FlowSeen,
     checks,
     problem,
     result_of,
@@ -23,49 +25,42 @@ METER = Meter(
     "pe0/snic0", "snic", "pe0", "prefill", "in", "fabric", "pe0-snic0", LINE, 25_000,
     {"kv": 0x20, "unclassified": 0xF000},
 )  # fmt: skip
-GOOD = ClassResult(
-    "snic", "prefill", "in", LINE, "pe0/snic0", 0.99 * LINE, 0.99 * LINE, 1.02 * LINE, 1e-4
-)
+GOOD = ClassResult("snic", "prefill", "in", LINE, "pe0/snic0", 0.99 * LINE, 1.0, 1.02 * LINE, 1e-4)
 
 
-def samples(rate_bps: float) -> list[list[MeterSample]]:
-    """Counters of ten seconds at a rate, in packets of 1000 bytes."""
-    found = []
-    for step in range(101):
-        size = int(rate_bps / 8 * step / 10)
-        lane = {"kv": LaneSample(size, size // 1000, 0)}
-        found.append(
-            [MeterSample(
-                step / 10, "pe0/snic0", "snic", "pe0", "prefill", "in", LINE, size, size // 1000,
-                0, 0, 0, 0, 0, 0, 0, lane,
-            )]
-        )  # fmt: skip
-    return found
+def sample(size: int) -> MeterSample:
+    """A counter that has seen so much, in packets of 1000 bytes."""
+    return MeterSample(
+        0.0, "pe0/snic0", "snic", "pe0", "prefill", "in", LINE, size, size // 1000,
+        0, 0, 0, 0, 0, 0, 0, {"kv": LaneSample(size, size // 1000, 0)},
+    )  # fmt: skip
 
 
 def measured(arrived_bps: float, counted_bps: float) -> ClassResult:
-    """Of payload that arrived at a rate, while the shaper counted at another."""
-    edges = np.linspace(0, arrived_bps / 8 * 0.4, 5)[None, :]
-    return result_of(METER, edges, [[1e-4, 2e-4, 9.0]], (2.0, 2.4), samples(counted_bps))
+    """Of payload that arrived at a rate for 0.4 s, while the shaper counted at another."""
+    total = int(arrived_bps / 8 * 0.4)
+    edges = np.linspace(0, total, 5).tolist()
+    counted = Counted(sample(7000), sample(7000 + int(counted_bps / 8 * 0.4)), total)
+    return result_of(METER, [FlowSeen([1e-4, 2e-4, 9.0], total, edges)], counted, 0.4)
 
 
 def test_headers_are_put_on_what_arrived() -> None:
     found = measured(0.934 * LINE, LINE)
     assert found.reached_bps == pytest.approx(LINE, rel=1e-3)
-    assert found.counted_bps == pytest.approx(LINE, rel=1e-3)
+    assert found.counted_share == pytest.approx(1.0, rel=1e-3)
     assert found.round_trip_s == 2e-4
     assert problem(found) == ""
 
 
 def test_one_slice_without_traffic_does_not_decide() -> None:
-    edges = np.array([[0.0, 1.16e6, 1.16e6, 2.32e6, 3.48e6]])
-    found = result_of(METER, edges, [[1e-4]], (2.0, 2.4), samples(LINE))
+    flow = FlowSeen([1e-4], 3_480_000, [0.0, 1.16e6, 1.16e6, 2.32e6, 3.48e6])
+    found = result_of(METER, [flow], Counted(sample(0), sample(3_726_000), 3_480_000), 0.4)
     assert problem(found) == ""
 
 
 @pytest.mark.parametrize(
     ("arrived", "counted", "why"),
-    [(0.5, 0.53, "slow"), (1.2, 1.28, "faster than its line"), (0.93, 0.0, "bytes go past it")],
+    [(0.5, 0.535, "slow"), (1.2, 1.28, "faster than its line"), (0.93, 0.0, "bytes go past it")],
 )
 def test_slow_fast_and_bypassed_links_are_told_apart(
     arrived: float, counted: float, why: str
@@ -78,7 +73,7 @@ def changed(**fields: object) -> ClassResult:
 
 
 def test_a_machine_that_is_too_slow_is_told_how_much_slower_its_links_must_be() -> None:
-    slow = changed(reached_bps=0.5 * LINE, counted_bps=0.5 * LINE)
+    slow = changed(reached_bps=0.5 * LINE)
     busy, _ = checks("v", Calibration([GOOD, slow], 1.0, 0.99))
     assert not busy.ok
     assert "pe0/snic0 in (100Mbit/s) reached 50.0%" in busy.reason
@@ -88,9 +83,8 @@ def test_a_machine_that_is_too_slow_is_told_how_much_slower_its_links_must_be() 
 
 
 def test_management_has_to_be_capped_and_need_not_be_full() -> None:
-    slow = {"reached_bps": 0.5 * LINE, "counted_bps": 0.5 * LINE}
-    assert problem(changed(kind="mgmt", **slow)) == ""
-    assert problem(changed(kind="mgmt", reached_bps=2 * LINE, counted_bps=2 * LINE)) != ""
+    assert problem(changed(kind="mgmt", reached_bps=0.5 * LINE)) == ""
+    assert problem(changed(kind="mgmt", reached_bps=2.0 * LINE)) != ""
 
 
 def test_a_late_round_trip_and_nothing_measured_both_fail() -> None:
