@@ -17,6 +17,7 @@ from testbed.units import show_duration, show_rate
 
 LAG_SHARE = 0.2
 LOAD_SHARE = 0.03
+_NOTHING_READ_S = 1.0
 _LANDED = ("layer_load", "layer_fetch"), ("h2d",)  # what hit KV becomes after it was read
 
 
@@ -51,12 +52,11 @@ def shortest_interval_s(run: Run) -> float:
     steps = run.of(StepRecord)
     if steps:
         return min(step.t_end - step.t_start for step in steps)
-    hits = [t.size_bytes for t in run.reads]
-    requests = len({t.request for t in run.reads})
-    rates = [m.rate_bps for m in run.plan.meters if m.kind == "snic" and m.role != "storage"]
-    if not hits or not rates:
-        return 1.0
-    return sum(hits) / requests * 8 / min(rates)
+    if not run.reads:
+        return _NOTHING_READ_S
+    mean_bytes = sum(t.size_bytes for t in run.reads) / len({t.request for t in run.reads})
+    lines = [m.rate_bps for m in run.plan.meters if m.kind == "snic" and m.role != "storage"]
+    return mean_bytes * 8 / min(lines)
 
 
 def formulae(run: Run) -> Check:

@@ -26,7 +26,7 @@ def classes(plan: Plan, chosen: Chosen) -> tuple[set[object], set[object]]:
     return set(of.values()), filled | {of[nic] for nic in chosen.unfilled}
 
 
-@settings(max_examples=15)
+@settings(max_examples=10)
 @given(
     prefill=st.integers(1, 2),
     decode=st.integers(1, 3),
