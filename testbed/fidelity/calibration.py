@@ -63,6 +63,7 @@ class ClassResult(msgspec.Struct, frozen=True):
         most_bps: what its shaper may let through over the window: its rate, and one burst after a
             pause.
         round_trip_s: of a small message on the idle link, median.
+        loader_share: of the time, in which the program that loads links was busy with its round.
         note: for people.
     """
 
@@ -75,6 +76,7 @@ class ClassResult(msgspec.Struct, frozen=True):
     counted_share: float | None
     most_bps: float | None
     round_trip_s: float | None
+    loader_share: float | None = None
     note: str = ""
 
     @property
@@ -106,11 +108,13 @@ class FlowSeen(NamedTuple):
     """What the loading program says of one flow.
 
     Args:
+        busy_share: of the time, in which the loading program did not wait for a socket.
         round_trips_s: of small messages, while nothing else was on its way.
         total_bytes: payload of all of it.
         arrived_bytes: payload that had come at each edge between the window's slices.
     """
 
+    busy_share: float
     round_trips_s: Sequence[float]
     total_bytes: int
     arrived_bytes: Sequence[float]
@@ -211,9 +215,7 @@ def _by_filling(
     fillings: Sequence[Filling], seen: Mapping[str, Sequence[Any]]
 ) -> Iterator[tuple[Filling, list[FlowSeen]]]:
     """The flows of a round, by the filling that they are of."""
-    flows = map(
-        FlowSeen, seen["round_trips_s"], seen["total_bytes"], seen["arrived_bytes"]
-    )  # fmt: skip
+    flows = map(FlowSeen, *(seen[name] for name in FlowSeen._fields))
     for filling in fillings:
         yield filling, [next(flows) for _ in filling.flows]
 
@@ -271,6 +273,7 @@ def result_of(
         counted_share=payload / counted.arrived_bytes,
         most_bps=meter.rate_bps * (1 + _NOISE) + meter.burst_bytes * 8 / window_s,
         round_trip_s=float(max(np.median(flow.round_trips_s) for flow in flows)),
+        loader_share=max(flow.busy_share for flow in flows),
     )
 
 
@@ -282,7 +285,7 @@ def _unfilled(plan: Plan, chosen: Chosen) -> list[ClassResult]:
             found.append(
                 ClassResult(
                     each.kind, each.role, each.direction, each.rate_bps, meter.nic,
-                    None, None, None, None, why,
+                    None, None, None, None, None, why,
                 )
             )  # fmt: skip
     return found
@@ -340,16 +343,19 @@ def _rates(variant: str, found: Calibration) -> Check:
 
 def too_slow(found: Calibration) -> str:
     """What a machine is told whose links do not reach their rate."""
-    if found.cpu_share < _BUSY:
-        return (
-            f"the processors were {found.cpu_share:.0%} busy, so it was not they: does something "
-            "limit this process (a cpu quota), or does the kernel's timer come late?"
-        )
     slow = [link for link in found.links if problem(link) == "slow"]
+    loader_share = max(link.loader_share or 0.0 for link in slow)
+    busy = f"processors were {found.cpu_share:.0%} busy, the program that loads links"
+    busy += f" {loader_share:.0%} of a core"
+    if max(found.cpu_share, loader_share) < _BUSY:
+        return (
+            f"{busy}: so it was not they; does something limit this process (a cpu quota), or "
+            "does the kernel's timer come late?"
+        )
     factor = max(link.rate_bps / max(1.0, link.reached_bps or 0.0) for link in slow)
     return (
-        f"the processors were {found.cpu_share:.0%} busy: this machine is too slow for these "
-        f"links now; stop what else runs, or make them {factor:.2g} times slower (scale.rate)"
+        f"{busy}: this machine is too slow for these links now; stop what else runs, or make them "
+        f"{factor:.2g} times slower (scale.rate)"
     )
 
 

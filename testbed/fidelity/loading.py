@@ -54,14 +54,17 @@ def load(
 
     Returns:
         For each flow: its round trips in seconds, all bytes that crossed it, and those that had
-        arrived at each edge between the slices.
+        arrived at each edge between the slices.  Of all: `busy_share`, how much of the time this
+        program was not waiting for a socket.
     """
     pairs = [_connect(broker, flow, _PORT + number) for number, flow in enumerate(flows)]
     try:
         trips = [_round_trips(near, far) for near, far in pairs]
         ends = [_End(far) for _, far in pairs]
         open_s = time.monotonic() + settle_s
-        _fill(ends, [near for near, _ in pairs], open_s + window_s)
+        began_s = time.monotonic()
+        waited_s = _fill(ends, [near for near, _ in pairs], open_s + window_s)
+        busy_share = 1 - waited_s / (time.monotonic() - began_s)
         _drain(ends, [near for near, _ in pairs])
     finally:
         for near, far in pairs:
@@ -69,6 +72,7 @@ def load(
             far.close()
     edges_s = [open_s + window_s * number / slices for number in range(slices + 1)]
     return {
+        "busy_share": [busy_share] * len(ends),
         "round_trips_s": trips,
         "total_bytes": [_PINGS * _PING_BYTES + end.total for end in ends],
         "arrived_bytes": [[_by_then(end.arrivals, edge) for edge in edges_s] for end in ends],
@@ -108,8 +112,9 @@ def _round_trips(near: socket.socket, far: socket.socket) -> list[float]:
     return trips
 
 
-def _fill(ends: Sequence[_End], senders: Sequence[socket.socket], until_s: float) -> None:
-    """Send as much as is taken, and take what comes."""
+def _fill(ends: Sequence[_End], senders: Sequence[socket.socket], until_s: float) -> float:
+    """Send as much as is taken, and take what comes; how long there was nothing to do."""
+    waited_s = 0.0
     piece, buffer = memoryview(bytes(_PIECE_BYTES)), memoryview(bytearray(_PIECE_BYTES))
     with selectors.DefaultSelector() as selector:
         for end in ends:
@@ -118,12 +123,15 @@ def _fill(ends: Sequence[_End], senders: Sequence[socket.socket], until_s: float
         for sender in senders:
             sender.setblocking(False)
             selector.register(sender, selectors.EVENT_WRITE, None)
-        while (left_s := until_s - time.monotonic()) > 0:
-            for key, _ in selector.select(left_s):
+        while (now_s := time.monotonic()) < until_s:
+            ready = selector.select(until_s - now_s)
+            waited_s += time.monotonic() - now_s
+            for key, _ in ready:
                 if key.data is None:
                     _send(key.fileobj, piece)
                 else:
                     key.data.take(buffer)
+    return waited_s
 
 
 def _send(sender: Any, piece: memoryview) -> None:

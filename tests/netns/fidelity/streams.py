@@ -35,10 +35,14 @@ _PIECE = bytes(64 * 1024)
 
 
 class Star(SingleSwitchTopo):
-    """A switch and two hosts, all links with a rate."""
+    """A switch and hosts, all links with a rate."""
+
+    def build(self, k: int = 2, mbit: float = LINE_MBIT) -> None:
+        self._mbit = mbit
+        super().build(k)
 
     def addLink(self, a: str, b: str, **options: object) -> object:
-        return super().addLink(a, b, bw=LINE_MBIT, **options)
+        return super().addLink(a, b, bw=self._mbit, **options)
 
 
 class Streams:

@@ -63,6 +63,17 @@ def test_a_class_that_is_slower_than_its_line_is_slow(star: Lab) -> None:
     assert not rates.ok and "h1/h1-eth0 out (50Mbit/s) reached" in rates.reason
 
 
+@pytest.mark.usefixtures("runtime_directory")
+def test_a_machine_that_is_too_slow_is_told_so() -> None:
+    """h1 -- s1 -- h2, 90 Gbit: more than a processor copies"""
+    with Lab(Star(2, mbit=90_000)) as lab:
+        found = calibrate(lab)
+    rates, _ = checks("v", found)
+    assert not rates.ok
+    assert "reached" in rates.reason
+    assert "too slow for these links now" in rates.reason
+
+
 def test_bytes_that_go_past_the_shapers_are_noticed(star: Lab) -> None:
     """h1 ── h2: a cable beside the switch, without a shaper, and a route by it."""
     target = star["h2"].addresses["h2-eth0"]

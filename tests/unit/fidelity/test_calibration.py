@@ -41,7 +41,7 @@ def measured(arrived_bps: float, counted_bps: float) -> ClassResult:
     total = int(arrived_bps / 8 * 0.4)
     edges = np.linspace(0, total, 5).tolist()
     counted = Counted(sample(7000), sample(7000 + int(counted_bps / 8 * 0.4)), total)
-    return result_of(METER, [FlowSeen([1e-4, 2e-4, 9.0], total, edges)], counted, 0.4)
+    return result_of(METER, [FlowSeen(0.1, [1e-4, 2e-4, 9.0], total, edges)], counted, 0.4)
 
 
 def test_headers_are_put_on_what_arrived() -> None:
@@ -53,7 +53,7 @@ def test_headers_are_put_on_what_arrived() -> None:
 
 
 def test_one_slice_without_traffic_does_not_decide() -> None:
-    flow = FlowSeen([1e-4], 3_480_000, [0.0, 1.16e6, 1.16e6, 2.32e6, 3.48e6])
+    flow = FlowSeen(0.1, [1e-4], 3_480_000, [0.0, 1.16e6, 1.16e6, 2.32e6, 3.48e6])
     found = result_of(METER, [flow], Counted(sample(0), sample(3_726_000), 3_480_000), 0.4)
     assert problem(found) == ""
 
@@ -80,6 +80,9 @@ def test_a_machine_that_is_too_slow_is_told_how_much_slower_its_links_must_be() 
     assert "too slow for these links now" in busy.reason and "2 times slower" in busy.reason
     idle, _ = checks("v", Calibration([GOOD, slow], 1.0, 0.2))
     assert "it was not they" in idle.reason
+    # One program at its limit is enough, however many processors have nothing to do.
+    core, _ = checks("v", Calibration([msgspec.structs.replace(slow, loader_share=0.99)], 1.0, 0.1))
+    assert "too slow for these links now" in core.reason
 
 
 def test_management_has_to_be_capped_and_need_not_be_full() -> None:
