@@ -103,6 +103,8 @@ def _out_of_scope(run: Run) -> str:
         return "hits came from caches"
     if any(request.reloaded_bytes for request in run.of(RequestRecord)):
         return "prompts were cut, and loaded again"
+    if len(run.storage_reads) > len(run.reads):
+        return "reads were given up"
     traffic = run.scenario.traffic
     if traffic.collectives and traffic.mode == "no-lanes":
         return "model execution is in the same lane"

@@ -73,7 +73,8 @@ def saturated(
         late = gap_s if number == count // 2 else 0.0
         requests.append(
             request(
-                request=number, t_scheduled=first + late, t_read_end=last, t_first_token=last,
+                request=number, served_as=number, t_scheduled=first + late, t_read_end=last,
+                t_first_token=last,
                 hit_tokens=1000, prompt_tokens=1000, reloaded_bytes=reloaded,
             )
         )  # fmt: skip
@@ -185,3 +186,13 @@ def test_a_process_whose_lag_nobody_saw_is_not_taken_for_punctual(
     records = {**run.records, ProcessRecord: [*run.of(ProcessRecord), silent]}
     check = loop_lag(Run(scenario, plan, "pe-only", records, run.samples, run.fields))
     assert check.ok is None and "st0" in check.reason
+
+
+def test_reads_that_were_given_up_are_outside_the_formulae(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    run = saturated(scenario, plan, cnic=1.04)
+    run.of(TransferRecord).append(
+        TransferRecord(9999, "storage_read", "pe", "st0", "pe0", 0, 1, SIZE, 1.0, 1.01)
+    )
+    assert "given up" in formulae(run).measured
