@@ -17,31 +17,20 @@ from testbed.plan.model import Plan
 Nic = tuple[str, str]  # (nic, direction)
 
 
-class TransferRow(msgspec.Struct, frozen=True, gc=False):
+class TransferRow(TransferRecord, frozen=True, gc=False, kw_only=True, tag="transfer-row"):
     """One row of the table `transfers`: the record, and what follows from it.
 
     Args:
-        lane: "kv" or "model".
         device: the port that was called; empty for a copy within DRAM.
+        lane: "kv" or "model".
         queue_s: from posting to the arrival of the first byte: in the sender's queue and socket,
             and in the queues of the NICs.
         ideal_s: bytes over the rate of the slowest NIC on the way; null for a copy within DRAM.
         slowdown: from posting to the last byte, over the ideal; null where there is none.
     """
 
-    request: int
-    kind: str
-    path: str
-    lane: str
     device: str
-    source: str
-    target: str
-    layer_first: int
-    layer_count: int
-    size_bytes: int
-    t_posted: float
-    t_first_byte: float
-    t_last_byte: float
+    lane: str
     queue_s: float
     ideal_s: float | None
     slowdown: float | None
@@ -97,10 +86,12 @@ def transfer_rows(plan: Plan, transfers: Sequence[TransferRecord]) -> list[Trans
         ideal_s = t.size_bytes * 8 / slowest_bps(t.source, t.target, device) if device else None
         rows.append(
             TransferRow(
-                t.request, t.kind, t.path, lane, device, t.source, t.target, t.layer_first,
-                t.layer_count, t.size_bytes, t.t_posted, t.t_first_byte, t.t_last_byte,
-                t.t_first_byte - t.t_posted, ideal_s,
-                (t.t_last_byte - t.t_posted) / ideal_s if ideal_s else None,
+                *msgspec.structs.astuple(t),
+                device=device,
+                lane=lane,
+                queue_s=t.t_first_byte - t.t_posted,
+                ideal_s=ideal_s,
+                slowdown=(t.t_last_byte - t.t_posted) / ideal_s if ideal_s else None,
             )
-        )  # fmt: skip
+        )
     return rows

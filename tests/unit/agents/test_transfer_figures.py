@@ -100,3 +100,11 @@ def test_round_trips_are_told_apart_by_nic_and_lane() -> None:
     assert found["cnic kv"]["p50"] == pytest.approx(0.03)
     assert found["cnic kv"]["least"] == 1e-5
     assert found["cnic model"]["p99"] == pytest.approx(0.001)
+
+
+def test_a_row_is_a_record_too(plan: Plan) -> None:
+    record = transfer("st0", "pe0", "snic0")
+    (row,) = transfer_rows(plan, [record])
+    assert isinstance(row, TransferRecord)
+    names = TransferRecord.__struct_fields__
+    assert [getattr(row, n) for n in names] == [getattr(record, n) for n in names]
