@@ -14,7 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from agents.client.idle import IDLE_REQUEST
-from agents.records import IterationRecord, RequestRecord
+from agents.records import IterationRecord, ProcessRecord, RequestRecord
 from agents.settings import DualPathScenario
 from agents.summary import Run
 from testbed.fidelity.checks import Check
@@ -132,6 +132,8 @@ def check(run: Run) -> Check:
     name, bound = "overhead of an idle request", f"≤ {OVERHEAD_SHARE:.0%} of its service time"
     tried = [r for r in run.of(RequestRecord) if r.request == IDLE_REQUEST]
     failed = [r.error for r in tried if r.error]
+    if not tried and not any(p.laid_down_bytes for p in run.of(ProcessRecord)):
+        return Check(name, run.variant, True, "not asked: nothing lay in storage", bound, "")
     if not tried or failed:
         why = failed[0] if failed else "the run ended before it was served"
         return Check(name, run.variant, None, "not measured", bound, why)

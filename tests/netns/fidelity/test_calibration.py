@@ -34,6 +34,7 @@ def outward(lab: Lab) -> ClassResult:
     return found
 
 
+@pytest.mark.user
 @pytest.mark.usefixtures("runtime_directory")
 def test_every_class_of_a_cluster_is_filled_on_time_and_leaves_it_as_it_was() -> None:
     with Lab(DualPathTopo(gpus=1)) as lab:

@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.blocks.hashing import stream_hashes
 from agents.client.idle import IDLE_AGENT, IDLE_REQUEST, idle_submission
-from agents.idle_overhead import Rates, ideal_s
+from agents.idle_overhead import Rates, check, has_idle_request, ideal_s
+from agents.records import ProcessRecord, RequestRecord
+from agents.settings import DualPathScenario
+from agents.summary import Run
+from testbed.experiment.scenario import load_scenario
+from testbed.plan.compile import compile_plan
+from topologies.dualpath import DualPathTopo
 
 LINE = Rates(snic=80e6, into_hbm=80e6, cnic=80e6, shared=True)  # 10 MB/s
 MB = 1e6
@@ -46,3 +54,64 @@ def test_the_idle_request_hits_a_prefix_of_middling_length_and_is_nobodys() -> N
     assert submission.turn.prompt_tokens == 10 * 64
     assert np.array_equal(submission.turn.hashes[:9], prefixes[2])
     assert 0 <= IDLE_REQUEST < 1 << 24
+
+
+SCENARIO = """
+name: idle
+topology: {{name: 1p1d, set: {{gpus: 1}}}}
+scale: {{rate: 4000, bytes: 4000}}
+duration: 3s
+engines: modelled
+workload: {{kind: agentic, trace: 32k, agents: 1, start: {start}}}
+policies: [pe-only, oracle]
+"""
+
+
+def scenario(start: str = "warm") -> DualPathScenario:
+    return load_scenario(SCENARIO.format(start=start), DualPathScenario)
+
+
+def served(took: float, **fields: object) -> Run:
+    """One idle request by the prefill side that took `took` times the ideal of its payload."""
+    asked = scenario()
+    layout = asked.layout
+    tokens = 100 * layout.block_tokens
+    line = 100e6 * 8948 / 9014
+    ideal = 4 * 100 * layout.full_block_bytes * 8 / line
+    record = msgspec.convert(
+        dict.fromkeys(RequestRecord.__struct_fields__, 0)
+        | {"session": "idle", "path": "pe", "prefill": "pe0g0", "decode": "de0g0", "error": "",
+           "stalls_s": [0.0], "type": "request", "request": IDLE_REQUEST, "prompt_tokens": tokens,
+           "hit_tokens": tokens, "t_scheduled": 5.0, "t_decode_start": 5.0 + took * ideal}
+        | fields,
+        RequestRecord,
+    )  # fmt: skip
+    return Run(
+        asked, compile_plan(DualPathTopo(gpus=1)), "pe-only", {RequestRecord: [record]}, [], {}
+    )
+
+
+@pytest.mark.parametrize(("took", "ok"), [(0.99, True), (1.025, True), (1.04, False)])
+def test_three_percent_is_the_most(took: float, ok: bool) -> None:
+    found = check(served(took))
+    assert found.ok is ok
+    assert found.measured.startswith(f"{took - 1:+.1%}")
+
+
+def test_a_request_that_failed_or_never_came_is_not_measured() -> None:
+    failed = check(served(1.0, error="lost"))
+    assert failed.ok is None and failed.reason == "lost"
+    run = served(1.0)
+    laid = ProcessRecord("st0", 0.0, 0.0, 0, {}, laid_down_bytes=5)
+    never = Run(run.scenario, run.plan, "pe-only", {ProcessRecord: [laid]}, [], {})
+    assert check(never).ok is None
+    empty = Run(run.scenario, run.plan, "pe-only", {}, [], {})
+    assert check(empty).ok and "nothing lay in storage" in check(empty).measured
+
+
+def test_who_reads_nothing_has_no_idle_request() -> None:
+    assert has_idle_request(scenario(), "pe-only")
+    assert not has_idle_request(scenario(), "oracle")
+    assert not has_idle_request(scenario("cold"), "pe-only")
+    without = scenario().model_copy(update={"calibration": False})
+    assert not has_idle_request(without, "pe-only")
