@@ -43,6 +43,7 @@ from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
 from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
 from agents.traffic.offered import execution_of, submission_of
+from agents.transfer_figures import TransferRow
 from testbed.errors import ScenarioError
 from testbed.experiment.profile import Profile
 from testbed.experiment.workload import Outcome, Placed, Series
@@ -54,6 +55,7 @@ from testbed.sandbox.program import Program
 _TABLES: dict[str, type] = {
     "requests": RequestRecord,
     "predictions": PredictionRecord,
+    "transfers": TransferRow,
     "events": EventRecord,
     "sessions": SessionRecord,
     "collectives": CollectiveRecord,
