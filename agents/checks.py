@@ -54,6 +54,8 @@ def _of_kv(run: Run) -> list[Check]:
         return [*checks, _tokens(run)]  # computing is real work there, and holds the loops up
     if idle_overhead.has_idle_request(run.scenario, run.variant):
         checks.append(idle_overhead.check(run))
+    if run.scenario.faults:
+        return checks  # who is stopped is late, and who is lost carries nothing, on purpose
     return [*checks, formulae(run), loop_lag(run)]
 
 
