@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
+from agents import idle_overhead
 from agents.fault_checks import OF_FAULTS, faults_ended
+from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
@@ -49,8 +51,12 @@ def _of_kv(run: Run) -> list[Check]:
     if run.interrupted_s is None:  # else reads of requests that never ended are in between
         checks.append(_reads(run))
     if run.scenario.kv == "transformer":
-        checks.append(_tokens(run))
-    return checks
+        return [*checks, _tokens(run)]  # computing is real work there, and holds the loops up
+    if idle_overhead.has_idle_request(run.scenario, run.variant):
+        checks.append(idle_overhead.check(run))
+    if run.scenario.faults:
+        return checks  # who is stopped is late, and who is lost carries nothing, on purpose
+    return [*checks, formulae(run), loop_lag(run)]
 
 
 def _told(event: EventRecord) -> str:

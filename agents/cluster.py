@@ -150,6 +150,7 @@ class Cluster(msgspec.Struct, frozen=True):
         faults: what goes wrong on purpose; if anything does, the loss of a node is survived.
         silent_after_s: without a word for so long a node counts as lost.
         incarnation: how often the process that reads this has been started again.
+        idle_request: serve one request alone, before the load; see `agents.idle_overhead`.
     """
 
     control: dict[str, str]
@@ -192,6 +193,7 @@ class Cluster(msgspec.Struct, frozen=True):
     faults: list[Step] = []
     silent_after_s: float = 0.0
     incarnation: int = 0
+    idle_request: bool = False
 
     def local_device(self, rail: int) -> str:
         """The port of a node's DRAM that its own engine `rail` is reached by."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple, TypeAlias
@@ -20,6 +21,8 @@ from agents.control import PeerLost
 from agents.loss import NodeGone
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord
+from agents.round_trips import PERIOD_S as ROUND_TRIP_PERIOD_S
+from agents.round_trips import Connection, RoundTrips
 from agents.traffic.submission import SubmissionClock, SubmissionCosts, submitter
 from agents.wire.header import PATHS
 from agents.wire.immediates import Immediate, Kind, pack, unpack
@@ -49,10 +52,11 @@ class WrongBytes(Exception):
 
 
 class Route(NamedTuple):
-    """The two memory domains that a queue pair joins, seen from this process."""
+    """The two memory domains that a queue pair joins, seen from this process, and its port."""
 
     local: str
     remote: str
+    port: str  # that was called; with its lane, if that is not kv
 
 
 class _Expected(NamedTuple):
@@ -375,6 +379,8 @@ class Ports:
                 size_bytes=received.length,
                 t_first_byte=received.first_byte_s,
                 t_last_byte=received.last_byte_s,
+                t_posted=received.posted_s,
+                port=route.port,
             )
         )
         if what.kind in self._watchers:
@@ -416,6 +422,18 @@ class Ports:
         self._process.event("wrong-bytes", received.request, detail)
         return detail
 
+    async def watch_round_trips(self) -> None:
+        """Record, now and then, the round trips of the queue pairs that are busy."""
+        round_trips = RoundTrips()
+        while True:
+            await asyncio.sleep(ROUND_TRIP_PERIOD_S)
+            busy = [
+                Connection(*parse_pair(peer), sock, sent_bytes)
+                for peer, sock, sent_bytes in self.transport.connections()
+            ]
+            for record in round_trips.sample(time.monotonic(), busy):
+                self._process.records.append(record)
+
     def account(self) -> None:
         """Record what every queue pair has carried."""
         for name, (sent, received) in self.transport.accounts().items():
@@ -446,5 +464,5 @@ def parse_pair(name: str) -> Route:
     """The domains that a queue pair joins, seen from the end that `name` names."""
     ends, _, side = name.partition("#")
     caller, _, called = ends.partition(">")
-    target = called.partition("/")[0]
-    return Route(caller, target) if side == "caller" else Route(target, caller)
+    target, _, port = called.partition("/")
+    return Route(caller, target, port) if side == "caller" else Route(target, caller, port)

@@ -38,7 +38,7 @@ from agents import cluster as cluster_file
 from agents.cluster import Cluster
 from agents.control import Mesh, Message, NodeLost, PeerLost, Ping, Pong, Replies
 from agents.faults import SCHEDULER
-from agents.records import EventRecord, ProcessRecord, RecordLog
+from agents.records import EventRecord, LoopLagRecord, ProcessRecord, RecordLog
 from testbed.errors import TestbedError
 from testbed.sandbox.protocol import Failed
 
@@ -72,7 +72,7 @@ class Process:
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
         self._lag: asyncio.Task[None] | None = None
-        self._lags_s: list[float] = []
+        self._lags_s: list[tuple[float, float]] = []  # when it was due, how late it was
         self.copied_bytes: Counter[str] = Counter()
         self.started = asyncio.Event()
 
@@ -175,7 +175,7 @@ class Process:
         while True:
             due = loop.time() + _LAG_PERIOD_S
             await asyncio.sleep(_LAG_PERIOD_S)
-            self._lags_s.append(loop.time() - due)
+            self._lags_s.append((due, loop.time() - due))
 
     async def _commands(self) -> None:
         reader = asyncio.StreamReader()
@@ -194,7 +194,9 @@ class Process:
     def _stop(self) -> None:
         self.mesh.closing = True
         self.finish()
-        lags = sorted(self._lags_s)
+        for due_s, lag_s in self._lags_s:
+            self.records.append(LoopLagRecord(self.name, due_s, lag_s))
+        lags = sorted(lag_s for _, lag_s in self._lags_s)
         p99_s = lags[int(len(lags) * 0.99)] if lags else 0.0
         self.records.append(
             ProcessRecord(

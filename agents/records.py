@@ -23,6 +23,9 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
         source, target: memory domains.
         layer_first, layer_count: layers in it; `layer_count` 0 means Full Blocks (all layers).
         t_first_byte, t_last_byte: arrival of the first and the last byte.
+        t_posted: when its sender posted it.
+        port: the port that the queue pair called, and with ":" its lane, if that is not kv; empty
+            for a copy within DRAM.
     """
 
     request: int
@@ -35,6 +38,26 @@ class TransferRecord(msgspec.Struct, frozen=True, gc=False, tag="transfer"):
     size_bytes: int
     t_first_byte: float
     t_last_byte: float
+    t_posted: float = 0.0
+    port: str = ""
+
+
+class RoundTripRecord(msgspec.Struct, frozen=True, gc=False, tag="round-trip"):
+    """Round trip of one busy connection, as the kernel sees it at one end.
+
+    Args:
+        source, target: memory domains, seen from this end.
+        port: as in `TransferRecord`.
+        smoothed_s: under the present load (RFC 6298).
+        least_s: the shortest since the connection was made.
+    """
+
+    t_s: float
+    source: str
+    target: str
+    port: str
+    smoothed_s: float
+    least_s: float
 
 
 class EventRecord(msgspec.Struct, frozen=True, tag="event"):
@@ -184,6 +207,18 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     copied_bytes: dict[str, int] = {}
 
 
+class LoopLagRecord(msgspec.Struct, frozen=True, tag="loop-lag"):
+    """How late a process's event loop was, by a timer of its own.
+
+    Args:
+        t_s: when the timer was due.
+    """
+
+    process: str
+    t_s: float
+    lag_s: float
+
+
 class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):
     """The blocks of one storage node over a whole run, in bytes.
 
@@ -270,6 +305,8 @@ class CacheRecord(msgspec.Struct, frozen=True, tag="cache"):
 
 AnyRecord = (
     TransferRecord
+    | RoundTripRecord
+    | LoopLagRecord
     | EventRecord
     | RequestRecord
     | PredictionRecord

@@ -21,8 +21,10 @@ from agents.bounds import best_split
 from agents.cache_figures import cache_figures
 from agents.caps import TurnBytes, shape_of
 from agents.engine_figures import engine_figures
+from agents.network_figures import fairness, intervals, nic_use, round_trips, slowdowns
 from agents.nics import Load, NicSeries, Shares, load_table
 from agents.prediction_error import prediction_error
+from agents.read_queues import empty_s
 from agents.records import (
     AccountRecord,
     AnyRecord,
@@ -33,6 +35,7 @@ from agents.records import (
     PredictionRecord,
     ProcessRecord,
     RequestRecord,
+    RoundTripRecord,
     SessionRecord,
     StepRecord,
     StorageRecord,
@@ -40,6 +43,7 @@ from agents.records import (
 )
 from agents.settings import DualPathScenario
 from agents.traffic.summary import collective_figures
+from agents.transfer_figures import TransferRow, transfer_rows
 from testbed.experiment.workload import Outcome
 from testbed.fidelity.window import Window, in_window, steady_window
 from testbed.plan.model import Plan
@@ -49,6 +53,9 @@ _IMBALANCE_STEP_S = 1.0  # of real time: Max/Avg is over small windows
 # What there is of a policy only if its window opened.
 _OF_THE_WINDOW = (
     "kv_load_bps",
+    "interval_kv_load_bps",
+    "interval_turns_per_s",
+    "batch_correlation",
     "kv_load_bps_full_scale",
     "turns_per_s",
     "turns_per_s_full_scale",
@@ -78,6 +85,11 @@ _OF_THE_WINDOW = (
     "miss_share",
     "generated_share",
     "nic_loads",
+    "nic_use",
+    "round_trip_s",
+    "slowdown",
+    "jain_agents",
+    "read_queue_empty_s",
     "collectives",
 )
 T = TypeVar("T")
@@ -153,6 +165,15 @@ class Run:
     def reads(self) -> list[TransferRecord]:
         """Writes of verified KV from storage."""
         return [t for t in self.storage_reads if t.request in self.verified]
+
+    @cached_property
+    def transfer_rows(self) -> list[TransferRow]:
+        """All transfers, with what follows from them."""
+        return transfer_rows(self.plan, self.of(TransferRecord))
+
+    def read_between(self, first_s: float, last_s: float) -> float:
+        """Bytes of verified KV that arrived from storage between two moments."""
+        return float(in_window(*_arrivals(self.reads), first_s, last_s).sum())
 
     def bytes_in_window(self, transfers: Sequence[TransferRecord]) -> NDArray[np.float64]:
         """How much of each transfer arrived in the window."""
@@ -263,20 +284,37 @@ def nic_loads(run: Run) -> list[Load]:
     return load_table(payload_bps, roles, read_bps, measured, loopback=loopback)
 
 
+def _usable(run: Run) -> set[str]:
+    """Roles of the nodes whose SNICs the policy may read by."""
+    policy = run.scenario.variants[run.variant].policy
+    return {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(policy, {"prefill", "decode"})
+
+
+def read_queues_empty_s(run: Run) -> dict[str, float]:
+    """Node -> how long in the window its read queue was empty; of nodes that may read."""
+    if run.window is None:
+        return {}
+    usable = _usable(run)
+    nodes = [d.name for d in run.plan.domains.values() if d.kind == "dram" and d.role in usable]
+    return empty_s(run.of(RequestRecord), nodes, run.window)
+
+
 def bound_by(run: Run) -> str:
-    """What limited the run: "storage", a NIC class, or "load" if nothing was full."""
+    """What limited the run: "storage", a NIC class, or "load" if nothing was full.
+
+    Storage: every SNIC that the policy may use is busy, and none of its read queues ever empty.
+    """
     if run.window is None:
         return "unknown"
     busy = run.nics.utilisation(*run.window)
     kinds = {(m.nic, m.direction): m for m in run.nics.meters}
-    policy = run.scenario.variants[run.variant].policy
-    usable = {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(policy, {"prefill", "decode"})
-    snics = [
-        share
+    usable = _usable(run)
+    snics = {
+        kinds[name].node: share
         for name, share in busy.items()
         if kinds[name].kind == "snic" and name[1] == "in" and kinds[name].role in usable
-    ]
-    if snics and min(snics) >= _BUSY:
+    }
+    if snics and min(snics.values()) >= _BUSY and not any(read_queues_empty_s(run).values()):
         return "storage"
     full = [
         (share, f"{'pe' if kinds[name].role == 'prefill' else 'de'}-{kinds[name].kind}-{name[1]}")
@@ -356,6 +394,7 @@ def summarise(run: Run) -> dict[str, Any]:
     )
     return summary | {
         "kv_load_bps": load_bps,
+        **intervals(run.read_between, np.array([r.t_done for r in done]), window),
         "kv_load_bps_full_scale": scale.real_rate_bps(load_bps),
         "turns_per_s": len(done) / length_s,
         "turns_per_s_full_scale": scale.real_per_s(len(done) / length_s),
@@ -401,6 +440,11 @@ def summarise(run: Run) -> dict[str, Any]:
             }
             for load in loads
         ],
+        "nic_use": nic_use(run.samples, window),
+        "round_trip_s": round_trips(run.of(RoundTripRecord), window, distribution),
+        "slowdown": slowdowns(run.transfer_rows, window, distribution),
+        "jain_agents": fairness(requests, window),
+        "read_queue_empty_s": max(read_queues_empty_s(run).values(), default=None),
         "collectives": collective_figures(
             run.of(CollectiveRecord),
             {name: domain.role for name, domain in run.plan.domains.items()},

@@ -19,6 +19,7 @@ from agents.cluster import Cluster, Load, Scheduling
 from agents.fault_settings import misplaced, timetable
 from agents.faults import SCHEDULER
 from agents.forecast import Forecast, check, forecast
+from agents.idle_overhead import has_idle_request
 from agents.limits import Limits, formula_limits
 from agents.profile import profile_of, profile_runs
 from agents.records import (
@@ -27,13 +28,14 @@ from agents.records import (
     CollectiveRecord,
     EventRecord,
     IterationRecord,
+    LoopLagRecord,
     PredictionRecord,
     ProcessRecord,
     RequestRecord,
+    RoundTripRecord,
     SessionRecord,
     StepRecord,
     StorageRecord,
-    TransferRecord,
     read_records,
 )
 from agents.scheduler.policies import policy_caches
@@ -41,6 +43,7 @@ from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
 from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
 from agents.traffic.offered import execution_of, submission_of
+from agents.transfer_figures import TransferRow
 from testbed.errors import ScenarioError
 from testbed.experiment.profile import Profile
 from testbed.experiment.workload import Outcome, Placed, Series
@@ -52,7 +55,7 @@ from testbed.sandbox.program import Program
 _TABLES: dict[str, type] = {
     "requests": RequestRecord,
     "predictions": PredictionRecord,
-    "transfers": TransferRecord,
+    "transfers": TransferRow,
     "events": EventRecord,
     "sessions": SessionRecord,
     "collectives": CollectiveRecord,
@@ -61,6 +64,8 @@ _TABLES: dict[str, type] = {
     "iterations": IterationRecord,
     "steps": StepRecord,
     "caches": CacheRecord,
+    "round_trips": RoundTripRecord,
+    "loop_lags": LoopLagRecord,
 }
 _WRITE_BYTES = 256 * 1024
 _UNLIMITED_HBM_BYTES = 8 << 30  # of address space: pages are taken as they are used
@@ -240,6 +245,7 @@ class DualPath:
             cache_bytes=found.cache_bytes if policy_caches(chosen.policy) else 0,
             faults=timetable(scenario.faults),
             silent_after_s=scenario.silent_after_s,
+            idle_request=has_idle_request(scenario, variant),
         )
 
     def outcome(
@@ -270,7 +276,10 @@ class DualPath:
         account = seen.account()
         return Outcome(
             summary=summarise(seen),
-            tables={name: records.get(kind, []) for name, kind in _TABLES.items()},
+            tables={
+                **{name: records.get(kind, []) for name, kind in _TABLES.items()},
+                "transfers": seen.transfer_rows,
+            },
             window=seen.window,
             checks=own_checks(seen),
             account=account,

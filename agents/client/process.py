@@ -13,6 +13,7 @@ from collections import deque
 import msgspec
 import numpy as np
 
+from agents.client.idle import IDLE_REQUEST, idle_submission
 from agents.client.playing import Submission
 from agents.client.replay import make_replay
 from agents.client.tokens import TokenSessions
@@ -55,6 +56,7 @@ class Client(Process):
         self._submitted: dict[int, tuple[Submission, float]] = {}
         self._turn_times_s: deque[float] = deque(maxlen=_MEAN_OF_TURNS)
         self._woken = asyncio.Event()
+        self._idle_served = asyncio.Event()
         self._phase = "lay-down"
         self._done = 0
         self._failed = 0
@@ -103,6 +105,8 @@ class Client(Process):
     async def _lead(self) -> None:
         await self.started.wait()
         await self._lay_down()
+        if self.cluster.idle_request and self._prefixes:
+            await self._serve_idle()
         load = self.cluster.load
         loop = asyncio.get_running_loop()
         began_s = time.monotonic()
@@ -196,6 +200,19 @@ class Client(Process):
                 "storage.capacity is less than the agents' prefixes take",
             )
 
+    async def _serve_idle(self) -> None:
+        """One request alone: what it takes beyond its bytes and its compute is overhead."""
+        self._phase = "idle-request"
+        self._report(None)
+        block_tokens = self.cluster.layout.block_tokens
+        self._submit(idle_submission(self._prefixes, block_tokens, time.monotonic()))
+        try:
+            await asyncio.wait_for(self._idle_served.wait(), _STALL_LIMIT_S)
+        except TimeoutError:
+            raise ProgramError(
+                f"one request alone on the idle cluster did not end within {_STALL_LIMIT_S:.0f}s"
+            ) from None
+
     async def _offer(self) -> None:
         """Submit what is due, until the window has closed or the trace has ended."""
         while self._offering:
@@ -261,8 +278,11 @@ class Client(Process):
         self._done += 1
         self._last_done_s = now_s
         self._failed += bool(done.error)
-        self._turn_times_s.append(now_s - submitted_s)
         self.records.append(_record(submission, submitted_s, done))
+        if done.request == IDLE_REQUEST:
+            self._idle_served.set()
+            return
+        self._turn_times_s.append(now_s - submitted_s)
         ended = self._replay.completed(done.request, now_s)
         if ended is not None:
             if self._tokens is not None:

@@ -150,6 +150,7 @@ class Node(Process):
         await self.ports.connected(self.pair_count() + collectives)
         if self.collectives is not None:
             await self.collectives.meet(lambda node, keys: self.mesh.send(node, Inboxes(keys)))
+        self.spawn(self.ports.watch_round_trips())
         if self._pulls:
             self.spawn(self._lead())
 

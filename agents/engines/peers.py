@@ -235,7 +235,7 @@ class Peers:
         node.records.append(
             TransferRecord(
                 job.request, "peer_copy", "peer", node.name, node.name, 0, 0, at, began_s,
-                time.monotonic(),
+                time.monotonic(), t_posted=began_s,
             )
         )  # fmt: skip
 

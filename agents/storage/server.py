@@ -95,6 +95,7 @@ class StorageNode(Process):
     async def connect(self) -> None:
         """Every node calls; wait for all of them."""
         await self.ports.connected(len(self.cluster.prefill) + len(self.cluster.decode))
+        self.spawn(self.ports.watch_round_trips())
 
     def finish(self) -> None:
         """Record the accounts of all queue pairs, and what the blocks came to."""

@@ -1,6 +1,6 @@
 """The header before every message between two memory ports: one table of fields, and its codec.
 
-`FIELDS` is the only place that says what the 64 bytes are; encoding, decoding and the scapy
+`FIELDS` is the only place that says what the 72 bytes are; encoding, decoding and the scapy
 layer (`agents.dissect`) all come from it.  A message is a header and `length` bytes of payload:
 the name of the caller for HELLO, KV (or other registered memory) for WRITE.  Everything is in
 network byte order.
@@ -34,7 +34,7 @@ class Field(NamedTuple):
 
 
 MAGIC = int.from_bytes(b"DPKV", "big")
-VERSION = 1
+VERSION = 2
 KINDS = {"hello": 1, "write": 2}
 LANES = {"model": 1, "kv": 2}
 LANE_TOS = {"model": MODEL_TOS, "kv": KV_TOS}
@@ -60,6 +60,7 @@ FIELDS = (
     Field("length", "I", "of the payload, in bytes"),
     Field("immediate", "Q", "handed to the receiver with the completion"),
     Field("digest", "Q", "xxh3-64 of the payload; 0 if the sender gives none"),
+    Field("posted", "Q", "when it was posted: ns of CLOCK_MONOTONIC, one clock on one machine"),
     Field("check", "I", "xxh32 of the header before this field"),
 )
 
@@ -94,6 +95,7 @@ class Header(NamedTuple):
     length: int
     immediate: int
     digest: int
+    posted: int = 0
 
 
 def encode(header: Header) -> bytes:

@@ -157,6 +157,7 @@ class Receiver:
                 self.peer,
                 self._first_byte_s,
                 now_s,
+                header.posted / 1e9,
             )
         )
 

@@ -163,6 +163,10 @@ class StreamTransport:
             _add_account(totals, pair)
         return totals
 
+    def connections(self) -> list[tuple[str, socket.socket, int]]:
+        """Peer, socket and bytes sent so far of each queue pair that is up."""
+        return [(p.peer, p.socket, p.sender.sent_bytes) for p in self._pairs.values() if p.peer]
+
     def close(self) -> None:
         """Close every socket; what is posted and unsent is given up.
 

@@ -69,7 +69,10 @@ class Sent(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A write has landed: all of its bytes are in the region."""
+    """A write has landed: all of its bytes are in the region.
+
+    `posted_s` is the sender's time, by the one clock that processes of a machine share.
+    """
 
     immediate: int
     request: int
@@ -83,6 +86,7 @@ class Received(NamedTuple):
     peer: str
     first_byte_s: float
     last_byte_s: float
+    posted_s: float = 0.0
 
 
 class Failed(NamedTuple):

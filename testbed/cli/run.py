@@ -91,10 +91,17 @@ def progress() -> Iterator[Callable[[Progress], None]]:
     """A line that is rewritten on a terminal; elsewhere a line for each phase."""
     if sys.stderr.isatty():
         from rich.console import Console
+        from rich.markup import escape
 
         console = Console(stderr=True)
         with console.status("") as status:
-            yield lambda now: status.update(_describe(now))
+
+            def live(now: Progress) -> None:
+                if warning := now.fields.get("warning"):
+                    console.print(f"[bold yellow]warning[/bold yellow] {escape(str(warning))}")
+                status.update(_describe(now))
+
+            yield live
         return
     last = ("", "")
 
@@ -104,6 +111,8 @@ def progress() -> Iterator[Callable[[Progress], None]]:
             last = (now.variant, now.phase)
             stamp = time.strftime("%H:%M:%S")
             click.echo(f"{stamp} {now.variant}: {now.phase}", err=True)
+        if warning := now.fields.get("warning"):
+            click.echo(f"warning: {warning}", err=True)
 
     yield plain
 

@@ -209,6 +209,7 @@ def _document(
             "meters": len(ran.plan.meters),
             "links": [(link.a, link.b) for link in ran.plan.links if link.kind == "link"],
         },
+        "calibration": ran.calibration,
         "predicted": ran.prediction,
         "comparison": ran.comparison,
         "policies": {name: _policy(ran, name) for name in ran.outcomes},

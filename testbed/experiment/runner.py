@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,14 +16,17 @@ from typing import Any, NamedTuple
 from testbed.experiment.programs import Running
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.workload import Outcome, Series, Workload
+from testbed.fidelity import calibration
 from testbed.fidelity import verdict as verdicts
+from testbed.fidelity.calibration import Calibration
+from testbed.fidelity.checks import Check
 from testbed.fidelity.monitor import Monitor
+from testbed.fidelity.sampler import SAMPLE_PERIOD_S, Sampler
 from testbed.lab import Lab
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
 from testbed.results import layout
 
-SAMPLE_PERIOD_S = 0.1
 READY_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 60.0
 
@@ -34,7 +36,7 @@ class Progress(NamedTuple):
 
     Args:
         variant: the variant that runs.
-        phase: "bring-up", "start", "warm-up", "measure", "drain", "collect".
+        phase: "bring-up", "calibrate", "start", "warm-up", "measure", "drain", "collect".
         fields: what the leading program said last (requests done, ETA, …).
         rates_bps: NIC kind and direction -> rate over the last sample.
     """
@@ -46,7 +48,11 @@ class Progress(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """A finished run: what was predicted, seen and judged; `order` is the variants' in time."""
+    """A finished run: what was predicted, seen and judged.
+
+    `order` is the variants' in time; `calibration` is of the cluster of the first, None if the
+    scenario asked for none.
+    """
 
     plan: Plan
     prediction: dict[str, Any]
@@ -59,40 +65,7 @@ class Ran(NamedTuple):
     ready_s: dict[str, float]
     interrupted: bool
     order: Sequence[str] = ()
-
-
-class Sampler:
-    """Reads the kernel's counters every 100 ms while a variant runs.
-
-    An error in its thread is raised by `stop`: samples never end silently.
-    """
-
-    def __init__(self, lab: Lab) -> None:
-        self._lab = lab
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-        self.samples: list[Any] = [lab.counters()]
-        self._thread = threading.Thread(target=self._work, daemon=True)
-        self._thread.start()
-
-    def _work(self) -> None:
-        due_s = time.monotonic()
-        try:
-            while not self._stop.is_set():
-                due_s += SAMPLE_PERIOD_S
-                self._stop.wait(max(0.0, due_s - time.monotonic()))
-                self.samples.append(self._lab.counters())
-        except BaseException as error:
-            self._error = error
-
-    def stop(self) -> list[Any]:
-        """End, with one last sample."""
-        self._stop.set()
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        self.samples.append(self._lab.counters())
-        return self.samples
+    calibration: Calibration | None = None
 
 
 def run(
@@ -123,19 +96,26 @@ def run(
     prediction = workload.predict(scenario, plan)
     outcomes: dict[str, Outcome] = {}
     found: dict[str, _Seen] = {}
-    checks = []
+    checks: list[Check] = []
+    calibrated: Calibration | None = None
     interrupted = False
     variants = workload.variants(scenario)
     for variant in variants if order is None else order:
         records = directory / layout.RECORDS / variant
         try:
-            seen = _run_variant(scenario, workload, plan, variant, directory, report)
+            seen = _run_variant(
+                scenario, workload, plan, variant, directory, report,
+                calibrated=scenario.calibration and not found,
+            )  # fmt: skip
         except KeyboardInterrupt:
             if not found:
                 raise  # there is nothing yet
             interrupted = True
             break
         found[variant] = seen
+        if seen.calibration is not None:
+            calibrated = seen.calibration
+            checks.extend(calibration.checks(variant, calibrated))
         outcomes[variant] = workload.outcome(scenario, plan, variant, records, seen.series)
         checks.extend(
             verdicts.check_variant(
@@ -148,6 +128,8 @@ def run(
                 outcomes[variant].window,
                 outcomes[variant].account,
                 outcomes[variant].unaccounted,
+                lost=seen.series.lost,
+                differences=seen.differences,
             )
         )
         checks.extend(outcomes[variant].checks)
@@ -169,16 +151,19 @@ def run(
         {name: seen.ready_s for name, seen in found.items()},
         interrupted,
         ran_in,
+        calibrated,
     )
 
 
 class _Seen(NamedTuple):
-    """What one variant brought."""
+    """What one variant brought; `differences` of its cluster from the plan, at the end."""
 
     series: Series
     machine: list[Any]
     bring_up_s: float
     ready_s: float
+    differences: list[str]
+    calibration: Calibration | None
 
 
 def _run_variant(
@@ -188,8 +173,14 @@ def _run_variant(
     variant: str,
     directory: Path,
     report: Callable[[Progress], None],
+    *,
+    calibrated: bool,
 ) -> _Seen:
-    """Run one variant on a cluster of its own; a KeyboardInterrupt outside its load is raised."""
+    """Run one variant on a cluster of its own; a KeyboardInterrupt outside its load is raised.
+
+    Args:
+        calibrated: load its links first, before anything else runs on it.
+    """
     records, logs = directory / layout.RECORDS / variant, directory / layout.LOGS / variant
     records.mkdir(parents=True)
     logs.mkdir(parents=True)
@@ -197,6 +188,8 @@ def _run_variant(
     began_s = time.monotonic()
     with Lab(plan) as lab:
         up_s = time.monotonic()
+        links = _calibrate(lab, variant, report) if calibrated else None
+        start_s = time.monotonic()
         report(Progress(variant, "start", {}, {}))
         placed = workload.programs(scenario, plan, variant, records)
         with Running(lab, placed, logs) as running:
@@ -210,7 +203,20 @@ def _run_variant(
                 finally:
                     machine = monitor.stop()
         report(Progress(variant, "collect", {}, {}))
-    return _Seen(series, machine, up_s - began_s, ready_s - up_s)
+        # Whatever was changed behind the testbed's back, what was measured was another cluster.
+        differences = lab.verify()
+    return _Seen(series, machine, up_s - began_s, ready_s - start_s, differences, links)
+
+
+def _calibrate(lab: Lab, variant: str, report: Callable[[Progress], None]) -> Calibration:
+    """Load the links, and say at once what will fail the verdict."""
+    report(Progress(variant, "calibrate", {}, {}))
+    found = calibration.calibrate(lab)
+    for check in calibration.checks(variant, found):
+        if not check.ok:
+            said = f"{check.name}: {check.measured}, {check.reason}; the verdict will be FAIL"
+            report(Progress(variant, "calibrate", {"warning": said}, {}))
+    return found
 
 
 @contextlib.contextmanager
@@ -248,6 +254,7 @@ def _measure(
     running.tell("stop")
     running.await_all("stopped", STOP_TIMEOUT_S)
     seen.samples = sampler.stop()
+    seen.lost = sampler.lost
     seen.tcp_after = lab.tcp_counters()
     seen.ended_s = time.monotonic()
     running.end(STOP_TIMEOUT_S)

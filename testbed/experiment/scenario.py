@@ -175,6 +175,10 @@ class Scenario(Section):
     network: Network = Network()
     """Parameters of links and queues."""
 
+    calibration: bool = True
+    """Before the load, show that each class of link reaches its rate (3 s at most), and what a
+    request costs on the idle cluster; false leaves that out of the verdict."""
+
 
 AnyScenario = TypeVar("AnyScenario", bound=Scenario)
 

@@ -58,6 +58,7 @@ class Series(msgspec.Struct):
             said last.
         interrupted_s: when the user pressed Ctrl-C; figures are of what was there by then.
         provoked: faults that were carried out, in order.
+        lost: why the samples end before the run does; empty if they do not.
     """
 
     started_s: float
@@ -68,6 +69,7 @@ class Series(msgspec.Struct):
     finished: dict[str, Any] = {}
     interrupted_s: float | None = None
     provoked: list[Provoked] = []
+    lost: str = ""
 
 
 class Outcome(msgspec.Struct):

@@ -85,9 +85,29 @@ def payload(samples: Samples) -> dict[Nic, int]:
     }
 
 
-def sampling(variant: str, samples: Samples) -> Check:
-    """The counters were read throughout."""
+def as_planned(variant: str, differences: Sequence[str] | None) -> Check:
+    """At the end the kernel still held what the plan asks for, and nothing else."""
+    name, bound = "cluster as planned to the end", "no difference"
+    if differences is None:
+        return _unmeasured(name, variant, bound, "the cluster was not compared with its plan")
+    return Check(
+        name, variant, not differences, f"{len(differences)} differences", bound,
+        f"{'; '.join(differences[:_NAMED])}: something changed it behind the testbed's back"
+        if differences else "",
+    )  # fmt: skip
+
+
+def sampling(variant: str, samples: Samples, lost: str = "") -> Check:
+    """The counters were read throughout.
+
+    Args:
+        variant: of the run.
+        samples: the counters.
+        lost: why they end before the run does.
+    """
     name, bound = "counters read throughout", f"gaps ≤ {show_duration(SAMPLE_GAP_S)}"
+    if lost:
+        return Check(name, variant, False, f"{len(samples)} samples, then no more", bound, lost)
     if len(samples) < 2 or not samples[0]:
         return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     times = np.array([row[0].t_s for row in samples])
@@ -256,7 +276,9 @@ def machine(
     )
     return Check(
         name, variant, busy <= cpu_bound,
-        f"{busy:.0%} (softirq {soft:.0%}, steal {steal:.0%}), load {seen[-1].load1:.1f}", bound,
+        f"{busy:.0%} (softirq {soft:.0%}, steal {steal:.0%}), "
+        f"load {samples[0].load1:.1f} at the start",
+        bound,
         "" if busy <= cpu_bound else "stop what else runs here, or choose a larger scale.rate",
     )  # fmt: skip
 
@@ -318,6 +340,7 @@ def accounts(
     *,
     not_accounted: Iterable[NicKind] = ("mgmt",),
     unaccounted: Collection[Nic] = (),
+    lost: str = "",
 ) -> Check:
     """The kernel's bytes are those that the workload says crossed each NIC.
 
@@ -329,11 +352,14 @@ def accounts(
         account: (nic, direction) -> bytes of TCP payload.
         not_accounted: kinds of NIC that nobody keeps an account of.
         unaccounted: NICs whose account is lost.
+        lost: why the counters end before the account does.
     """
     name = "kernel and workload agree"
     bound = f"within {ACCOUNT_SHARE:.0%} or {show_size(ACCOUNT_BYTES)}"
     if len(samples) < 2:
         return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+    if lost:
+        return _unmeasured(name, variant, bound, "the counters ended before the run did")
     if not account:
         return _unmeasured(name, variant, bound, "the workload gave no account of its bytes")
     left_out = set(not_accounted)

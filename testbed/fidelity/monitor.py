@@ -47,6 +47,14 @@ class MachineSample(msgspec.Struct, frozen=True):
     lag_s: float
 
 
+class CpuShares(NamedTuple):
+    """Of all processors' time: busy in any way, in softirq, taken by the hypervisor; 0..1."""
+
+    busy: float
+    softirq: float
+    steal: float
+
+
 class Reading(NamedTuple):
     """The kernel's counters at one moment, since boot."""
 
@@ -66,6 +74,22 @@ def cpu_ticks(stat: str) -> tuple[int, ...]:
         if name == "cpu":
             return tuple(int(value) for value in values[:8])
     raise ValueError("/proc/stat has no line 'cpu'")
+
+
+def read_cpu_ticks() -> tuple[int, ...]:
+    """The counts now."""
+    return cpu_ticks(Path("/proc/stat").read_text())
+
+
+def cpu_shares(before: Sequence[int], now: Sequence[int]) -> CpuShares:
+    """How busy the processors were between two readings of `cpu_ticks`."""
+    spent = [b - a for a, b in zip(before, now, strict=True)]
+    # Idle and iowait may run backwards by a tick, proc_stat(5).
+    whole = max(1, sum(max(0, ticks) for ticks in spent))
+    idle = max(0, spent[_IDLE]) + max(0, spent[_IOWAIT])
+    return CpuShares(
+        1 - idle / whole, max(0, spent[_SOFTIRQ]) / whole, max(0, spent[_STEAL]) / whole
+    )
 
 
 def softnet(text: str) -> tuple[int, int]:
@@ -137,10 +161,7 @@ def between(
         t_s: when `now` was read.
         lag_s: how late the timer was.
     """
-    spent = [b - a for a, b in zip(before.cpu_ticks, now.cpu_ticks, strict=True)]
-    # Idle and iowait may run backwards by a tick, proc_stat(5).
-    whole = max(1, sum(max(0, ticks) for ticks in spent))
-    idle = max(0, spent[_IDLE]) + max(0, spent[_IOWAIT])
+    cpu = cpu_shares(before.cpu_ticks, now.cpu_ticks)
     stopped = (
         None
         if now.throttled_s is None or first.throttled_s is None
@@ -148,9 +169,9 @@ def between(
     )
     return MachineSample(
         t_s=t_s,
-        cpu_share=1 - idle / whole,
-        softirq_share=max(0, spent[_SOFTIRQ]) / whole,
-        steal_share=max(0, spent[_STEAL]) / whole,
+        cpu_share=cpu.busy,
+        softirq_share=cpu.softirq,
+        steal_share=cpu.steal,
         softnet_dropped=now.dropped - first.dropped,
         softnet_squeezed=now.squeezed - first.squeezed,
         throttled_s=stopped,
@@ -212,7 +233,7 @@ class Monitor:
         stopped = (
             None if self._stats is None else throttled_s([path.read_text() for path in self._stats])
         )
-        return Reading(cpu_ticks(Path("/proc/stat").read_text()), dropped, squeezed, stopped)
+        return Reading(read_cpu_ticks(), dropped, squeezed, stopped)
 
     def _take(self, lag_s: float) -> None:
         now = self._read()

@@ -12,7 +12,7 @@ from testbed.fidelity.checks import Check, Nic, Samples
 from testbed.fidelity.monitor import MachineSample
 from testbed.plan.model import Plan, ShaperClass, Veth, burst_bytes
 
-__all__ = ["Verdict", "check_variant", "judge", "shaper_bursts"]
+__all__ = ["Verdict", "check_variant", "judge", "mtu_bytes", "shaper_bursts"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -52,7 +52,8 @@ def shaper_bursts(plan: Plan) -> dict[Nic, int]:
     }
 
 
-def _mtu(plan: Plan) -> int:
+def mtu_bytes(plan: Plan) -> int:
+    """The largest IP packet of a plan's links."""
     return max((e.mtu for e in plan.elements if isinstance(e, Veth)), default=0)
 
 
@@ -66,6 +67,9 @@ def check_variant(
     window: tuple[float, float] | None,
     account: Mapping[Nic, float],
     unaccounted: Collection[Nic] = (),
+    *,
+    lost: str = "",
+    differences: Sequence[str] | None = None,
 ) -> list[Check]:
     """Everything that can be checked of a variant without knowing what its workload means.
 
@@ -78,16 +82,19 @@ def check_variant(
         window: (open, close) of the steady window; None judges the machine over the whole run.
         account: bytes that the workload says crossed each NIC.
         unaccounted: NICs of which it cannot say that.
+        lost: why the samples end before the run does.
+        differences: of the cluster from its plan, after the load; None if nobody looked.
     """
     found = [
-        checks.sampling(variant, samples),
+        checks.as_planned(variant, differences),
+        checks.sampling(variant, samples, lost),
         checks.drops(variant, samples),
         checks.retransmissions(
-            variant, tcp_before, tcp_after, checks.sent_bytes(samples), _mtu(plan)
+            variant, tcp_before, tcp_after, checks.sent_bytes(samples), mtu_bytes(plan)
         ),
         checks.rates(variant, samples, shaper_bursts(plan)),
         checks.unclassified(variant, samples),
-        checks.accounts(variant, samples, account, unaccounted=unaccounted),
+        checks.accounts(variant, samples, account, unaccounted=unaccounted, lost=lost),
         checks.machine(variant, machine, window),
         checks.backlog(variant, machine),
         checks.throttling(variant, machine, window),

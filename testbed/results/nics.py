@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import polars as pl
 
@@ -11,6 +12,8 @@ from testbed.kernel.samples import MeterSample
 from testbed.results.writer import VARIANT_COLUMN
 
 ALL_LANES = "all"
+_Row: TypeAlias = tuple[str, int, int, int | None, int, int | None, int | None]
+_NO_BACKLOG: tuple[int | None, int | None] = (0, 0)
 
 SCHEMA: dict[str, pl.DataType] = {
     VARIANT_COLUMN: pl.String(),
@@ -25,7 +28,9 @@ SCHEMA: dict[str, pl.DataType] = {
     "bytes": pl.Int64(),
     "packets": pl.Int64(),
     "drops": pl.Int64(),
+    "overlimits": pl.Int64(),
     "backlog_bytes": pl.Int64(),
+    "backlog_packets": pl.Int64(),
 }
 
 
@@ -33,17 +38,27 @@ def rows(variant: str, samples: Sequence[Sequence[MeterSample]]) -> pl.DataFrame
     """The samples of one variant as rows: one for each lane, and one for all lanes together.
 
     Counters are totals since the cluster was made; `t_s` is time.monotonic().  The kernel counts
-    drops and backlog for a whole shaper only, so a lane's are null.
+    drops and backlog for a whole shaper only.  A lane's drops are null; its backlog is known where
+    nothing waits at all, and where it alone has moved from the sample before to the one after.
     """
     columns: dict[str, list[object]] = {name: [] for name in SCHEMA if name != VARIANT_COLUMN}
     append = {name: column.append for name, column in columns.items()}
-    for sample in samples:
-        for meter in sample:
-            lanes: list[tuple[str, int, int, int | None, int | None]] = [
-                (ALL_LANES, meter.bytes, meter.packets, meter.drops, meter.backlog_bytes)
-            ]
-            lanes += [(name, c.bytes, c.packets, None, None) for name, c in meter.lanes.items()]
-            for lane, size_bytes, packets, drops, backlog_bytes in lanes:
+    for number, sample in enumerate(samples):
+        around = samples[max(0, number - 1)], samples[min(number + 1, len(samples) - 1)]
+        for index, meter in enumerate(sample):
+            waits = _waiting_lane(meter, around[0][index], around[1][index])
+            lanes: list[_Row] = [
+                (ALL_LANES, meter.bytes, meter.packets, meter.drops, meter.overlimits,
+                 meter.backlog_bytes, meter.backlog_packets)
+            ]  # fmt: skip
+            for name, c in meter.lanes.items():
+                backlog = _NO_BACKLOG
+                if waits == name:
+                    backlog = meter.backlog_bytes, meter.backlog_packets
+                elif waits is None and meter.backlog_packets:
+                    backlog = None, None
+                lanes.append((name, c.bytes, c.packets, None, c.overlimits, *backlog))
+            for lane, size_bytes, packets, drops, overlimits, backlog_bytes, waiting in lanes:
                 append["t_s"](meter.t_s)
                 append["nic"](meter.nic)
                 append["kind"](meter.kind)
@@ -55,7 +70,9 @@ def rows(variant: str, samples: Sequence[Sequence[MeterSample]]) -> pl.DataFrame
                 append["bytes"](size_bytes)
                 append["packets"](packets)
                 append["drops"](drops)
+                append["overlimits"](overlimits)
                 append["backlog_bytes"](backlog_bytes)
+                append["backlog_packets"](waiting)
     return pl.DataFrame(
         {
             VARIANT_COLUMN: pl.repeat(variant, len(columns["t_s"]), dtype=pl.String(), eager=True),
@@ -63,6 +80,14 @@ def rows(variant: str, samples: Sequence[Sequence[MeterSample]]) -> pl.DataFrame
         },
         schema=SCHEMA,
     )
+
+
+def _waiting_lane(meter: MeterSample, before: MeterSample, after: MeterSample) -> str | None:
+    """The lane that all of the backlog is in; None if several may be."""
+    moved = [
+        name for name in meter.lanes if before.lanes[name].packets != after.lanes[name].packets
+    ]
+    return moved[0] if len(moved) == 1 else None
 
 
 def write_nics(path: Path, by_variant: Mapping[str, Sequence[Sequence[MeterSample]]]) -> None:

@@ -17,6 +17,7 @@ name: short
 topology: {name: 1p1d, set: {gpus: 1}}
 scale: {rate: 4000, bytes: 4000}
 duration: 3s
+calibration: false
 engines: network-only
 workload: {kind: agentic, trace: 32k, agents: 4}
 window: {warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}

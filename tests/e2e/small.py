@@ -12,6 +12,7 @@ _SETTINGS = {
     "window.warm_up": "1s",
     "window.warm_up_turns": "0",
     "window.tolerance": "0.9",
+    "calibration": "false",
     "policies": "[pe-only, shorter-queue]",
 }
 

@@ -37,6 +37,7 @@ name: captured
 topology: {{name: 1p1d, set: {{gpus: 2}}}}
 scale: {{rate: 16000, bytes: 4000}}
 duration: 3s
+calibration: false
 engines: network-only
 workload: {{kind: agentic, trace: 32k, agents: 4}}
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}

@@ -31,6 +31,7 @@ name: engines
 topology: {{name: 1p1d, set: {{gpus: 2}}}}
 scale: {{rate: {rate}, bytes: {bytes}}}
 duration: {duration}
+calibration: false
 engines: {engines}
 compute: {{prefill_tflops: {tflops}, tpot: 1ms}}
 prefill: {{attention_tflops: 1.0e+6, layers_per_transfer: {layers}, quota: {quota}{prefill}}}

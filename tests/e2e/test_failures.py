@@ -28,6 +28,7 @@ name: failing
 topology: {{name: 1p1d, set: {{gpus: 1}}}}
 scale: {{rate: 4000, bytes: 4000}}
 duration: 3s
+calibration: false
 engines: network-only
 workload: {{kind: agentic, trace: 32k, agents: 2}}
 window: {{warm_up: 1s, warm_up_turns: 0}}

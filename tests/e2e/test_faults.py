@@ -25,6 +25,7 @@ BASE = """
 name: faults
 topology: {{name: dualpath, set: {{gpus: 1, {nodes}}}}}
 duration: {duration}
+calibration: false
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
 policies: ["{policy}"]
 storage: {{extent_tokens: 128}}

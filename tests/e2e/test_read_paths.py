@@ -28,6 +28,7 @@ name: small
 topology: {{name: {preset}, set: {{gpus: {gpus}}}}}
 scale: {{rate: 4000, bytes: 4000}}
 duration: 2s
+calibration: false
 engines: {engines}
 workload: {{kind: agentic, trace: 32k, agents: {agents}, generation_scale: 0.2}}
 window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
@@ -41,6 +42,7 @@ NOISY = {
     "machine CPU",
     "steady window",
     "timer lag",
+    "loop lag",
 }
 
 

@@ -80,7 +80,9 @@ def test_a_run_prints_the_documented_object_and_writes_its_report(
 ) -> None:
     place = tmp_path / "blocks"
     place.mkdir()
-    wanted = command("--json", "--accept-unfaithful", storage__directory=str(place))
+    wanted = command(
+        "--json", "--accept-unfaithful", storage__directory=str(place), calibration="true"
+    )
     with started(wanted, tmp_path, environment) as process:
         out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
@@ -94,6 +96,11 @@ def test_a_run_prints_the_documented_object_and_writes_its_report(
     assert found["bytes_verified"] == sum(s["bytes_verified"] for s in found["policies"].values())
     run = only_run(tmp_path)
     assert found["run"] == str(run.relative_to(tmp_path))
+    calibrated = json.loads((run / "run.json").read_text())["calibration"]
+    assert {link["kind"] for link in calibrated["links"]} == {"snic", "cnic", "mgmt"}
+    checked = [check["name"] for check in json.loads((run / "verdict.json").read_text())["checks"]]
+    assert checked.count("links calibrated") == 1
+    assert checked.count("overhead of an idle request") == 2, "of each policy"
     page = (run / "report.html").read_text()
     figures = set(re.findall(r'id="figure-(\w+)"', page))
     assert figures == {

@@ -32,6 +32,7 @@ set:
   duration: 2s
   window: {warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}
   policies: [pe-only]
+  calibration: false
 grid:
   workload.agents: [2, 4]
 """

@@ -23,6 +23,7 @@ name: storage
 topology: {{name: dualpath, set: {{gpus: 2, storage: 2}}}}
 scale: {{rate: 4000, bytes: 4000}}
 duration: 3s
+calibration: false
 engines: network-only
 workload: {{{workload}}}
 storage: {{{storage}}}

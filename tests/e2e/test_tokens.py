@@ -22,6 +22,7 @@ name: tokens
 topology: {{name: {preset}, set: {{gpus: 2}}}}
 scale: {{rate: 8000, bytes: 1}}
 duration: {duration}
+calibration: false
 engines: network-only
 kv: transformer
 scheduler: {{fetch_period: 2us}}

@@ -37,6 +37,7 @@ name: slice
 topology: {{name: 1p1d, set: {{gpus: 2}}}}
 scale: {{rate: 4000, bytes: 8000}}
 duration: 3s
+calibration: false
 engines: network-only
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
 policies: [shorter-queue]

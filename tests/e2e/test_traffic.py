@@ -45,6 +45,7 @@ name: traffic
 topology: {{name: {preset}, set: {{gpus: 2}}}}
 scale: {{rate: 8000, bytes: 4000}}
 duration: 2s
+calibration: false
 engines: {engines}
 cluster: {{nvlink: {nvlink}}}
 workload: {{kind: agentic, trace: 32k, agents: 4, generation_scale: 0.2}}

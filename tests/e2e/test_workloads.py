@@ -22,6 +22,7 @@ name: made
 topology: {{name: 1p1d, set: {{gpus: 2}}}}
 scale: {{rate: 4000, bytes: 4000}}
 duration: 4s
+calibration: false
 engines: network-only
 window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
 policies: [shorter-queue]

@@ -52,5 +52,5 @@ def test_an_immediate_that_does_not_fit_is_refused() -> None:
 def test_both_ends_of_a_pair_see_each_other() -> None:
     called = parse_pair(pair_name("pe0g3", "de1", "cnic5", "called"))
     caller = parse_pair(pair_name("pe0g3", "de1", "cnic5", "caller"))
-    assert called == Route("de1", "pe0g3")
-    assert caller == Route("pe0g3", "de1")
+    assert called == Route("de1", "pe0g3", "cnic5")
+    assert caller == Route("pe0g3", "de1", "cnic5")

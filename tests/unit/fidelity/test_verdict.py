@@ -48,7 +48,9 @@ TCP = {"h1": {"RetransSegs": 0, "OutSegs": 9}, "h2": {"RetransSegs": 0, "OutSegs
 
 def test_a_quiet_run_passes_every_check(plan: Plan) -> None:
     account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
-    found = check_variant("v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account)
+    found = check_variant(
+        "v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account, differences=()
+    )
     verdict = judge(found)
     assert verdict.reasons == []
     assert verdict.status == "PASS"
@@ -64,7 +66,7 @@ def test_every_metered_direction_has_a_burst_of_its_classes(plan: Plan) -> None:
 def test_a_rate_above_the_link_fails(plan: Plan) -> None:
     account = {(m.nic, m.direction): 20e6 for m in plan.meters}
     fast = samples(plan, step=1_000_000)
-    found = check_variant("v", plan, fast, TCP, TCP, watched(), None, account)
+    found = check_variant("v", plan, fast, TCP, TCP, watched(), None, account, differences=())
     assert [check.name for check in found if not check.ok] == ["no NIC above its rate"]
 
 
@@ -106,3 +108,24 @@ def test_a_run_that_nobody_sampled_does_not_pass(plan: Plan) -> None:
 def test_a_numpy_truth_is_a_truth() -> None:
     assert judge([good(ok=np.bool_(True))]).status == "PASS"
     assert judge([good(ok=np.bool_(False))]).status == "FAIL"
+
+
+def test_a_cluster_that_was_changed_behind_the_testbeds_back_fails_by_name(plan: Plan) -> None:
+    account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
+    found = check_variant(
+        "v", plan, samples(plan), TCP, TCP, watched(), None, account,
+        differences=["class h1 h1-eth0 0x20: rate_bps is 1, not 2"],
+    )  # fmt: skip
+    (failed,) = (check for check in found if not check.ok)
+    assert failed.name == "cluster as planned to the end"
+    assert "class h1 h1-eth0 0x20" in failed.reason
+
+
+def test_counters_that_end_early_fail_by_what_was_lost_and_judge_no_account(plan: Plan) -> None:
+    found = check_variant(
+        "v", plan, samples(plan), TCP, TCP, watched(), None, {}, lost="the shaper of X is gone",
+        differences=(),
+    )  # fmt: skip
+    failed = {check.name: check for check in found if not check.ok}
+    assert failed["counters read throughout"].reason == "the shaper of X is gone"
+    assert failed["kernel and workload agree"].ok is None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from agents.workload import _TABLES
 from testbed.experiment import grid
+from testbed.fidelity.monitor import MachineSample
 from testbed.report import swept
-from testbed.results import layout
+from testbed.results import layout, nics
 from testbed.results.compare import compare
 from testbed.results.load import load
 from testbed.results.points import load_sweep
@@ -36,10 +38,15 @@ def test_every_table_and_column_of_a_run_is_described() -> None:
         "run-directory.md", "Of DualPath's agents"
     )
     run = load(STORED)
-    assert set(run.tables) == set(described)
+    assert set(run.tables) <= set(described)
     for name in run.tables:
         columns = set(run.table(name).columns) - {"policy"}
         assert columns <= words(described[name]), name
+    written = {name: set(record.__struct_fields__) for name, record in _TABLES.items()}
+    written |= {"machine": set(MachineSample.__struct_fields__), "nics": set(nics.SCHEMA)}
+    assert set(written) == set(described)
+    for name, columns in written.items():
+        assert columns - {"policy"} <= words(described[name]), name
 
 
 def test_every_key_of_run_json_is_described() -> None:

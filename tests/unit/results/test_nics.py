@@ -14,15 +14,17 @@ LANES = {
 }
 
 
-def sample(t_s: float, drops: int = 0) -> MeterSample:
+def sample(
+    t_s: float, drops: int = 0, waiting: int = 1, lanes: dict[str, LaneSample] = LANES
+) -> MeterSample:
     return MeterSample(
-        t_s, "pe0/snic0", "snic", "pe0", "prefill", "in", 100_000_000, 90, 3, drops, 0, 0, 7, 1,
-        0, 0, LANES,
+        t_s, "pe0/snic0", "snic", "pe0", "prefill", "in", 100_000_000, 90, 3, drops, 5, 0,
+        7 * waiting, waiting, 0, 0, lanes,
     )  # fmt: skip
 
 
 def test_a_sample_has_a_row_for_each_lane_and_one_for_all() -> None:
-    table = rows("pe-only", [[sample(1.0), sample(1.0)], [sample(1.1, drops=2)]])
+    table = rows("pe-only", [[sample(1.0)], [sample(1.05)], [sample(1.1, drops=2)]])
     assert dict(table.schema) == SCHEMA
     assert table.height == 3 * (1 + len(LANES))
     last = table.filter(pl.col("t_s") == 1.1)
@@ -32,6 +34,24 @@ def test_a_sample_has_a_row_for_each_lane_and_one_for_all() -> None:
     assert last["backlog_bytes"].to_list() == [7, None, None, None]
     lanes = table.filter(pl.col("lane") != ALL_LANES)
     assert lanes["bytes"].sum() == table.filter(pl.col("lane") == ALL_LANES)["bytes"].sum()
+
+
+def test_the_backlog_is_that_of_the_only_lane_that_moves() -> None:
+    alone = LANES | {"kv": LaneSample(160, 4, 3)}
+    both = alone | {"model": LaneSample(20, 2, 0)}
+    steps = [(0, LANES), (1, LANES), (1, alone), (1, both), (0, both)]
+    samples = [[sample(n, waiting=w, lanes=lanes)] for n, (w, lanes) in enumerate(steps)]
+    table = rows("v", samples)
+
+    def backlog(lane: str) -> list[int | None]:
+        return table.filter(pl.col("lane") == lane)["backlog_bytes"].to_list()
+
+    assert backlog(ALL_LANES) == [0, 7, 7, 7, 0]
+    # At the third both move around it, at the fourth only the model lane does.
+    assert backlog("kv") == [0, 7, None, 0, 0]
+    assert backlog("model") == [0, 0, None, 7, 0]
+    assert table.filter(pl.col("lane") == "kv")["overlimits"].to_list() == [0, 0, 3, 3, 3]
+    assert table.filter(pl.col("lane") == ALL_LANES)["overlimits"].to_list() == [5] * 5
 
 
 def test_variants_share_the_table_and_none_gives_its_columns(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ PLAIN = Header(WRITE, LANES["kv"], PATHS["de"], 0, 0, 0, 4, 7, 1, 64, 1000, 9, 0
 @given(headers())
 def test_a_header_comes_back(header: Header) -> None:
     data = encode(header)
-    assert len(data) == HEADER_BYTES == 64
+    assert len(data) == HEADER_BYTES == 72
     assert decode(data) == header
     assert decode(memoryview(data)) == header
 

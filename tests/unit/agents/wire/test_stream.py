@@ -175,7 +175,10 @@ def test_many_queue_pairs_at_once(ends: Ends) -> None:
         at = number * share
         batch = []
         for index in range(per_pair):
-            data = noise(rng.choice([0, 1, 63, 64, 65, 1000, 3000]), seed=number * 100 + index)
+            data = noise(
+                rng.choice([0, 1, HEADER_BYTES - 1, HEADER_BYTES, HEADER_BYTES + 1, 1000, 3000]),
+                seed=number * 100 + index,
+            )
             expected[at : at + len(data)] = data
             batch.append(write(data, key, at, immediate=number << 16 | index))
             at += len(data)
@@ -357,7 +360,7 @@ def a_write(key: int, payload: bytes, sequence: int = 1, lane: str = "kv") -> by
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (b"GET / HTTP/1.1\r\n\r\n".ljust(64), "not a header: it begins with b'GET '"),
+        (b"GET / HTTP/1.1\r\n\r\n".ljust(HEADER_BYTES), "not a header: it begins with b'GET '"),
         (hello(b"\xff\xfe"), "not UTF-8"),
         (a_write(1, b"x", sequence=0), "a write before HELLO"),
         (hello(sequence=3), "message 3 came when 0 was due"),
@@ -380,7 +383,7 @@ def test_who_does_not_introduce_itself_is_shown_out(ends: Ends, data: bytes, rea
     ("after_hello", "reason"),
     [
         (hello(sequence=1), "a second HELLO"),
-        (b"\x00" * 64, "not a header"),
+        (bytes(HEADER_BYTES), "not a header"),
         (a_write(1, b"x", lane="model"), "a write of lane model on lane kv"),
         (a_write(1, b"x", sequence=2), "message 2 came when 1 was due"),
         (a_write(1, b"x")[:30], "in the middle of a header"),

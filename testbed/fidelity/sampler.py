@@ -1,0 +1,63 @@
+"""The kernel's counters of a cluster, read every 100 ms by a thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from testbed.errors import KernelError
+from testbed.kernel.samples import MeterSample
+
+if TYPE_CHECKING:
+    from testbed.lab import Lab
+
+SAMPLE_PERIOD_S = 0.1
+
+
+class Sampler:
+    """Reads counters from its making until `stop`.
+
+    A shaper that vanishes meanwhile is a finding: reading ends there, and `lost` says so.  Any
+    other error in its thread is raised by `stop`: samples never end silently.
+
+    Args:
+        lab: whose counters.
+        period_s: between two readings.
+    """
+
+    def __init__(self, lab: Lab, period_s: float = SAMPLE_PERIOD_S) -> None:
+        self._lab = lab
+        self._period_s = period_s
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+        self.lost = ""
+        self.samples: list[list[MeterSample]] = [lab.counters()]
+        self._thread = threading.Thread(target=self._work, name="sampler", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        due_s = time.monotonic()
+        try:
+            while not self._stop.is_set() and not self.lost:
+                due_s += self._period_s
+                self._stop.wait(max(0.0, due_s - time.monotonic()))
+                self._take()
+        except BaseException as error:
+            self._error = error
+
+    def _take(self) -> None:
+        try:
+            self.samples.append(self._lab.counters())
+        except KernelError as error:
+            self.lost = error.message
+
+    def stop(self) -> list[list[MeterSample]]:
+        """End, with one last sample."""
+        self._stop.set()
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        if not self.lost:
+            self._take()
+        return self.samples

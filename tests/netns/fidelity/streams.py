@@ -1,0 +1,298 @@
+"""A workload of one stream, and a hand that does it some mischief while it is measured.
+
+    h1 -- s1 -- h2, 50 Mbit
+
+python -m tests.netns.fidelity.streams ROLE DIRECTORY TARGET MISCHIEF
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mininet.topo import SingleSwitchTopo, Topo
+
+from testbed.experiment.scenario import Scenario
+from testbed.experiment.workload import Outcome, Placed, Series
+from testbed.plan.compile import PlanSettings
+from testbed.plan.model import Plan
+from testbed.sandbox.program import Program
+
+ROOT = str(Path(__file__).resolve().parents[3])
+PORT = 5555
+LINE_MBIT = 50
+WARM_UP_S, WINDOW_S = 0.3, 1.2
+_PIECE = bytes(64 * 1024)
+_DATAGRAM_SOCKETS = 128
+
+
+class Star(SingleSwitchTopo):
+    """A switch and hosts, all links with a rate."""
+
+    def build(self, k: int = 2, mbit: float = LINE_MBIT) -> None:
+        self._mbit = mbit
+        super().build(k)
+
+    def addLink(self, a: str, b: str, **options: object) -> object:
+        return super().addLink(a, b, bw=self._mbit, **options)
+
+
+class Streams:
+    """The workload; its one variant has the name of the mischief."""
+
+    scenario_type = Scenario
+
+    def __init__(self, mischief: str) -> None:
+        self.mischief = mischief
+
+    def topology(self, scenario: Scenario) -> Topo:
+        return Star(2)
+
+    def plan_settings(self, scenario: Scenario) -> PlanSettings:
+        return PlanSettings()
+
+    def predict(self, scenario: Scenario, plan: Plan) -> dict[str, Any]:
+        return {}
+
+    def variants(self, scenario: Scenario) -> list[str]:
+        return [self.mischief]
+
+    def programs(
+        self, scenario: Scenario, plan: Plan, variant: str, directory: Path
+    ) -> list[Placed]:
+        target = plan.domains["h2"].addresses["h2-eth0"]
+        return [
+            Placed(
+                host,
+                Program(
+                    (role, str(directory.resolve()), target, self.mischief),
+                    host,
+                    module="tests.netns.fidelity.streams",
+                    module_path=(ROOT,),
+                    fork=False,
+                ),
+            )
+            for host, role in (("h2", "sink"), ("h1", "source"))
+        ]
+
+    def outcome(
+        self, scenario: Scenario, plan: Plan, variant: str, directory: Path, series: Series
+    ) -> Outcome:
+        said = series.finished
+        sent = float(said["sent_bytes"])
+        account = {
+            ("h1/h1-eth0", "out"): sent, ("h2/h2-eth0", "in"): sent,
+            ("h1/h1-eth0", "in"): 0.0, ("h2/h2-eth0", "out"): 0.0,
+        }  # fmt: skip
+        return Outcome({}, {}, (said["open_s"], said["close_s"]), [], account)
+
+    def compare(
+        self, scenario: Scenario, prediction: dict[str, Any], outcomes: dict[str, Outcome]
+    ) -> dict[str, Any]:
+        return {}
+
+
+# --- the programs ------------------------------------------------------------------------------
+
+
+def say(**fields: object) -> None:
+    print(json.dumps(fields), flush=True)
+
+
+def sink(directory: Path, target: str) -> None:
+    (directory / "sink.pid").write_text(str(os.getpid()))
+    with socket.create_server((target, PORT)) as server:
+        say(event="ready")
+        assert sys.stdin.readline() == "start\n"
+        connection, _ = server.accept()
+        buffer = bytearray(256 * 1024)
+        with connection:
+            while connection.recv_into(buffer):
+                pass
+            connection.sendall(b"x")  # all of it has arrived
+    assert sys.stdin.readline() == "stop\n"
+    say(event="stopped")
+    sys.stdin.read()
+
+
+def source(directory: Path, target: str, mischief: str) -> None:
+    say(event="ready")
+    assert sys.stdin.readline() == "start\n"
+    sent = 0
+    opened_s = time.monotonic() + WARM_UP_S
+    closed_s = opened_s + WINDOW_S
+    with contextlib.ExitStack() as scope:
+        if mischief == "route around":
+            scope.enter_context(MISCHIEF[mischief](directory, target))
+        connection = scope.enter_context(socket.create_connection((target, PORT)))
+        done = False
+        while (now_s := time.monotonic()) < closed_s:
+            if now_s > opened_s and not done:
+                done = True
+                if mischief != "route around":
+                    scope.enter_context(MISCHIEF[mischief](directory, target))
+            sent += connection.send(_PIECE)
+        connection.shutdown(socket.SHUT_WR)
+        connection.recv(1)
+    if mischief == "falsified count":
+        sent = sent * 11 // 10
+    say(event="finished", sent_bytes=sent, open_s=opened_s, close_s=closed_s)
+    assert sys.stdin.readline() == "stop\n"
+    say(event="stopped")
+    sys.stdin.read()
+
+
+# --- the hand ------------------------------------------------------------------------------------
+
+
+def command(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{words}: {done.stderr}"
+    return done.stdout
+
+
+def classes(device: str) -> list[str]:
+    """Class ids of the leaves of the kv lane."""
+    lines = command("tc", "class", "show", "dev", device).splitlines()
+    return [line.split()[2] for line in lines if " parent 1:20 " in line]
+
+
+@contextlib.contextmanager
+def nothing(directory: Path, target: str) -> Iterator[None]:
+    yield
+
+
+@contextlib.contextmanager
+def short_queue(directory: Path, target: str) -> Iterator[None]:
+    """Leaves hold two packets; the sender has many more under way."""
+    for leaf in classes("h1-eth0"):
+        command("tc", "qdisc", "replace", "dev", "h1-eth0", "parent", leaf, "pfifo", "limit", "2")
+    yield
+
+
+@contextlib.contextmanager
+def class_changed(directory: Path, target: str) -> Iterator[None]:
+    """A lane gets twice its rate."""
+    raise_class("1:1", "1:20", "1mbit", "ceil", f"{2 * LINE_MBIT}mbit")
+    yield
+
+
+@contextlib.contextmanager
+def class_raised(directory: Path, target: str) -> Iterator[None]:
+    """All classes get twenty times the line, and datagrams make use of it.
+
+    What waits at the switch is in their sockets' buffers still, so there are many sockets.
+    """
+    raised = f"{20 * LINE_MBIT}mbit"
+    raise_class("1:", "1:1", raised)
+    raise_class("1:1", "1:20", "1mbit", "ceil", raised)
+    for leaf in classes("h1-eth0"):
+        raise_class("1:20", leaf, "1mbit", "ceil", raised)
+    with contextlib.ExitStack() as scope:
+        for _ in range(_DATAGRAM_SOCKETS):
+            one = scope.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            one.setblocking(False)
+            with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
+                while True:
+                    one.sendto(bytes(8000), (target, PORT))
+        yield
+
+
+def raise_class(parent: str, name: str, *rates: str) -> None:
+    command(
+        "tc", "class", "change", "dev", "h1-eth0", "parent", parent, "classid", name, "htb",
+        "rate", *rates,
+    )  # fmt: skip
+
+
+@contextlib.contextmanager
+def class_removed(directory: Path, target: str) -> Iterator[None]:
+    """The leaf of what is unclassified: the kernel lets go of it, as no filter names it."""
+    command("tc", "class", "del", "dev", "h1-eth0", "classid", "1:f000")
+    yield
+
+
+@contextlib.contextmanager
+def not_ipv4(directory: Path, target: str) -> Iterator[None]:
+    """Frames that no lane is meant for."""
+    with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+        raw.bind(("h1-eth0", 0))
+        header = b"\x02\x00" + socket.inet_aton(target) + raw.getsockname()[4] + b"\x88\xb5"
+        for _ in range(3):
+            raw.send(header + bytes(200))
+    yield
+
+
+@contextlib.contextmanager
+def route_around(directory: Path, target: str) -> Iterator[None]:
+    """A cable from h1 to h2 beside the switch, without a shaper, and a route by it."""
+    pid = (directory / "sink.pid").read_text()
+    command("ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", pid)
+    command("nsenter", "--target", pid, "--net", "ip", "link", "set", "cable", "up")
+    shown = json.loads(
+        command("nsenter", "--target", pid, "--net", "ip", "-json", "link", "show", "cable")
+    )
+    command("ip", "link", "set", "cable", "up")
+    command("ip", "route", "replace", f"{target}/32", "dev", "cable", "src", own_address())
+    command("ip", "neigh", "add", target, "lladdr", shown[0]["address"], "dev", "cable")
+    yield
+
+
+def own_address() -> str:
+    (link,) = json.loads(command("ip", "-json", "address", "show", "dev", "h1-eth0"))
+    return str(link["addr_info"][0]["local"])
+
+
+@contextlib.contextmanager
+def cpu_hog(directory: Path, target: str) -> Iterator[None]:
+    """Twice as many busy processes as processors."""
+    children = [_spinning() for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        yield
+    finally:
+        for child in children:
+            os.kill(child, 9)
+            os.waitpid(child, 0)
+
+
+def _spinning() -> int:
+    child = os.fork()
+    if child == 0:
+        threading.Timer(20.0, os._exit, (0,)).start()
+        while True:
+            pass
+    return child
+
+
+MISCHIEF: dict[str, Callable[[Path, str], contextlib.AbstractContextManager[None]]] = {
+    "none": nothing,
+    "falsified count": nothing,
+    "short queue": short_queue,
+    "class changed": class_changed,
+    "class raised": class_raised,
+    "class removed": class_removed,
+    "not IPv4": not_ipv4,
+    "route around": route_around,
+    "CPU hog": cpu_hog,
+}
+
+
+def main() -> None:
+    role, directory, target, mischief = sys.argv[1:]
+    if role == "sink":
+        sink(Path(directory), target)
+    else:
+        source(Path(directory), target, mischief)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Each failure that the verdict is to notice, made for real while a stream is measured.
+
+h1 -- s1 -- h2, 50 Mbit
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from testbed.experiment import runner
+from testbed.experiment.scenario import Scenario, TopologyChoice
+from testbed.fidelity.checks import Check
+from tests.netns.fidelity.streams import Streams
+
+# What a busy machine can fail without any mischief.
+NOISY = {
+    "counters read throughout", "machine CPU", "no packet lost by the machine", "not throttled",
+    "timer lag",
+}  # fmt: skip
+
+
+def judged(mischief: str, directory: Path) -> tuple[str, dict[str, Check], list[str]]:
+    """Status, failed checks by name, and the reasons of a run with some mischief."""
+    scenario = Scenario(
+        name="provoked", topology=TopologyChoice(name="star"), duration=1.0, calibration=False
+    )
+    ran = runner.run(scenario, Streams(mischief), directory, lambda progress: None)
+    failed = {check.name: check for check in ran.verdict.checks if not check.ok}
+    return ran.verdict.status, failed, ran.verdict.reasons
+
+
+@pytest.mark.usefixtures("runtime_directory")
+def test_without_mischief_nothing_fails(tmp_path: Path) -> None:
+    _, failed, _ = judged("none", tmp_path)
+    assert set(failed) <= NOISY
+
+
+@pytest.mark.usefixtures("runtime_directory")
+@pytest.mark.parametrize(
+    ("mischief", "check", "told"),
+    [
+        ("short queue", "no drop", "h1/h1-eth0 out dropped"),
+        ("class changed", "cluster as planned to the end", "class h1 h1-eth0 32: ceil_bps"),
+        ("class raised", "no NIC above its rate", "h1/h1-eth0 out (50Mbit/s) carried"),
+        ("class removed", "counters read throughout", "h1/h1-eth0 (out)"),
+        ("not IPv4", "nothing unclassified", "h1/h1-eth0 out"),
+        ("route around", "kernel and workload agree", "h1/h1-eth0 out"),
+        ("falsified count", "kernel and workload agree", "in the account"),
+        ("CPU hog", "machine CPU", "stop what else runs here"),
+    ],
+)
+def test_mischief_turns_the_verdict_and_is_named(
+    tmp_path: Path, mischief: str, check: str, told: str
+) -> None:
+    status, failed, reasons = judged(mischief, tmp_path)
+    assert status == "FAIL"
+    assert told in failed[check].reason
+    assert any(f"{mischief}: {check}" in reason for reason in reasons)
+    if mischief in ("short queue", "class raised", "class removed", "route around"):
+        # Whatever it did to the figures, what it did to the cluster is named as well.
+        assert "cluster as planned to the end" in failed
