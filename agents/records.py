@@ -173,6 +173,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
         copied_bytes: by the process itself, in its memory, counted where they are copied:
             "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way); "cached" (into
             a decode node's cache) and "from cache".
+        timers: that its event loop was asked for.
     """
 
     process: str
@@ -182,6 +183,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     peak_bytes: dict[str, int]
     laid_down_bytes: int = 0
     copied_bytes: dict[str, int] = {}
+    timers: int = 0
 
 
 class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):

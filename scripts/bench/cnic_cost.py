@@ -79,13 +79,11 @@ def _programs(*started: Process) -> Iterator[None]:
 def ours(lab: Lab) -> Iterator[None]:
     """The transport of the agents, writes of the size that long reads from storage are cut into."""
     near, far = (lab[name].addresses["cnic0"] for name in ("pe0", "pe0g0"))
-    load = [sys.executable, "-m", "scripts.bench.support.stream_load"]
+    load = [sys.executable, "-m", "agents.costing.stream_load"]
     sink = lab["pe0g0"].popen([*load, "sink", "--bind", far], cwd=_ROOT)
     assert sink.stdout is not None
     key = sink.stdout.readline().decode().strip()
-    source = lab["pe0"].popen(
-        [*load, "source", "--to", far, "--bind", near, "--key", key], cwd=_ROOT
-    )
+    source = lab["pe0"].popen([*load, "source", "--to", f"{far}={key}", "--bind", near], cwd=_ROOT)
     with _programs(sink, source):
         yield
 
