@@ -12,11 +12,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
 from agents.capacity import MachineNeed, TurnWork
 from agents.caps import Shape, TurnBytes
-from agents.client.replay import Replay, make_replay
+from agents.client.replay import Replay
 from agents.cluster import Arrivals, Buffers, Compute
 from agents.compute import (
     batch_gain,
@@ -28,17 +27,10 @@ from agents.compute import (
 from agents.costing.costs import REFERENCE, MachineCosts
 from agents.needs import Site, passes_of, policy_needs, site_of
 from agents.prediction import Prediction, Switched, TurnTimes, expected_batch, predict
+from agents.replayed import Replayed, replay
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
-from agents.traces.load import (
-    ClosedTrace,
-    OpenTrace,
-    TurnMeans,
-    arrivals_per_s,
-    closed_means,
-    load_trace,
-    open_means,
-)
+from agents.traces.load import ClosedTrace, OpenTrace, TurnMeans, load_trace
 from agents.traffic.offered import Passes, turn_exchange
 from testbed.errors import ScenarioError
 from testbed.experiment.scale import Scale
@@ -106,38 +98,11 @@ class Forecast:
         return passes_of(self.times, self.means)
 
 
-class PrefixBlocks:
-    """Counts the blocks that storage holds before a run; once for each load that is asked about."""
-
-    def __init__(self) -> None:
-        self._counted: dict[object, int] = {}
-
-    def __call__(
-        self,
-        scenario: DualPathScenario,
-        trace: ClosedTrace | OpenTrace,
-        agents: int,
-        arrivals: Arrivals | None,
-    ) -> int:
-        """Of different blocks.
-
-        Args:
-            scenario, trace, agents, arrivals: the load; the same but for its scale.
-        """
-        clock = None if isinstance(trace, ClosedTrace) else scenario.trace_spec
-        load = (agents, arrivals, clock)
-        if load not in self._counted:
-            prefixes = list(_replay(scenario, trace, agents, arrivals).prefixes())
-            found = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
-            self._counted[load] = found
-        return self._counted[load]
-
-
 def forecast(
     scenario: DualPathScenario,
     site: Plan | Site,
     costs: MachineCosts = REFERENCE,
-    prefix_blocks: PrefixBlocks | None = None,
+    replayed: Replayed | None = None,
 ) -> Forecast:
     """Foresee a run.
 
@@ -145,7 +110,7 @@ def forecast(
         scenario: what to run.
         site: the compiled cluster, at its emulated rates.
         costs: of this machine.
-        prefix_blocks: where several scales of one scenario are foreseen.
+        replayed: its load, where several scales of one scenario are foreseen.
 
     Raises:
         TopologyError: the cluster is not a DualPath one.
@@ -156,7 +121,8 @@ def forecast(
         site = site_of(site)
     shape, scale, layout = site.shape, scenario.realised_scale, scenario.layout
     trace = load_trace(scenario.trace_spec)
-    means, offered_per_s = _offered(scenario, trace)
+    replayed = replayed or Replayed()
+    means, offered_per_s = replayed.offered(scenario, trace)
     token_bytes = layout.full_block_bytes / layout.block_tokens
     turn = TurnBytes(
         means.hit_tokens * token_bytes,
@@ -183,7 +149,7 @@ def forecast(
     agents = _agents(scenario, prediction, means, arrivals)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers, batch)
-    preload_blocks = (prefix_blocks or PrefixBlocks())(scenario, trace, agents, arrivals)
+    preload_blocks = replayed.prefix_blocks(scenario, trace, agents, arrivals)
     preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
     written_bytes = fastest.turns_per_s * scenario.duration * (turn.miss + turn.generated)
@@ -236,32 +202,7 @@ def forecast(
 
 def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
     """A fresh replay; every policy gets one like it."""
-    return _replay(scenario, found.trace, found.agents, found.arrivals)
-
-
-def _replay(
-    scenario: DualPathScenario,
-    trace: ClosedTrace | OpenTrace,
-    agents: int,
-    arrivals: Arrivals | None,
-) -> Replay:
-    start = scenario.workload.start
-    return make_replay(trace, agents=agents, seed=scenario.seed, start=start, arrivals=arrivals)
-
-
-def _offered(
-    scenario: DualPathScenario, trace: ClosedTrace | OpenTrace
-) -> tuple[TurnMeans, float | None]:
-    """The mean turn, and how many are offered per second; None in a closed loop."""
-    if isinstance(trace, ClosedTrace):
-        arrivals = scenario.workload.arrivals
-        if arrivals is None:
-            return closed_means(trace.source), None
-        means = closed_means(trace.source, whole_sessions=True)
-        sessions_per_s = scenario.realised_scale.emulated_per_s(arrivals.rate)
-        return means, sessions_per_s * means.session_turns
-    means = open_means(trace, warm=scenario.workload.start == "warm")
-    return means, arrivals_per_s(trace)
+    return replay(scenario, found.trace, found.agents, found.arrivals)
 
 
 def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) -> Arrivals | None:

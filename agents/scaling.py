@@ -15,8 +15,9 @@ from collections.abc import Callable
 from agents.capacity import MachineLimits
 from agents.caps import Shape
 from agents.costing.costs import MachineCosts
-from agents.forecast import Forecast, PrefixBlocks, forecast
+from agents.forecast import Forecast, forecast
 from agents.needs import Site
+from agents.replayed import Replayed
 from agents.settings import DualPathScenario
 from testbed.errors import ScenarioError
 from testbed.experiment.scale import Scale
@@ -41,7 +42,7 @@ class Carried:
     ) -> None:
         self._scenario, self._site = scenario, site
         self._costs, self._limits = costs, limits
-        self._prefix_blocks = PrefixBlocks()
+        self._replayed = Replayed()
 
     def largest(self) -> Scale | None:
         """The largest scale that fits; None if none does."""
@@ -111,7 +112,7 @@ class Carried:
         scenario = self._scenario.model_copy(update={"scale": scale})
         site = self._site._replace(shape=self._shape(scale))
         try:
-            return forecast(scenario, site, self._costs, self._prefix_blocks)
+            return forecast(scenario, site, self._costs, self._replayed)
         except ScenarioError:
             return None  # a capacity that is given in emulated bytes does not hold it
 

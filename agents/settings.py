@@ -70,8 +70,8 @@ class Prefill(Section):
 
     hbm_layers: int | None = Field(default=None, ge=1)
     """Layers of one request that a prefill engine's HBM holds at most.  The unit is a transfer:
-    default 2 × layers_per_transfer, one that computes while the next arrives (`--predict` shows
-    both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
+    default 2 × layers_per_transfer, one that computes while the next arrives (`testbed predict`
+    shows both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
 
     concurrent_requests: int = Field(default=4, ge=1)
     """Requests that one engine works on at a time, when engines are network-only."""

@@ -4,7 +4,8 @@
 
 The first name asks; each question is a lookup of a mean prompt's blocks, one at a time.  Then both
 sleep as often, by timers.  Either prints `ready`, and in the end one JSON object:
-{"operation_s", "timer_s", "private_bytes"}: CPU seconds a message and a timer, memory of its own.
+{"program_s", "operation_s", "timer_s", "private_bytes"}: CPU seconds until it
+was ready, a message and a timer; memory of its own.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ class Chatter:
             await asyncio.sleep(_TIMER_PERIOD_S)
         slept_s = time.process_time()
         costs = {
+            "program_s": began_s,
             "operation_s": (talked_s - began_s) / self._questions,
             "timer_s": (slept_s - talked_s) / self._questions,
             "private_bytes": _private_bytes(),
