@@ -123,11 +123,7 @@ def _way_out(
 
 
 def _doubt(known: Known) -> str:
-    if known.kept is None:
-        return "; the costs of a reference machine were taken: testbed costs --measure"
-    if not known.kept.steady:
-        return "; its costs were measured while it was busy: testbed costs --measure"
-    return ""
+    return "" if known.of_this_machine else f"; by the costs of a reference machine: {known.why}"
 
 
 def _with_compute(scenario: DualPathScenario, found: Forecast) -> dict[str, Any]:

@@ -83,8 +83,10 @@ def _origin(found: Known) -> str:
         return f"of a reference machine, not this one: {found.why}"
     hours = (found.age_s or 0.0) / 3600
     age = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
-    doubt = "" if found.kept.steady else "; not to be relied on: measure again on an idle machine"
-    return (
+    when = (
         f"measured {age} ago on this machine, with {found.kept.other_cores:.2f} cores busy with "
-        f"something else and windows that differed by {found.kept.spread:.0%}{doubt}"
+        f"something else and windows that differed by {found.kept.spread:.0%}"
     )
+    if found.of_this_machine:
+        return when
+    return f"of a reference machine, not this one: {found.why} ({when})"

@@ -26,6 +26,7 @@ from testbed.experiment.provenance import DISTRIBUTION, machine
 BUSY_CORES, BUSY_SPREAD = 0.25, 0.3
 """More than this beside a measurement, or of its own unevenness, and it is not to be relied on."""
 
+_REMEDY = "`testbed costs --measure`, on an idle machine"
 _RETRY_S = 3600.0  # until a measurement on a busy machine is tried again
 _LAYOUT = 1  # of the file; others are measured anew
 
@@ -73,9 +74,9 @@ class Known(NamedTuple):
 
     Args:
         costs: to use.
-        kept: where they are from; None for the reference's.
-        age_s: of those that were kept.
-        why: for the reference's: why not this machine's.
+        kept: what is known of this machine; None if nothing is.
+        age_s: of that.
+        why: for the reference's costs: why not this machine's.
     """
 
     costs: MachineCosts
@@ -83,16 +84,20 @@ class Known(NamedTuple):
     age_s: float | None
     why: str = ""
 
+    @property
+    def of_this_machine(self) -> bool:
+        """Whether the costs are its own."""
+        return not self.why
+
     def figures(self) -> dict[str, Any]:
         """For `--json`, run.json and people."""
-        if self.kept is None:
-            return {"of": "reference", "why": self.why}
+        kept = self.kept
         return {
-            "of": "this machine",
+            "of": "this machine" if self.of_this_machine else "reference",
+            "why": self.why or None,
             "age_s": self.age_s,
-            "steady": self.kept.steady,
-            "other_cores": self.kept.other_cores,
-            "spread": self.kept.spread,
+            "other_cores": None if kept is None else kept.other_cores,
+            "spread": None if kept is None else kept.spread,
         }
 
 
@@ -137,11 +142,18 @@ def write(kept: Kept, place: Path) -> None:
 
 
 def known(now_s: float | None = None) -> Known:
-    """The costs to predict with, without measuring any."""
+    """The costs to predict with, without measuring any.
+
+    What was measured on a busy machine is not taken: it may be several times too much.
+    """
     kept = read(this_machine(), directory())
     if kept is None:
-        return Known(REFERENCE, None, None, "not measured yet: `testbed costs --measure`")
-    return Known(kept.costs, kept, max(0.0, (now_s or time.time()) - kept.measured_s))
+        return Known(REFERENCE, None, None, f"not measured yet: {_REMEDY}")
+    age_s = max(0.0, (now_s or time.time()) - kept.measured_s)
+    if not kept.steady:
+        why = f"it was busy with something else when they were measured: {_REMEDY}"
+        return Known(REFERENCE, kept, age_s, why)
+    return Known(kept.costs, kept, age_s)
 
 
 def measured_once(report: Callable[[str], None]) -> Known:
@@ -151,22 +163,23 @@ def measured_once(report: Callable[[str], None]) -> Known:
         report: told what is being measured, and why the reference's costs are taken.
     """
     found = known()
-    if found.kept is not None and (found.kept.steady or (found.age_s or 0.0) < _RETRY_S):
+    if found.of_this_machine or (found.age_s is not None and found.age_s < _RETRY_S):
         return found
     place = directory()
     try:
         place.mkdir(parents=True, exist_ok=True)
         with _alone(place):
             again = known()  # somebody else may have measured meanwhile
-            if again.kept is not None and again.kept != found.kept:
-                return again
-            report("measuring what the agents' work costs this machine, once: some 20 s")
-            measure_now(report)
-            return known()
+            if again.kept == found.kept:
+                report("measuring what the agents' work costs this machine, once: some 20 s")
+                measure_now(report)
+                again = known()
     except (OSError, TestbedError) as error:
         why = error.message if isinstance(error, TestbedError) else str(error)
-        report(f"the costs of the reference machine are taken: {why}")
-        return found if found.kept is not None else found._replace(why=why)
+        again = found._replace(why=why)
+    if not again.of_this_machine:
+        report(f"the costs of a reference machine are taken: {again.why}")
+    return again
 
 
 def measure_now(report: Callable[[str], None]) -> Kept:

@@ -31,7 +31,7 @@ _READY_S = 20.0
 _TRIES = 3
 _QUIET_CORES, _QUIET_SPREAD = 0.15, 0.2  # good enough not to try again
 _LEAST_SHARE = 0.7  # of the line; below, the load did not run
-_MOST_OTHER_SHARE = 0.5  # of the machine that may be busy with something else
+_MOST_OTHER_SHARE = 0.25  # of the machine that may be busy with something else
 # Fields of the first line of /proc/stat: idle, waiting for I/O, stolen by the host.
 _NOT_BUSY = (3, 4, 7)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -75,12 +75,26 @@ def least_disturbed(lab: Lab, load: Load, rate_bps: float) -> LinkCost:
             break
     usable = [one for one in tries if one.s_per_gib > 0]
     if not usable:
-        raise CapacityError(
-            f"half of the {_CORES} cores and more are busy with something else: what the agents' "
-            "work costs cannot be told from it",
-            hint="measure when the machine is idle: testbed costs --measure",
-        )
+        raise _too_busy()
     return min(usable, key=lambda one: one.other_cores + one.spread)
+
+
+def check_idle() -> None:
+    """Refuse to measure on a busy machine, before anything is brought up.
+
+    Raises:
+        CapacityError: it is busy.
+    """
+    if _idle_cores() > _MOST_OTHER_SHARE * _CORES:
+        raise _too_busy()
+
+
+def _too_busy() -> CapacityError:
+    return CapacityError(
+        f"{_MOST_OTHER_SHARE:.0%} of the {_CORES} cores and more are busy with something else: "
+        "what the agents' work costs cannot be told from it",
+        hint="measure when the machine is idle: testbed costs --measure",
+    )
 
 
 def _idle_cores() -> float:
@@ -98,9 +112,9 @@ def _loaded(
         idle_cores: busy without the load.
     """
     time.sleep(_SETTLE_S)
-    began_s, before = _carried(lab, links)
+    began_s, before = carried(lab, links)
     windows = [_busy_cores(_WINDOW_S) for _ in range(_WINDOWS)]
-    ended_s, after = _carried(lab, links)
+    ended_s, after = carried(lab, links)
     bytes_per_s = (after - before) / (ended_s - began_s)
     if 8 * bytes_per_s < _LEAST_SHARE * rate_bps * len(links):
         return 0.0, math.inf
@@ -122,8 +136,8 @@ def _busy_cores(seconds: float) -> float:
     return max(0.0, (busy_s() - busy) / (time.monotonic() - began_s))
 
 
-def _carried(lab: Lab, links: Sequence[str]) -> tuple[float, int]:
-    """(time, bytes) of the full links together."""
+def carried(lab: Lab, links: Sequence[str]) -> tuple[float, int]:
+    """(time, bytes) of links together, "NIC direction" each."""
     found = [m for m in lab.counters() if f"{m.nic} {m.direction}" in links]
     assert len(found) == len(links), (links, [f"{m.nic} {m.direction}" for m in lab.counters()])
     return found[0].t_s, sum(m.bytes for m in found)

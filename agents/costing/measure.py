@@ -18,6 +18,7 @@ from agents.blocks.layout import KVLayout
 from agents.costing.costs import GIB, HopCost, MachineCosts
 from agents.costing.links import (
     Programs,
+    check_idle,
     least_disturbed,
     line_of,
     loopbacks,
@@ -78,6 +79,7 @@ def measure(report: Callable[[str], None]) -> Measured:
         CapacityError: the machine is too busy with something else.
         TestbedError: no cluster could be brought up.
     """
+    check_idle()
     report("KV blocks and tokens")
     check_s, token_s = _check_s_per_gib(), _token_s()
     snic: list[HopCost] = []

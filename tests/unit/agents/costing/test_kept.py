@@ -61,14 +61,19 @@ def test_without_any_the_reference_is_taken_and_said(cache: Path) -> None:
 
 def test_the_age_is_told(cache: Path) -> None:
     kept.write(costs_of(kept.this_machine(), 1000.0), cache)
-    figures = kept.known(now_s=4600.0).figures()
-    assert (figures["of"], figures["age_s"], figures["steady"]) == ("this machine", 3600.0, True)
+    found = kept.known(now_s=4600.0)
+    assert found.of_this_machine and found.figures()["age_s"] == 3600.0
 
 
-def test_a_disturbed_measurement_is_not_steady(cache: Path) -> None:
+def test_what_was_measured_on_a_busy_machine_is_not_taken(cache: Path) -> None:
+    dear = msgspec.structs.replace(REFERENCE, operation_s=1.0)
     for noise in ({"other_cores": 0.5}, {"spread": 0.9}):
-        kept.write(costs_of(kept.this_machine(), **noise), cache)
-        assert kept.known().figures()["steady"] is False
+        kept.write(
+            msgspec.structs.replace(costs_of(kept.this_machine(), **noise), costs=dear), cache
+        )
+        found = kept.known()
+        assert found.costs == REFERENCE
+        assert "busy" in found.figures()["why"]
 
 
 def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
