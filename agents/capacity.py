@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from agents.caps import Shape, TurnBytes, cluster_loads
-from agents.costing.costs import GIB, MachineCosts, hop_s_per_gib
+from agents.costing.costs import GIB, HopSeconds, MachineCosts, hop_s_per_gib
 
 MEMORY_SHARE = 0.8  # the rest is for the system, the page cache and what was not foreseen
 
@@ -79,11 +79,13 @@ class MachineNeed:
 
     Args:
         cores: busy on average, softirqs included.
+        agents_cores: of them, by the agents' processes.
         messages_per_s: control messages.
         timers_per_s: that event loops wait for.
     """
 
     cores: float
+    agents_cores: float
     messages_per_s: float
     timers_per_s: float
 
@@ -118,13 +120,14 @@ def machine_need(
     steps_per_s = background.steps_per_s * min(engines, turns_per_s * decode_s)
     timers_per_s = background.timers_per_s + steps_per_s + turns_per_s * work.timers
     messages_per_s = background.messages_per_s + turns_per_s * work.messages(share)
-    cores = turns_per_s * work.computed_tokens * costs.token_s
-    cores += messages_per_s * costs.operation_s + timers_per_s * costs.timer_s
-    cores += background.shapers_per_s * costs.counter_s
+    agents = turns_per_s * work.computed_tokens * costs.token_s
+    agents += messages_per_s * costs.operation_s + timers_per_s * costs.timer_s
+    others = background.shapers_per_s * costs.counter_s
     if moves_kv:
-        bytes_s = _bytes_s(shape, turn, share, costs, packet_bytes)
-        cores += turns_per_s * (bytes_s + work.transfers * costs.operation_s)
-    return MachineNeed(cores, messages_per_s, timers_per_s)
+        found = _bytes_s(shape, turn, share, costs, packet_bytes)
+        agents += turns_per_s * (found.programs + work.transfers * costs.operation_s)
+        others += turns_per_s * (found.machine - found.programs)
+    return MachineNeed(agents + others, agents, messages_per_s, timers_per_s)
 
 
 def _bytes_s(
@@ -133,7 +136,7 @@ def _bytes_s(
     share: float,
     costs: MachineCosts,
     packet_bytes: Callable[[float], float],
-) -> float:
+) -> HopSeconds:
     """CPU seconds that the KV of one turn takes: each hop, and every check of its bytes."""
     kv = TurnBytes(turn.hit, turn.miss, turn.generated)  # collectives are counted elsewhere
     loads = cluster_loads(shape, kv, share)
@@ -143,15 +146,16 @@ def _bytes_s(
     pcie = sum(size for nic, size in loads.items() if "pcie" in nic)
     # Hits at prefill and at decode; misses and generated blocks are made, then checked or stored.
     checked = 2 * (turn.hit + turn.miss + turn.generated)
-    total = checked * costs.check_s_per_gib
+    machine = programs = checked * costs.check_s_per_gib
     # A PCIe link is shaped at both ends, as an SNIC's is.
     for points, size, rate_bps in (
         (costs.snic, snic, shape.snic_bps),
         (costs.cnic, cnic, shape.cnic_bps),
         (costs.snic, pcie, shape.pcie_bps or shape.cnic_bps),
     ):
-        total += size * hop_s_per_gib(points, rate_bps, packet_bytes(rate_bps))
-    return total / GIB
+        hop = hop_s_per_gib(points, rate_bps, packet_bytes(rate_bps))
+        machine, programs = machine + size * hop.machine, programs + size * hop.programs
+    return HopSeconds(machine / GIB, programs / GIB)
 
 
 def collective_cores(
@@ -163,8 +167,8 @@ def collective_cores(
     nvlink_bytes_per_s: float,
     nvlink_bps: float,
     messages_per_s: float,
-) -> float:
-    """Cores that collectives keep busy.
+) -> HopSeconds:
+    """Cores that collectives keep busy: of the machine, and by programs.
 
     Args:
         costs: of the machine.
@@ -172,10 +176,14 @@ def collective_cores(
         cnic_bytes_per_s, nvlink_bytes_per_s: sent, over links of `cnic_bps` and `nvlink_bps`.
         messages_per_s: transfers.
     """
-    cnic_s = hop_s_per_gib(costs.cnic, cnic_bps, packet_bytes(cnic_bps))
-    nvlink_s = hop_s_per_gib(costs.snic, nvlink_bps, packet_bytes(nvlink_bps))
-    moving = cnic_bytes_per_s * cnic_s + nvlink_bytes_per_s * nvlink_s
-    return moving / GIB + messages_per_s * costs.operation_s
+    cnic = hop_s_per_gib(costs.cnic, cnic_bps, packet_bytes(cnic_bps))
+    nvlink = hop_s_per_gib(costs.snic, nvlink_bps, packet_bytes(nvlink_bps))
+    messages = messages_per_s * costs.operation_s
+    machine, programs = (
+        messages + (cnic_bytes_per_s * one + nvlink_bytes_per_s * other) / GIB
+        for one, other in zip(cnic, nvlink, strict=True)
+    )
+    return HopSeconds(machine, programs)
 
 
 @dataclass(frozen=True)

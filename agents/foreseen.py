@@ -42,6 +42,7 @@ def figures(
             "share": policy.share,
             "speedup": policy.speedup,
             "cores": _finite(found.needs[name].cores),
+            "agents_cores": _finite(found.needs[name].agents_cores),
             "memory_bytes": found.memory_bytes,
             "messages_per_s": _finite(found.needs[name].messages_per_s),
             "timers_per_s": _finite(found.needs[name].timers_per_s),

@@ -92,7 +92,7 @@ def policy_needs(
 
     def need(name: str, policy: PolicyPrediction) -> MachineNeed:
         if not math.isfinite(policy.turns_per_s):
-            return MachineNeed(math.inf, math.inf, math.inf)
+            return MachineNeed(math.inf, math.inf, math.inf, math.inf)
         found = machine_need(
             shape,
             turn,
@@ -113,7 +113,7 @@ def policy_needs(
         }
         volume = volume_of(scenario, shape, passes_of(times, means), tokens_per_s)
         nvlink = scenario.cluster.nvlink or scenario.cluster.cnic
-        cores = collective_cores(
+        more = collective_cores(
             costs,
             packet_bytes,
             cnic_bytes_per_s=volume.cnic_bytes,
@@ -122,6 +122,10 @@ def policy_needs(
             nvlink_bps=scenario.scale.emulated_rate_bps(nvlink),
             messages_per_s=volume.messages,
         )
-        return replace(found, cores=found.cores + cores)
+        return replace(
+            found,
+            cores=found.cores + more.machine,
+            agents_cores=found.agents_cores + more.programs,
+        )
 
     return {name: need(name, policy) for name, policy in prediction.policies.items()}

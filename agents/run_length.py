@@ -58,7 +58,7 @@ def run_lengths(
         )
         warm_up_s = max(turn_s, opening_s(0.0, turn_s, window.warm_up, window.warm_up_turns))
         lengths[name] = RunLength(
-            site.footprint.bring_up_s,
+            costs.bring_up_s + site.footprint.bring_up_s,
             site.processes * costs.program_s / cores,
             lay_down_s + warm_up_s,
             scenario.duration,

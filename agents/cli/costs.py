@@ -21,7 +21,7 @@ Examples:
 
 
 @click.command("costs", epilog=_EPILOG)
-@click.option("--measure", is_flag=True, help="Measure them now, on an idle machine: some 20 s.")
+@click.option("--measure", is_flag=True, help="Measure them now, on an idle machine: some 30 s.")
 @json_option
 def command(measure: bool, as_json: bool) -> None:
     """Show what the agents' work costs this machine: CPU seconds a GiB and hop, and the like.
@@ -85,7 +85,7 @@ def _origin(found: Known) -> str:
     age = f"{hours / 24:.1f} days" if hours >= 48 else f"{hours:.1f} hours"
     when = (
         f"measured {age} ago on this machine, with {found.kept.other_cores:.2f} cores busy with "
-        f"something else and windows that differed by {found.kept.spread:.0%}"
+        f"something else, disturbed by {found.kept.spread:.0%}"
     )
     if found.of_this_machine:
         return when

@@ -23,8 +23,8 @@ from agents.costing.costs import REFERENCE, MachineCosts
 from testbed.errors import TestbedError
 from testbed.experiment.provenance import DISTRIBUTION, machine
 
-BUSY_CORES, BUSY_SPREAD = 0.25, 0.3
-"""More than this beside a measurement, or of its own unevenness, and it is not to be relied on."""
+BUSY_SPREAD = 0.3
+"""A measurement that was disturbed by more is not to be relied on."""
 
 _REMEDY = "`testbed costs --measure`, on an idle machine"
 _RETRY_S = 3600.0  # until a measurement on a busy machine is tried again
@@ -54,7 +54,7 @@ class Kept(msgspec.Struct, frozen=True):
         measured_s: when, in seconds since the epoch.
         costs: as measured.
         other_cores: that were busy with something else meanwhile.
-        spread: largest relative difference between the windows of one load.
+        spread: by how much others' packets disturbed it, see `agents.costing.links.LinkCost`.
     """
 
     identity: Identity
@@ -65,8 +65,8 @@ class Kept(msgspec.Struct, frozen=True):
 
     @property
     def steady(self) -> bool:
-        """Whether the machine was quiet enough meanwhile."""
-        return self.other_cores <= BUSY_CORES and self.spread <= BUSY_SPREAD
+        """Whether others left it alone enough."""
+        return self.spread <= BUSY_SPREAD
 
 
 class Known(NamedTuple):
@@ -144,14 +144,14 @@ def write(kept: Kept, place: Path) -> None:
 def known(now_s: float | None = None) -> Known:
     """The costs to predict with, without measuring any.
 
-    What was measured on a busy machine is not taken: it may be several times too much.
+    What was much disturbed is not taken: it may be several times too much.
     """
     kept = read(this_machine(), directory())
     if kept is None:
         return Known(REFERENCE, None, None, f"not measured yet: {_REMEDY}")
     age_s = max(0.0, (now_s or time.time()) - kept.measured_s)
     if not kept.steady:
-        why = f"it was busy with something else when they were measured: {_REMEDY}"
+        why = f"packets of others disturbed them: {_REMEDY}"
         return Known(REFERENCE, kept, age_s, why)
     return Known(kept.costs, kept, age_s)
 
@@ -171,7 +171,7 @@ def measured_once(report: Callable[[str], None]) -> Known:
         with _alone(place):
             again = known()  # somebody else may have measured meanwhile
             if again.kept == found.kept:
-                report("measuring what the agents' work costs this machine, once: some 20 s")
+                report("measuring what the agents' work costs this machine, once: some 30 s")
                 measure_now(report)
                 again = known()
     except (OSError, TestbedError) as error:

@@ -1,8 +1,11 @@
 """What bytes over links cost this machine: links kept full by the agents' own transport.
 
-All that is not idle time (/proc/stat, see proc_stat(5)) is counted, softirqs too; less what the
-same cluster takes without load.  Medians of short windows, so that a short disturbance does not
-count; what is disturbed for longer is measured again, some times at most.
+The programs at both ends say what they take.  Most of forwarding is not theirs: shapers let packets
+go by timers, in softirqs that interrupt whatever runs, or nothing.  So all softirqs of the machine
+are added (/proc/stat, see proc_stat(5)), less those of the same cluster without load, before and
+behind.  Programs of others do not disturb this by much; their packets do, and then a load is
+measured again, once more.  (Softirqs that run on top of the programs count twice where the
+kernel has no CONFIG_IRQ_TIME_ACCOUNTING; full links have few.)
 """
 
 from __future__ import annotations
@@ -10,7 +13,6 @@ from __future__ import annotations
 import math
 import os
 import select
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -22,118 +24,130 @@ from testbed.errors import CapacityError, ProgramError
 from testbed.lab import Lab, Process
 from testbed.sandbox.program import Program
 
-Load: TypeAlias = Callable[[Lab], AbstractContextManager[list[str]]]
-"""Keeps links full as long as it is entered: "NIC direction" of each."""
+Load: TypeAlias = "Callable[[Lab], AbstractContextManager[Loaded]]"
+"""Keeps links full as long as it is entered."""
 
-_WINDOW_S, _WINDOWS, _IDLE_WINDOWS = 0.4, 5, 3
-_SETTLE_S = 0.6  # queues and buffers fill
+_IDLE_S, _LOADED_S = 0.6, 1.4
+_SETTLE_S = 0.5  # queues and buffers fill
 _READY_S = 20.0
-_TRIES = 3
-_QUIET_CORES, _QUIET_SPREAD = 0.15, 0.2  # good enough not to try again
+_TRIES = 2
+_QUIET_SPREAD = 0.15  # good enough not to try again
 _LEAST_SHARE = 0.7  # of the line; below, the load did not run
-_MOST_OTHER_SHARE = 0.25  # of the machine that may be busy with something else
-# Fields of the first line of /proc/stat: idle, waiting for I/O, stolen by the host.
-_NOT_BUSY = (3, 4, 7)
+# Fields of the first line of /proc/stat.
+_IDLE_FIELDS = (3, 4, 7)  # idle, waiting for I/O, stolen by the host
+_IRQ_FIELDS = (5, 6)
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _CORES = os.cpu_count() or 1
+
+
+class Loaded(NamedTuple):
+    """A load that runs.
+
+    Args:
+        links: "NIC direction" of those that are full.
+        programs: that fill them.
+    """
+
+    links: list[str]
+    programs: Programs
 
 
 class LinkCost(NamedTuple):
     """A GiB of one load.
 
     Args:
-        s_per_gib: CPU seconds; 0 if the links could not be kept full.
-        other_cores: busy without the load, before or behind.
-        spread: of the load's windows: the quartiles' difference over the median.
+        s_per_gib: CPU seconds of the machine.
+        programs_s_per_gib: of the programs alone.
+        other_cores: busy without the load.
+        spread: difference of the softirqs without load, before and behind, over all that was found.
     """
 
     s_per_gib: float
+    programs_s_per_gib: float
     other_cores: float
     spread: float
 
 
 def least_disturbed(lab: Lab, load: Load, rate_bps: float) -> LinkCost:
-    """Measure a load until nothing disturbs it, some times at most; the best of them.
+    """Measure a load, and again if it was disturbed; the better of the two.
 
     Args:
         lab: the cluster.
         load: fills links of `rate_bps` each.
 
     Raises:
-        CapacityError: the machine is too busy with something else.
+        CapacityError: the machine is too busy to keep the links full.
     """
     tries: list[LinkCost] = []
     for _ in range(_TRIES):
-        before = _idle_cores()
-        if before > _MOST_OTHER_SHARE * _CORES:
-            continue
-        with load(lab) as links:
-            s_per_gib, spread = _loaded(lab, links, rate_bps, before)
-        found = LinkCost(s_per_gib, max(before, _idle_cores()), spread)
-        tries.append(found)
-        if found.other_cores <= _QUIET_CORES and spread <= _QUIET_SPREAD:
-            break
-    usable = [one for one in tries if one.s_per_gib > 0]
-    if not usable:
-        raise _too_busy()
-    return min(usable, key=lambda one: one.other_cores + one.spread)
+        found = _cost(lab, load, rate_bps)
+        if found is not None:
+            tries.append(found)
+            if found.spread <= _QUIET_SPREAD:
+                break
+    if not tries:
+        raise CapacityError(
+            f"this machine cannot keep {rate_bps / 1e6:g} Mbit links full now, so that what bytes "
+            "cost it cannot be measured",
+            hint="measure when the machine is idle: testbed costs --measure",
+        )
+    return min(tries, key=lambda one: one.spread)
 
 
-def check_idle() -> None:
-    """Refuse to measure on a busy machine, before anything is brought up.
+class _Spent(NamedTuple):
+    """CPU seconds of all cores, counted from an arbitrary moment."""
 
-    Raises:
-        CapacityError: it is busy.
-    """
-    if _idle_cores() > _MOST_OTHER_SHARE * _CORES:
-        raise _too_busy()
+    at_s: float
+    irq_s: float
+    idle_s: float
 
 
-def _too_busy() -> CapacityError:
-    return CapacityError(
-        f"{_MOST_OTHER_SHARE:.0%} of the {_CORES} cores and more are busy with something else: "
-        "what the agents' work costs cannot be told from it",
-        hint="measure when the machine is idle: testbed costs --measure",
+def _spent() -> _Spent:
+    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
+    irq, idle = (sum(ticks[i] for i in fields) for fields in (_IRQ_FIELDS, _IDLE_FIELDS))
+    return _Spent(time.monotonic(), irq / _TICKS_PER_S, idle / _TICKS_PER_S)
+
+
+class _Idle(NamedTuple):
+    """Cores that are busy without the load: in softirqs, and in all."""
+
+    irq: float
+    all: float
+
+
+def _idle() -> _Idle:
+    before = _spent()
+    time.sleep(_IDLE_S)  # the window itself
+    after = _spent()
+    seconds = after.at_s - before.at_s
+    idle_cores = (after.idle_s - before.idle_s) / seconds
+    return _Idle((after.irq_s - before.irq_s) / seconds, max(0.0, _CORES - idle_cores))
+
+
+def _cost(lab: Lab, load: Load, rate_bps: float) -> LinkCost | None:
+    """What a load costs; None if it does not fill its links."""
+    first = _idle()
+    with load(lab) as loaded:
+        time.sleep(_SETTLE_S)
+        spent, (began_s, size) = _spent(), carried(lab, loaded.links)
+        programs_s = loaded.programs.cpu_s()
+        time.sleep(_LOADED_S)  # the window itself
+        programs_s = loaded.programs.cpu_s() - programs_s
+        ended_s, size_then = carried(lab, loaded.links)
+        spent_then = _spent()
+    last = _idle()
+    seconds, size_bytes = ended_s - began_s, size_then - size
+    if 8 * size_bytes < _LEAST_SHARE * rate_bps * len(loaded.links) * seconds:
+        return None
+    window_s = spent_then.at_s - spent.at_s
+    irq_s = max(0.0, spent_then.irq_s - spent.irq_s - (first.irq + last.irq) / 2 * window_s)
+    machine_s = programs_s + irq_s
+    return LinkCost(
+        machine_s / (size_bytes / GIB),
+        programs_s / (size_bytes / GIB),
+        max(first.all, last.all),
+        abs(first.irq - last.irq) * window_s / machine_s if machine_s else math.inf,
     )
-
-
-def _idle_cores() -> float:
-    return statistics.median(_busy_cores(_WINDOW_S) for _ in range(_IDLE_WINDOWS))
-
-
-def _loaded(
-    lab: Lab, links: Sequence[str], rate_bps: float, idle_cores: float
-) -> tuple[float, float]:
-    """(CPU seconds a GiB, spread) of the load that runs; no cost if it does not fill the links.
-
-    Args:
-        links: "NIC direction" of those that should be full.
-        rate_bps: of each.
-        idle_cores: busy without the load.
-    """
-    time.sleep(_SETTLE_S)
-    began_s, before = carried(lab, links)
-    windows = [_busy_cores(_WINDOW_S) for _ in range(_WINDOWS)]
-    ended_s, after = carried(lab, links)
-    bytes_per_s = (after - before) / (ended_s - began_s)
-    if 8 * bytes_per_s < _LEAST_SHARE * rate_bps * len(links):
-        return 0.0, math.inf
-    low, middle, high = statistics.quantiles(windows, n=4)
-    cores = max(0.0, middle - idle_cores)
-    return cores / (bytes_per_s / GIB), (high - low) / middle if middle else 0.0
-
-
-def busy_s() -> float:
-    """CPU seconds that all cores have been busy, counted from an arbitrary moment."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    not_busy_s = sum(int(fields[index]) for index in _NOT_BUSY) / _TICKS_PER_S
-    return _CORES * time.monotonic() - not_busy_s
-
-
-def _busy_cores(seconds: float) -> float:
-    began_s, busy = time.monotonic(), busy_s()
-    time.sleep(seconds)  # the window itself
-    return max(0.0, (busy_s() - busy) / (time.monotonic() - began_s))
 
 
 def carried(lab: Lab, links: Sequence[str]) -> tuple[float, int]:
@@ -144,24 +158,24 @@ def carried(lab: Lab, links: Sequence[str]) -> tuple[float, int]:
 
 
 @contextmanager
-def storage_reads(lab: Lab) -> Iterator[list[str]]:
+def storage_reads(lab: Lab) -> Iterator[Loaded]:
     """One process on the storage node fills every node's SNIC."""
     nodes = _nodes(lab)
     with Programs(lab) as programs:
         targets = [programs.sink(node, lab[node].addresses["snic0"]) for node in nodes]
         programs.source("st0", lab["st0"].addresses["snic0"], targets)
-        yield [f"{node}/snic0 in" for node in nodes]
+        yield Loaded([f"{node}/snic0 in" for node in nodes], programs)
 
 
 @contextmanager
-def loopbacks(lab: Lab) -> Iterator[list[str]]:
+def loopbacks(lab: Lab) -> Iterator[Loaded]:
     """On every node, DRAM to HBM over the CNIC."""
     nodes = _nodes(lab)
     with Programs(lab) as programs:
         for node in nodes:
             target = programs.sink(f"{node}g0", lab[f"{node}g0"].addresses["cnic0"])
             programs.source(node, lab[node].addresses["cnic0"], [target])
-        yield [f"{node}/cnic0 read" for node in nodes]
+        yield Loaded([f"{node}/cnic0 read" for node in nodes], programs)
 
 
 def _nodes(lab: Lab) -> list[str]:
@@ -178,13 +192,23 @@ class Programs(ExitStack):
     def __init__(self, lab: Lab) -> None:
         super().__init__()
         self._lab = lab
+        self._started: list[Process] = []
 
     def start(self, module: str, domain: str, *arguments: str) -> Process:
         """Start a module in a domain."""
         program = Program(arguments, domain, module=module)
         process = self._lab.start(program)
         self.callback(process.close)
+        self._started.append(process)
         return process
+
+    def cpu_s(self) -> float:
+        """CPU seconds that all of them have taken, as they say."""
+        for process in self._started:
+            assert process.stdin is not None
+            process.stdin.write(b"\n")
+            process.stdin.flush()
+        return sum(float(line_of(process)) for process in self._started)
 
     def sink(self, domain: str, address: str) -> str:
         """Its ADDRESS=KEY."""

@@ -3,7 +3,8 @@
     python -m agents.costing.stream_load sink --bind 10.64.0.2
     python -m agents.costing.stream_load source --bind 10.64.0.1 --to 10.64.0.2=KEY
 
-The sink prints the key of its region, which the source needs.  Both run until they are ended.
+The sink prints the key of its region, which the source needs.  Both run until they are ended, and
+answer every line on standard input with the CPU seconds that they have taken.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import mmap
+import os
 import socket
+import sys
+import time
 
 from agents.wire.pair import StreamPair, set_lane
 from agents.wire.stream import StreamTransport
@@ -28,6 +32,19 @@ def _fail(batch: list[Completion]) -> None:
             raise SystemExit(f"{completion.peer}: {completion.reason}")
 
 
+def _tell_cpu() -> None:
+    """Answer lines on standard input from now on."""
+    loop = asyncio.get_running_loop()
+
+    def answer() -> None:
+        if os.read(sys.stdin.fileno(), 4096):
+            print(time.process_time(), flush=True)
+        else:
+            loop.remove_reader(sys.stdin)
+
+    loop.add_reader(sys.stdin, answer)
+
+
 async def sink(bind: str) -> None:
     """Let writes land."""
     transport = StreamTransport(asyncio.get_running_loop())
@@ -36,6 +53,7 @@ async def sink(bind: str) -> None:
     server = socket.create_server((bind, PORT))
     transport.listen(server, lambda _name, _pair: None)
     print(key, flush=True)
+    _tell_cpu()
     await asyncio.Event().wait()
 
 
@@ -78,6 +96,7 @@ async def source(targets: list[tuple[str, int]], bind: str, pairs: int, write_by
     for name in opened:
         for _ in range(_POSTED):
             post(name)
+    _tell_cpu()
     await asyncio.Event().wait()
 
 

@@ -85,8 +85,8 @@ def test_a_run_shows_predicted_beside_measured(tmp_path: Path) -> None:
     assert kept["comparison"]["predicted_measured"] == found["predicted_measured"]
     for policy, figures in found["predicted_measured"].items():
         assert set(figures) == {
-            "turns_per_s", "kv_load_bps", "bound_by", "speedup", "cores", "memory_bytes",
-            "messages_per_s", "timers_per_s", "bring_up_s", "ready_s", "warm_up_s",
+            "turns_per_s", "kv_load_bps", "bound_by", "speedup", "cores", "agents_cores",
+            "memory_bytes", "messages_per_s", "timers_per_s", "bring_up_s", "ready_s", "warm_up_s",
             "window_length_s", "drain_s", "length_s",
         }  # fmt: skip
         for name, pair in figures.items():
@@ -109,15 +109,16 @@ def test_a_load_of_the_measurement_fills_its_links_and_costs_something() -> None
     # st0 ══ pe0, de0 at 100 Mbit
     topology = DualPathTopo(prefill=1, decode=1, gpus=1, cnic_mbit=100.0)
     with Lab(topology, settings=PlanSettings(gso_max_bytes=65536)) as lab:
-        with storage_reads(lab) as links:
-            assert links == ["pe0/snic0 in", "de0/snic0 in"]
-            began_s, before = carried(lab, links)
+        with storage_reads(lab) as load:
+            assert load.links == ["pe0/snic0 in", "de0/snic0 in"]
+            began_s, before = carried(lab, load.links)
             # Half a second at half of the lines' rate, or it is not a load.
             while True:
-                now_s, after = carried(lab, links)
+                now_s, after = carried(lab, load.links)
                 if after - before > 2 * 100e6 / 8 * 0.25:
                     break
             assert now_s - began_s < 10
+            assert 0 < load.programs.cpu_s() < 2 * (now_s - began_s) + 2
         with Programs(lab) as programs:
             peers = [f"{name}={lab[name].addresses['mgmt']}" for name in ("client", "sched")]
             both = [

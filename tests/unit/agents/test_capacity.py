@@ -9,7 +9,7 @@ from agents.capacity import Background, MachineLimits, TurnWork, collective_core
 from agents.caps import Shape, TurnBytes
 from agents.costing.costs import GIB, REFERENCE, HopCost, MachineCosts
 
-FREE = MachineCosts((HopCost(1e8, 65536, 0),), (HopCost(1e8, 65536, 0),), 0, 0, 0, 0, 0, 0, 0)
+FREE = MachineCosts((HopCost(1e8, 65536, 0),), (HopCost(1e8, 65536, 0),), 0, 0, 0, 0, 0, 0, 0, 0)
 CLUSTER = Shape(2, 4, 8, 100e6, 100e6)
 
 
@@ -42,6 +42,16 @@ def test_every_hop_costs() -> None:
     # Loaded a·H + (1-a)·H, returned a·H + M, copied H + M, W out.
     assert cores(costs(cnic=cnic), turn) == pytest.approx(1 + 1 / 3 + 0.25 + 1.25 + 0.125)
     assert cores(costs(check_s_per_gib=1.0), turn) == pytest.approx(2 * 1.375)
+
+
+def test_what_programs_take_is_part_of_it() -> None:
+    hop = (HopCost(1e8, 65536, 3.0, 2.0),)
+    need = machine_need(
+        CLUSTER, TurnBytes(GIB, 0, 0), TurnWork(0, -1), Background(shapers_per_s=100), 1.0, 1 / 3,
+        0.0, costs(snic=hop, counter_s=1e-3), lambda _: 65536,
+    )  # fmt: skip
+    assert need.cores == pytest.approx(3.0 + 0.1)
+    assert need.agents_cores == pytest.approx(2.0)
 
 
 def test_what_goes_by_pcie_costs_as_a_link_that_is_shaped_at_both_ends() -> None:
@@ -103,7 +113,8 @@ def test_collectives_cost_by_their_links_and_messages() -> None:
         given, lambda _: 65536, cnic_bytes_per_s=GIB / 4, cnic_bps=1e8,
         nvlink_bytes_per_s=GIB / 2, nvlink_bps=1e9, messages_per_s=100,
     )  # fmt: skip
-    assert found == pytest.approx(0.5 + 0.5 + 0.1)
+    assert found.machine == pytest.approx(0.5 + 0.5 + 0.1)
+    assert found.programs == pytest.approx(0.1)
 
 
 def test_a_run_may_take_its_share_of_the_machine_and_no_more() -> None:

@@ -193,10 +193,15 @@ def test_faster_policies_need_more() -> None:
         assert getattr(needs["shorter-queue"], field) > getattr(needs["pe-only"], field)
 
 
+def _exchanging(collectives: str, nvlink: str) -> DualPathScenario:
+    settings = {"traffic.collectives": collectives, "cluster.nvlink": nvlink}
+    return shipped("2p4d-modelled", **settings, **{"workload.agents": "8"})
+
+
 def test_prefill_waits_for_its_collectives() -> None:
     """The cap falls by the time that tokens take to their experts and back, at least."""
     plain, exchanging, slow = (
-        foresee(shipped("2p4d-modelled", **{"traffic.collectives": on, "cluster.nvlink": nvlink}))
+        foresee(_exchanging(on, nvlink))
         for on, nvlink in (("false", "3.6Tbit"), ("true", "3.6Tbit"), ("true", "360Gbit"))
     )
     caps = [f.prediction.caps_turns_per_s["prefill-compute"] for f in (plain, exchanging, slow)]

@@ -67,13 +67,11 @@ def test_the_age_is_told(cache: Path) -> None:
 
 def test_what_was_measured_on_a_busy_machine_is_not_taken(cache: Path) -> None:
     dear = msgspec.structs.replace(REFERENCE, operation_s=1.0)
-    for noise in ({"other_cores": 0.5}, {"spread": 0.9}):
-        kept.write(
-            msgspec.structs.replace(costs_of(kept.this_machine(), **noise), costs=dear), cache
-        )
-        found = kept.known()
-        assert found.costs == REFERENCE
-        assert "busy" in found.figures()["why"]
+    disturbed = costs_of(kept.this_machine(), spread=0.9)
+    kept.write(msgspec.structs.replace(disturbed, costs=dear), cache)
+    found = kept.known()
+    assert found.costs == REFERENCE
+    assert "disturbed" in found.figures()["why"]
 
 
 def test_a_relative_cache_home_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
