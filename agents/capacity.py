@@ -46,9 +46,14 @@ class TurnWork:
         return 10 + 2 * (self.storage_nodes - 1) + puts + (1 - share) * (1 + self.layer_groups)
 
     @property
-    def transfers(self) -> float:
-        """Each group goes to HBM and comes back; a put goes out of HBM and to storage."""
-        return 2 * self.layer_groups + 2 * (1 + self.stored_blocks) + 4
+    def completions(self) -> float:
+        """Operations of transfers: each is posted, has left, and has arrived.
+
+        Each group goes to HBM and comes back; a put goes out of HBM and to storage; then there are
+        the read, the copy into decode HBM, and their like.
+        """
+        transfers = 2 * self.layer_groups + 2 * (1 + self.stored_blocks) + 4
+        return 3 * transfers
 
     @property
     def timers(self) -> float:
@@ -125,7 +130,7 @@ def machine_need(
     others = background.shapers_per_s * costs.counter_s
     if moves_kv:
         found = _bytes_s(shape, turn, share, costs, packet_bytes)
-        agents += turns_per_s * (found.programs + work.transfers * costs.operation_s)
+        agents += turns_per_s * (found.programs + work.completions * costs.operation_s)
         others += turns_per_s * (found.machine - found.programs)
     return MachineNeed(agents + others, agents, messages_per_s, timers_per_s)
 

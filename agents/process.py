@@ -76,6 +76,7 @@ class Process:
         self._lags_s: list[float] = []
         self.copied_bytes: Counter[str] = Counter()
         self.started = asyncio.Event()
+        self._cpu_before_s = 0.0
 
     # --- what a kind of process adds -----------------------------------------------------
 
@@ -185,6 +186,7 @@ class Process:
         stopped = False
         while line := await reader.readline():
             if line == b"start\n":
+                self._cpu_before_s = time.process_time()
                 self.started.set()
             elif line == b"stop\n" and not stopped:
                 stopped = True
@@ -207,6 +209,7 @@ class Process:
                 self.laid_down_bytes(),
                 dict(self.copied_bytes),
                 self._timers(),
+                time.process_time() - self._cpu_before_s,
             )
         )
         self.records.close()

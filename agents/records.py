@@ -174,6 +174,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
             "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way); "cached" (into
             a decode node's cache) and "from cache".
         timers: that its event loop was asked for.
+        load_cpu_s: of `cpu_s`, since it was told to start.
     """
 
     process: str
@@ -184,6 +185,7 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     laid_down_bytes: int = 0
     copied_bytes: dict[str, int] = {}
     timers: int = 0
+    load_cpu_s: float = 0.0
 
 
 class StorageRecord(msgspec.Struct, frozen=True, tag="storage"):

@@ -39,7 +39,7 @@ class MachineCosts(msgspec.Struct, frozen=True):
         snic: from storage to a node, or back: two shapers.
         cnic: over a CNIC's loopback, or from CNIC to CNIC: its read and its write shaper.
         check_s_per_gib: KV made, or compared with what it should be.
-        operation_s: a control message, or a transfer that has completed.
+        operation_s: a control message, or an event of a transfer.
         timer_s: a timer of a process's event loop.
         counter_s: the counters of one shaper, read.
         token_s: a token that the transformer generates, with its share of prefill.
