@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import json
 import time
 from pathlib import Path
@@ -96,6 +97,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1000)
     told = parser.parse_args()
     peers = dict(told.peers)
+    importlib.import_module("agents.node")  # what a node's process has to load, it has
 
     async def live() -> None:
         await Chatter(told.name, peers, told.questions).run()

@@ -36,7 +36,7 @@ _WIDE_BYTES = 65536
 _CHECKED_BYTES = 16 << 20
 _READS = 20  # of counters
 _CHECK_LAYOUT = KVLayout(layers=61, layer_block_bytes=48)
-_TOKENS = 48
+_CONTEXT_TOKENS, _TURN_TOKENS = 512, 16  # of the transformer: about what `validate` has
 
 
 class Point(NamedTuple):
@@ -191,10 +191,14 @@ def _check_s_per_gib() -> float:
 
 
 def _token_s() -> float:
-    """A turn of one session by the reference, a token; engines do the same again."""
-    reference = Reference(TINY, 4 * _TOKENS)
-    prompt = np.arange(_TOKENS) % TINY.vocabulary
-    reference.turn(prompt, 2)  # weights are made, caches warm
+    """A turn of one session by the reference, a token of it; engines do the same again."""
+    rng = np.random.default_rng(0)
+    reference = Reference(TINY, _CONTEXT_TOKENS + 2 * _TURN_TOKENS)
+    context, appended = (
+        rng.integers(TINY.vocabulary, size=size)
+        for size in (_CONTEXT_TOKENS - _TURN_TOKENS, _TURN_TOKENS)
+    )
+    reference.turn(context, _TURN_TOKENS)  # weights are made, caches warm
     began_s = time.process_time()
-    reference.turn(prompt[:_TOKENS], _TOKENS)
-    return 2 * (time.process_time() - began_s) / _TOKENS
+    reference.turn(appended, _TURN_TOKENS)
+    return 2 * (time.process_time() - began_s) / _TURN_TOKENS
