@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m agents.costing.chatter")
     parser.add_argument("--name", required=True)
     parser.add_argument("--peers", type=_peer, nargs=2, required=True, metavar="NAME=ADDRESS")
-    parser.add_argument("--questions", type=int, default=1000)
+    parser.add_argument("--questions", type=int, default=2000)
     told = parser.parse_args()
     peers = dict(told.peers)
     importlib.import_module("agents.node")  # what a node's process has to load, it has
