@@ -195,7 +195,9 @@ def forecast(
         cache_bytes=cache_bytes,
         work=work,
         site=site,
-        needs=policy_needs(scenario, site, turn, work, times, means, prediction, compute, costs),
+        needs=policy_needs(
+            scenario, site, turn, work, times, means, prediction, compute, costs, agents
+        ),
         memory_bytes=memory_bytes,
     )
 

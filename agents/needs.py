@@ -65,6 +65,7 @@ def policy_needs(
     prediction: Prediction,
     compute: Compute,
     costs: MachineCosts,
+    agents: int,
 ) -> dict[str, MachineNeed]:
     """What each policy needs of the machine, at the rate of turns that is predicted for it.
 
@@ -74,6 +75,7 @@ def policy_needs(
         prediction: the rates.
         compute: of the engines.
         costs: of this machine.
+        agents: that play; where tokens are really computed, each waits for its own.
     """
     shape = site.shape
     settings = scenario.network.plan_settings(scenario.arbitration)
@@ -90,6 +92,9 @@ def policy_needs(
     def packet_bytes(rate_bps: float) -> float:
         return settings.gso_bytes(round(rate_bps))
 
+    turn_s = prediction.service_s + work.computed_tokens * costs.token_s
+    most_per_s = agents / turn_s if work.computed_tokens else math.inf
+
     def need(name: str, policy: PolicyPrediction) -> MachineNeed:
         if not math.isfinite(policy.turns_per_s):
             return MachineNeed(math.inf, math.inf, math.inf, math.inf)
@@ -98,7 +103,7 @@ def policy_needs(
             turn,
             work,
             background,
-            policy.turns_per_s,
+            min(policy.turns_per_s, most_per_s),
             policy.share,
             times.decode_s,
             costs,

@@ -282,6 +282,9 @@ class DualPathScenario(Scenario):
 
     cpu_share: float = Field(default=0.85, gt=0, le=1)
     """Share of this machine's CPU that a run may be predicted to take."""
+    cpu_share: float = Field(default=0.7, gt=0, le=1)
+    """Share of this machine's CPU that a run may be predicted to take: below what the verdict
+    allows, for a prediction errs."""
 
     @field_validator("policies")
     @classmethod

@@ -272,6 +272,13 @@ def test_computing_tokens_takes_cores() -> None:
     scenario = shipped("validate")
     generated = scenario.model_copy(update={"kv": "generated"})
     found, without = foresee(scenario), foresee(generated)
-    fastest = max(policy.turns_per_s for policy in found.prediction.policies.values())
-    computing = fastest * found.means.generate_tokens * REFERENCE.token_s
-    assert found.cores == pytest.approx(without.cores + computing)
+    tokens_s = found.means.generate_tokens * REFERENCE.token_s
+    assert found.needs.keys() == without.needs.keys()
+    for name, need in found.needs.items():
+        # Each of the agents waits until its tokens are there.
+        turns_per_s = min(
+            found.prediction.policies[name].turns_per_s,
+            found.agents / (found.prediction.service_s + tokens_s),
+        )
+        assert need.cores > turns_per_s * tokens_s
+        assert need.cores <= without.needs[name].cores + turns_per_s * tokens_s

@@ -128,7 +128,7 @@ def test_the_largest_that_fits(last: int, most: int) -> None:
     assert largest(lambda n: n <= last, most) == min(last, most)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.floats(0.2, 64), st.floats(0.3, 3))
 def test_whatever_the_machine_what_is_chosen_fits(cores: float, dearer: float) -> None:
     limits = MachineLimits(1, cores, PLENTY)
