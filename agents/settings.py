@@ -280,8 +280,6 @@ class DualPathScenario(Scenario):
     """What goes wrong on purpose.  With one, the loss of a node is survived; without, it ends the
     run."""
 
-    cpu_share: float = Field(default=0.85, gt=0, le=1)
-    """Share of this machine's CPU that a run may be predicted to take."""
     cpu_share: float = Field(default=0.7, gt=0, le=1)
     """Share of this machine's CPU that a run may be predicted to take: below what the verdict
     allows, for a prediction errs."""

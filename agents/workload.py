@@ -44,7 +44,7 @@ from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
 from agents.traffic.offered import execution_of, submission_of
-from testbed.errors import CapacityError
+from testbed.errors import CapacityError, ScenarioError
 from testbed.experiment.profile import Profile
 from testbed.experiment.scale import Scale
 from testbed.experiment.workload import Outcome, Placed, Series
