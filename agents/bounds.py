@@ -2,8 +2,8 @@
 
 `agents.caps.best_network_cap` is the closed form for one share of reads on the prefill side.  Here
 every pair of a prefill and a decode node has a rate of turns of its own on either path, and
-every NIC of every node a limit (and DRAM, where its bandwidth is given), so that no placement and
-no split however uneven does better.  On nodes that are alike both agree.
+every NIC and PCIe link of every node a limit (and DRAM, where its bandwidth is given), so that no
+placement and no split however uneven does better.  On nodes that are alike both agree.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.caps import Shape, TurnBytes, turn_loads
+from agents.caps import Shape, TurnBytes, cluster_loads
 
 _BINDS = 1e-7  # a limit whose price is above this share of the largest price binds
 
@@ -51,10 +51,7 @@ def best_split(shape: Shape, turn: TurnBytes, *, dram_bps: float | None = None) 
     # Half a second, for those who need it.
     from scipy.optimize import linprog
 
-    loads = {
-        path: _loads(turn, share, loopback=shape.loopback)
-        for path, share in (("pe", 1.0), ("de", 0.0))
-    }
+    loads = {path: _loads(shape, turn, share) for path, share in (("pe", 1.0), ("de", 0.0))}
     capacities = _capacities_bps(shape, dram_bps)
     ways = list(product(range(shape.prefill), range(shape.decode), loads))
     limits = [
@@ -90,11 +87,10 @@ def best_split(shape: Shape, turn: TurnBytes, *, dram_bps: float | None = None) 
     )
 
 
-def _loads(turn: TurnBytes, share: float, *, loopback: bool) -> dict[str, float]:
+def _loads(shape: Shape, turn: TurnBytes, share: float) -> dict[str, float]:
     """Bytes of one turn through the NICs of its nodes, and in and out of their DRAM."""
     on_prefill, on_decode = share * turn.hit, (1 - share) * turn.hit
-    by_nic = turn_loads(turn, share, loopback=loopback)
-    nics = {str(nic): size for nic, size in by_nic.items()}
+    nics = {str(nic): size for nic, size in cluster_loads(shape, turn, share).items()}
     return nics | {
         # In from storage and out to HBM.
         "pe-dram": 2 * on_prefill,

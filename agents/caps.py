@@ -10,10 +10,15 @@ prefill side:
     prefill CNICs write  H                     decode CNICs write  (1+a)·H + 2M + W
 
 A CNIC's *read* is the NIC reading memory; loopback copies cross read and write.  Where DRAM and HBM
-have PCIe links, which are taken to be wide enough, nothing is copied over a CNIC's loopback:
+have PCIe links, nothing is copied over a CNIC's loopback:
 
     prefill CNICs read   a·H + M               decode CNICs read   (1-a)·H
     prefill CNICs write  (1-a)·H               decode CNICs write  a·H + M
+    prefill PCIe to HBM  a·H                   decode PCIe to HBM  H + M
+                                               decode PCIe to DRAM W
+
+Model execution has the high lane of every CNIC, so KV has what that leaves: its bytes a turn count
+as load of the engines' CNICs, read and write alike.
 
 Everything is linear in the rate of turns, so each NIC class caps that rate, and the smallest cap
 binds.
@@ -23,7 +28,7 @@ Units: rates in bit/s, sizes in bytes; real or emulated, as long as all of them 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Literal, TypeAlias
 
@@ -38,6 +43,9 @@ NicClass: TypeAlias = Literal[
     "pe-cnic-write",
     "de-cnic-read",
     "de-cnic-write",
+    "pe-pcie-to-hbm",
+    "de-pcie-to-hbm",
+    "de-pcie-to-dram",
 ]
 
 # The share of reads on the prefill side that a policy ends up with; the others settle where the
@@ -54,7 +62,7 @@ class Shape:
         engines: on each node, and as many CNICs.
         snic_bps: rate of a node's SNIC, each way.
         cnic_bps: rate at which a CNIC reads memory, and at which it writes it.
-        loopback: DRAM and HBM of a node exchange bytes over CNICs.
+        pcie_bps: rate of a GPU's PCIe link, each way; None: there are none.
     """
 
     prefill: int
@@ -62,13 +70,18 @@ class Shape:
     engines: int
     snic_bps: float
     cnic_bps: float
-    loopback: bool = True
+    pcie_bps: float | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether DRAM and HBM of a node exchange bytes over CNICs."""
+        return self.pcie_bps is None
 
     def capacities_bps(self) -> dict[NicClass, float]:
         """The rate of all NICs of each class together."""
         pe_cnics_bps = self.prefill * self.engines * self.cnic_bps
         de_cnics_bps = self.decode * self.engines * self.cnic_bps
-        return {
+        found: dict[NicClass, float] = {
             "pe-snic-in": self.prefill * self.snic_bps,
             "de-snic-in": self.decode * self.snic_bps,
             "de-snic-out": self.decode * self.snic_bps,
@@ -77,6 +90,20 @@ class Shape:
             "de-cnic-read": de_cnics_bps,
             "de-cnic-write": de_cnics_bps,
         }
+        if self.pcie_bps is not None:
+            decode_bps = self.decode * self.engines * self.pcie_bps
+            found["pe-pcie-to-hbm"] = self.prefill * self.engines * self.pcie_bps
+            found |= {"de-pcie-to-hbm": decode_bps, "de-pcie-to-dram": decode_bps}
+        return found
+
+    def slower(self, factor: float) -> Shape:
+        """The same cluster with all rates divided by a factor."""
+        return replace(
+            self,
+            snic_bps=self.snic_bps / factor,
+            cnic_bps=self.cnic_bps / factor,
+            pcie_bps=None if self.pcie_bps is None else self.pcie_bps / factor,
+        )
 
 
 def shape_of(plan: Plan) -> Shape:
@@ -96,10 +123,12 @@ def shape_of(plan: Plan) -> Shape:
     }
     rates = {
         kind: {m.rate_bps for m in plan.meters if m.kind == kind and m.node in engines}
-        for kind in ("snic", "cnic")
+        for kind in ("snic", "cnic", "pcie")
     }
+    pcie = rates.pop("pcie")
     alike = [len(set(engines.values())), *(len(found) for found in rates.values())]
-    if not (nodes["prefill"] and nodes["decode"]) or alike != [1, 1, 1]:
+    alike += [len(pcie)] if pcie else []
+    if not (nodes["prefill"] and nodes["decode"]) or set(alike) != {1}:
         raise TopologyError(
             f"{plan.topology or 'the topology'} is not a DualPath cluster: it needs prefill and "
             "decode nodes with the same number of engines and NICs of the same rates",
@@ -111,7 +140,7 @@ def shape_of(plan: Plan) -> Shape:
         engines=next(iter(engines.values())),
         snic_bps=float(rates["snic"].pop()),
         cnic_bps=float(rates["cnic"].pop()),
-        loopback=not any(meter.kind == "pcie" for meter in plan.meters),
+        pcie_bps=float(pcie.pop()) if pcie else None,
     )
 
 
@@ -123,11 +152,15 @@ class TurnBytes:
         hit: read from storage.
         miss: computed by prefill.
         generated: computed by decode.
+        prefill_model, decode_model: not KV, but what model execution of the turn sends over the
+            CNICs of all engines of a role together.
     """
 
     hit: float
     miss: float
     generated: float
+    prefill_model: float = 0.0
+    decode_model: float = 0.0
 
     @property
     def prompt(self) -> float:
@@ -136,7 +169,7 @@ class TurnBytes:
 
 
 def turn_loads(turn: TurnBytes, share: float, *, loopback: bool = True) -> dict[NicClass, float]:
-    """Bytes that one turn moves through each NIC class.
+    """KV bytes that one turn moves through each class of SNICs and CNICs.
 
     Args:
         turn: the mean turn.
@@ -155,6 +188,22 @@ def turn_loads(turn: TurnBytes, share: float, *, loopback: bool = True) -> dict[
         "de-cnic-read": (1 - share) * hit + copied,
         "de-cnic-write": share * hit + miss + copied,
     }
+
+
+def cluster_loads(shape: Shape, turn: TurnBytes, share: float) -> dict[NicClass, float]:
+    """Bytes that one turn moves through everything in the cluster that has a rate.
+
+    As `turn_loads`, with PCIe links where there are some, and with model execution.
+    """
+    loads = turn_loads(turn, share, loopback=shape.loopback)
+    for nic in loads:
+        if "cnic" in nic:
+            loads[nic] += turn.prefill_model if nic.startswith("pe") else turn.decode_model
+    if not shape.loopback:
+        loads["pe-pcie-to-hbm"] = share * turn.hit
+        loads["de-pcie-to-hbm"] = turn.prompt
+        loads["de-pcie-to-dram"] = turn.generated
+    return loads
 
 
 def nic_loads_bps(turn: TurnBytes, share: float, kv_load_bps: float) -> dict[NicClass, float]:
@@ -191,7 +240,7 @@ def network_cap(shape: Shape, turn: TurnBytes, share: float, *, nics: str = "") 
         nics: consider only classes with this in their names, e.g. "cnic"; default all.
     """
     capacities = shape.capacities_bps()
-    loads = turn_loads(turn, share, loopback=shape.loopback)
+    loads = cluster_loads(shape, turn, share)
     caps = {
         nic: capacities[nic] / (8 * loads[nic]) if loads[nic] > 0 else float("inf")
         for nic in loads
@@ -209,7 +258,7 @@ def best_network_cap(shape: Shape, turn: TurnBytes, *, nics: str = "") -> Networ
     # Load over capacity is linear in the share for each class, so the largest of them is lowest
     # at an end, or where two classes are equally full.
     capacities = shape.capacities_bps()
-    at_0, at_1 = (turn_loads(turn, at, loopback=shape.loopback) for at in (0.0, 1.0))
+    at_0, at_1 = (cluster_loads(shape, turn, at) for at in (0.0, 1.0))
     lines = [
         (at_0[nic] / capacities[nic], (at_1[nic] - at_0[nic]) / capacities[nic])
         for nic in at_0

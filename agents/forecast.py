@@ -7,15 +7,15 @@ the dry run take their figures from here.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import msgspec
-import numpy as np
 
-from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
-from agents.caps import Shape, TurnBytes, shape_of
-from agents.client.replay import Replay, make_replay
+from agents.capacity import MachineNeed, TurnWork
+from agents.caps import Shape, TurnBytes
+from agents.client.replay import Replay
 from agents.cluster import Arrivals, Buffers, Compute
 from agents.compute import (
     batch_gain,
@@ -24,18 +24,14 @@ from agents.compute import (
     prefill_attention_flops,
     prefill_flops,
 )
+from agents.costing.costs import REFERENCE, MachineCosts
+from agents.needs import Site, passes_of, policy_needs, site_of
 from agents.prediction import Prediction, Switched, TurnTimes, expected_batch, predict
+from agents.replayed import Replayed, replay
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
-from agents.traces.load import (
-    ClosedTrace,
-    OpenTrace,
-    TurnMeans,
-    arrivals_per_s,
-    closed_means,
-    load_trace,
-    open_means,
-)
+from agents.traces.load import ClosedTrace, OpenTrace, TurnMeans, load_trace
+from agents.traffic.offered import Passes, turn_exchange
 from testbed.errors import ScenarioError
 from testbed.experiment.scale import Scale
 from testbed.plan.model import Plan
@@ -65,7 +61,9 @@ class Forecast:
         storage_bytes: capacity of each storage node.
         cache_bytes: of each decode node, for policies that use it.
         work: of the mean turn, for programs.
-        need: of this machine.
+        site: what of the plan matters.
+        needs: policy -> what it needs of this machine.
+        memory_bytes: that a run needs of this machine.
     """
 
     shape: Shape
@@ -85,25 +83,46 @@ class Forecast:
     storage_bytes: int
     cache_bytes: int
     work: TurnWork
-    need: MachineNeed
+    site: Site
+    needs: Mapping[str, MachineNeed]
+    memory_bytes: float
+
+    @property
+    def cores(self) -> float:
+        """That the policy which needs most keeps busy."""
+        return max(need.cores for need in self.needs.values())
+
+    @property
+    def passes(self) -> Passes:
+        """The shortest passes through the model: a request of mean length, and one token."""
+        return passes_of(self.times, self.means)
 
 
-def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = None) -> Forecast:
+def forecast(
+    scenario: DualPathScenario,
+    site: Plan | Site,
+    costs: MachineCosts = REFERENCE,
+    replayed: Replayed | None = None,
+) -> Forecast:
     """Foresee a run.
 
     Args:
         scenario: what to run.
-        plan: the compiled cluster, at its emulated rates.
-        costs: of this machine; default those that were measured.
+        site: the compiled cluster, at its emulated rates.
+        costs: of this machine.
+        replayed: its load, where several scales of one scenario are foreseen.
 
     Raises:
         TopologyError: the cluster is not a DualPath one.
         ScenarioError: the trace cannot be read, engine speeds are unknown, or a buffer is
             smaller than the longest request.
     """
-    shape, scale, layout = shape_of(plan), scenario.realised_scale, scenario.layout
+    if isinstance(site, Plan):
+        site = site_of(site)
+    shape, scale, layout = site.shape, scenario.realised_scale, scenario.layout
     trace = load_trace(scenario.trace_spec)
-    means, offered_per_s = _offered(scenario, trace)
+    replayed = replayed or Replayed()
+    means, offered_per_s = replayed.offered(scenario, trace)
     token_bytes = layout.full_block_bytes / layout.block_tokens
     turn = TurnBytes(
         means.hit_tokens * token_bytes,
@@ -113,6 +132,10 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     layers = scenario.layers_per_transfer(means.prompt_tokens)
     hbm_layers = scenario.hbm_layers(layers)
     compute, times, switched, batch = _compute(scenario, scale, means, hbm_layers)
+    tokens = {"prefill": means.miss_tokens, "decode": means.generate_tokens}
+    exchange = turn_exchange(scenario, shape, passes_of(times, means), tokens)
+    times = replace(times, exchange_s=exchange.prefill_s)
+    turn = replace(turn, prefill_model=exchange.prefill_bytes, decode_model=exchange.decode_bytes)
     prediction = predict(
         shape,
         turn,
@@ -126,8 +149,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     agents = _agents(scenario, prediction, means, arrivals)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers, batch)
-    prefixes = list(_replay(scenario, trace, agents, arrivals).prefixes())
-    preload_blocks = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
+    preload_blocks = replayed.prefix_blocks(scenario, trace, agents, arrivals)
     preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
     written_bytes = fastest.turns_per_s * scenario.duration * (turn.miss + turn.generated)
@@ -137,20 +159,23 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         math.ceil(preload_bytes + 2 * written_bytes + agents * turn.prompt + longest_bytes),
         longest_bytes,
     )
-    nodes = sum(domain.role == "storage" for domain in plan.domains.values())
+    nodes = site.storage_nodes
     stored_bytes = min(preload_bytes + written_bytes, nodes * storage_bytes)
     # No more than there is to keep.
     cache_bytes = min(int(scale.emulated_bytes(scenario.cache.capacity)), nodes * storage_bytes)
     cached_bytes = 0.0
     if any(policy_caches(one.policy) for one in scenario.variants.values()):
         cached_bytes = shape.decode * min(cache_bytes, stored_bytes)
+    modelled = scenario.engines == "modelled"
     work = TurnWork(
         layer_groups=math.ceil(layout.layers / layers),
         stored_blocks=means.generate_tokens / layout.block_tokens,
         computed_tokens=means.generate_tokens if scenario.kv == "transformer" else 0.0,
+        storage_nodes=nodes,
+        iterations=1 / batch if modelled else 0.0,
     )
-    cores = cores_needed(shape, turn, work, fastest.turns_per_s, fastest.share, costs or CpuCosts())
     memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes + cached_bytes
+    memory_bytes += site.processes * costs.program_bytes + site.footprint.memory_bytes
     return Forecast(
         shape=shape,
         scale=scale,
@@ -169,83 +194,17 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         storage_bytes=storage_bytes,
         cache_bytes=cache_bytes,
         work=work,
-        need=MachineNeed(cores, memory_bytes, fastest.turns_per_s * work.messages),
+        site=site,
+        needs=policy_needs(
+            scenario, site, turn, work, times, means, prediction, compute, costs, agents
+        ),
+        memory_bytes=memory_bytes,
     )
 
 
 def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
     """A fresh replay; every policy gets one like it."""
-    return _replay(scenario, found.trace, found.agents, found.arrivals)
-
-
-def _replay(
-    scenario: DualPathScenario,
-    trace: ClosedTrace | OpenTrace,
-    agents: int,
-    arrivals: Arrivals | None,
-) -> Replay:
-    start = scenario.workload.start
-    return make_replay(trace, agents=agents, seed=scenario.seed, start=start, arrivals=arrivals)
-
-
-def check(
-    found: Forecast,
-    scenario: DualPathScenario,
-    *,
-    cores: int,
-    memory_bytes: float,
-    costs: CpuCosts | None = None,
-) -> None:
-    """Refuse what this machine cannot carry.
-
-    Args:
-        found: from `forecast`.
-        scenario: the same.
-        cores: that the run may use.
-        memory_bytes: available.
-        costs: of this machine; default those that were measured.
-
-    Raises:
-        CapacityError: with a scale that can be carried.
-    """
-    fastest = max(found.prediction.policies.values(), key=lambda policy: policy.turns_per_s)
-
-    def cores_at(factor: float) -> float:
-        # Compute stretches with the rates, so whatever binds, turns become as much rarer.
-        slower = replace(
-            found.shape,
-            snic_bps=found.shape.snic_bps / factor,
-            cnic_bps=found.shape.cnic_bps / factor,
-        )
-        turns_per_s = fastest.turns_per_s / factor
-        return cores_needed(
-            slower, found.turn, found.work, turns_per_s, fastest.share, costs or CpuCosts()
-        )
-
-    check_machine(
-        found.need,
-        cores=cores,
-        cpu_share=scenario.cpu_share,
-        memory_bytes=memory_bytes,
-        cores_at=cores_at,
-        rate_scale=scenario.scale.rate,
-        bytes_scale=scenario.scale.bytes,
-    )
-
-
-def _offered(
-    scenario: DualPathScenario, trace: ClosedTrace | OpenTrace
-) -> tuple[TurnMeans, float | None]:
-    """The mean turn, and how many are offered per second; None in a closed loop."""
-    if isinstance(trace, ClosedTrace):
-        arrivals = scenario.workload.arrivals
-        if arrivals is None:
-            return closed_means(trace.source), None
-        means = closed_means(trace.source, whole_sessions=True)
-        sessions_per_s = scenario.realised_scale.emulated_per_s(arrivals.rate)
-        return means, sessions_per_s * means.session_turns
-    means = open_means(trace, warm=scenario.workload.start == "warm")
-    return means, arrivals_per_s(trace)
+    return replay(scenario, found.trace, found.agents, found.arrivals)
 
 
 def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) -> Arrivals | None:

@@ -25,12 +25,15 @@ class TurnTimes:
         decode_s: all its tokens; 0 when engines are network-only.
         think_s: pause before the agent's next turn.
         alone_s: as `prefill_s`, of a turn that is a batch by itself; None if that is the same.
+        exchange_s: in which a prefill engine waits for collectives of the turn, on idle links;
+            it computes nothing meanwhile.
     """
 
     prefill_s: float = 0.0
     decode_s: float = 0.0
     think_s: float = 0.0
     alone_s: float | None = None
+    exchange_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class PolicyPrediction:
 
     Args:
         kv_load_bps: KV read from storage; 0 if KV is not moved.
-        bound_by: a NIC class, "prefill-compute", "decode-hbm" or "arrivals".
+        bound_by: a NIC or PCIe class, "prefill-compute", "decode-hbm" or "arrivals".
         share: of reads on the prefill side.
         speedup: of `turns_per_s` over the first policy's, and so of the load; None where nothing
             is stored that could be read.
@@ -72,8 +75,9 @@ class Prediction:
     """The caps in turns/s, and what follows.
 
     Args:
-        caps_turns_per_s: "pe-snics" (reads on the prefill side alone), "all-snics", "cnics" (at
-            the best share), "prefill-compute", "decode-hbm"; infinite where nothing limits.
+        caps_turns_per_s: "pe-snics" (reads on the prefill side alone), "all-snics", "cnics" and
+            "pcie" (at the best share), "prefill-compute" (with its collectives), "decode-hbm";
+            infinite where nothing limits.
         policies: by name, the first is the baseline.
         service_s: a turn alone in the cluster.
         agents: needed so that every policy has requests waiting.
@@ -115,9 +119,12 @@ def predict(
         "pe-snics": network_cap(shape, turn, 1.0, nics="pe-snic-in").turns_per_s,
         "all-snics": best_network_cap(shape, turn, nics="snic-in").turns_per_s,
         "cnics": best_network_cap(shape, turn, nics="cnic").turns_per_s,
-        "prefill-compute": _prefill_cap(shape, times.prefill_s),
+        "pcie": math.inf,
+        "prefill-compute": _prefill_cap(shape, times.prefill_s + times.exchange_s),
         "decode-hbm": _decode_cap(shape, turn, times, hbm_bytes),
     }
+    if not shape.loopback:
+        caps["pcie"] = best_network_cap(shape, turn, nics="pcie").turns_per_s
     predictions: dict[str, PolicyPrediction] = {}
     baseline: float | None = None
     for policy in policies:
@@ -125,7 +132,7 @@ def predict(
         network = policy_network_cap(shape, turn, mine.policy)
         limits = {
             network.bound_by: network.turns_per_s if mine.moves_kv else math.inf,
-            "prefill-compute": _prefill_cap(shape, mine.prefill_s),
+            "prefill-compute": _prefill_cap(shape, mine.prefill_s + times.exchange_s),
             "decode-hbm": caps["decode-hbm"],
             "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
         }
@@ -147,13 +154,15 @@ def unloaded_s(shape: Shape, turn: TurnBytes, times: TurnTimes) -> float:
     """Time of a mean turn alone in the cluster, read on the prefill side, think time apart.
 
     Read; then load into HBM and return, which share the prefill CNIC's read side; compute; copy
-    to the decode engine; decode.  Layers overlap some of it, so this is not too short.
+    to the decode engine; decode.  Layers overlap some of it, so this is not too short.  Where there
+    are PCIe links, what is loaded and copied goes by them.
     """
     read_s = 8 * turn.hit / shape.snic_bps
-    layers_s = 8 * (2 * turn.hit + turn.miss) / shape.cnic_bps
-    copy_s = 8 * turn.prompt / shape.cnic_bps
+    inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
+    layers_s = 8 * (turn.hit / inner_bps + turn.prompt / shape.cnic_bps)
+    copy_s = 8 * turn.prompt / inner_bps
     prefill_s = times.prefill_s if times.alone_s is None else times.alone_s
-    return read_s + layers_s + prefill_s + copy_s + times.decode_s
+    return read_s + layers_s + prefill_s + times.exchange_s + copy_s + times.decode_s
 
 
 def agents_needed(
@@ -197,5 +206,6 @@ def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: floa
     if hbm_bytes is None or times.decode_s <= 0:
         return math.inf
     at_once = math.floor(hbm_bytes / (turn.prompt + turn.generated))
-    held_s = times.decode_s + 8 * turn.prompt / shape.cnic_bps
+    inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
+    held_s = times.decode_s + 8 * turn.prompt / inner_bps
     return shape.decode * shape.engines * at_once / held_s

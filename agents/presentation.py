@@ -80,6 +80,7 @@ WORDS = {
     "agents_needed": "agents that keep requests waiting",
     "service_s": "a turn alone in the cluster",
     "cores": "processors busy",
+    "agents_cores": "of them, by the agents",
     "cores_available": "processors of this machine",
     "cores_allowed": "processors that a run may keep busy",
     "memory_bytes": "memory",
@@ -114,6 +115,9 @@ VALUES = {
     "pe-cnic-write": "prefill CNICs, write",
     "de-cnic-read": "decode CNICs, read",
     "de-cnic-write": "decode CNICs, write",
+    "pe-pcie-to-hbm": "prefill PCIe links, to HBM",
+    "de-pcie-to-hbm": "decode PCIe links, to HBM",
+    "de-pcie-to-dram": "decode PCIe links, to DRAM",
 }
 GLOSSARY = (
     ("node, engine", "a server, and one GPU of it"),

@@ -39,10 +39,11 @@ from agents.cluster import Cluster
 from agents.control import Mesh, Message, NodeLost, PeerLost, Ping, Pong, Replies
 from agents.faults import SCHEDULER
 from agents.records import EventRecord, LoopLagRecord, ProcessRecord, RecordLog
+from agents.timers import CountingLoop
 from testbed.errors import TestbedError
 from testbed.sandbox.protocol import Failed
 
-_LAG_PERIOD_S = 0.05
+LAG_PERIOD_S = 0.05
 _DECLARED_WITHIN_S = 20.0  # after the silence that it takes
 _COLLECT_AFTER = 100_000  # objects more than there were
 
@@ -75,6 +76,7 @@ class Process:
         self._lags_s: list[tuple[float, float]] = []  # when it was due, how late it was
         self.copied_bytes: Counter[str] = Counter()
         self.started = asyncio.Event()
+        self._cpu_before_s = 0.0
 
     # --- what a kind of process adds -----------------------------------------------------
 
@@ -173,8 +175,8 @@ class Process:
     async def _watch_lag(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + _LAG_PERIOD_S
-            await asyncio.sleep(_LAG_PERIOD_S)
+            due = loop.time() + LAG_PERIOD_S
+            await asyncio.sleep(LAG_PERIOD_S)
             self._lags_s.append((due, loop.time() - due))
 
     async def _commands(self) -> None:
@@ -184,6 +186,7 @@ class Process:
         stopped = False
         while line := await reader.readline():
             if line == b"start\n":
+                self._cpu_before_s = time.process_time()
                 self.started.set()
             elif line == b"stop\n" and not stopped:
                 stopped = True
@@ -207,10 +210,16 @@ class Process:
                 self.peaks(),
                 self.laid_down_bytes(),
                 dict(self.copied_bytes),
+                self._timers(),
+                time.process_time() - self._cpu_before_s,
             )
         )
         self.records.close()
         say(event="stopped")
+
+    def _timers(self) -> int:
+        loop = asyncio.get_running_loop()
+        return loop.timers if isinstance(loop, CountingLoop) else 0
 
     def laid_down_bytes(self) -> int:
         """KV bytes this process made for a warm start (storage only)."""
@@ -265,7 +274,8 @@ def main(kind: Callable[[str, Cluster], Process]) -> None:
             with contextlib.closing(process), _telling():
                 await process.run()
 
-    asyncio.run(live())
+    with asyncio.Runner(loop_factory=CountingLoop) as runner:
+        runner.run(live())
 
 
 @contextlib.contextmanager

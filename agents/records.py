@@ -196,6 +196,8 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
         copied_bytes: by the process itself, in its memory, counted where they are copied:
             "gathered" (Full Blocks -> Layer Blocks) and "scattered" (the other way); "cached" (into
             a decode node's cache) and "from cache".
+        timers: that its event loop was asked for.
+        load_cpu_s: of `cpu_s`, since it was told to start.
     """
 
     process: str
@@ -205,6 +207,8 @@ class ProcessRecord(msgspec.Struct, frozen=True, tag="process"):
     peak_bytes: dict[str, int]
     laid_down_bytes: int = 0
     copied_bytes: dict[str, int] = {}
+    timers: int = 0
+    load_cpu_s: float = 0.0
 
 
 class LoopLagRecord(msgspec.Struct, frozen=True, tag="loop-lag"):

@@ -70,8 +70,8 @@ class Prefill(Section):
 
     hbm_layers: int | None = Field(default=None, ge=1)
     """Layers of one request that a prefill engine's HBM holds at most.  The unit is a transfer:
-    default 2 × layers_per_transfer, one that computes while the next arrives (`--predict` shows
-    both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
+    default 2 × layers_per_transfer, one that computes while the next arrives (`testbed predict`
+    shows both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
 
     concurrent_requests: int = Field(default=4, ge=1)
     """Requests that one engine works on at a time, when engines are network-only."""
@@ -280,8 +280,9 @@ class DualPathScenario(Scenario):
     """What goes wrong on purpose.  With one, the loss of a node is survived; without, it ends the
     run."""
 
-    cpu_share: float = Field(default=0.85, gt=0, le=1)
-    """Share of this machine's CPU that a run may be predicted to take."""
+    cpu_share: float = Field(default=0.7, gt=0, le=1)
+    """Share of this machine's CPU that a run may be predicted to take: below what the verdict
+    allows, for a prediction errs."""
 
     @field_validator("policies")
     @classmethod

@@ -137,6 +137,12 @@ class Run:
             return None
         return float(opened), float(closed)
 
+    @property
+    def length_s(self) -> float:
+        """From the first of the kernel's counters to the last."""
+        moments = [samples[0].t_s for samples in self.samples if samples]
+        return float(moments[-1] - moments[0]) if moments else 0.0
+
     @cached_property
     def nics(self) -> NicSeries:
         """The kernel's byte counters."""
@@ -462,6 +468,9 @@ def _of_the_run(run: Run) -> dict[str, Any]:
     return {
         "loop_lag_p99_s": max((p.loop_lag_p99_s for p in processes), default=None),
         "cpu_s": sum(p.cpu_s for p in processes),
+        "agents_cores": _ratio(sum(p.load_cpu_s for p in processes), run.length_s),
+        "messages_per_s": _ratio(sum(p.messages_sent for p in processes), run.length_s),
+        "timers_per_s": _ratio(sum(p.timers for p in processes), run.length_s),
         "events": len(run.of(EventRecord)),
         "faults": sum(e.kind == "fault" for e in run.of(EventRecord)),
         "nodes_lost": run.lost,

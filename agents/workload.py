@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +13,17 @@ import psutil
 from mininet.topo import Topo
 
 from agents import cluster as cluster_file
+from agents.capacity import MachineLimits
 from agents.checks import own_checks
 from agents.cluster import Cluster, Load, Scheduling
+from agents.costing.kept import Known, known, measured_once
 from agents.fault_settings import misplaced, timetable
 from agents.faults import SCHEDULER
-from agents.forecast import Forecast, check, forecast
+from agents.forecast import Forecast, forecast
+from agents.foreseen import figures, refuse
 from agents.idle_overhead import has_idle_request
 from agents.limits import Limits, formula_limits
+from agents.needs import site_of
 from agents.profile import profile_of, profile_runs
 from agents.records import (
     AnyRecord,
@@ -38,14 +41,15 @@ from agents.records import (
     StorageRecord,
     read_records,
 )
+from agents.scaling import Carried
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
 from agents.summary import Run, comparison, summarise
-from agents.traffic.foreseen import fusing_figures, passes_of, with_collectives
 from agents.traffic.offered import execution_of, submission_of
 from agents.transfer_figures import TransferRow
-from testbed.errors import ScenarioError
+from testbed.errors import CapacityError, ScenarioError
 from testbed.experiment.profile import Profile
+from testbed.experiment.scale import Scale
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings, compile_plan
 from testbed.plan.model import Plan
@@ -78,6 +82,7 @@ class DualPath:
 
     def __init__(self) -> None:
         self._latest: tuple[DualPathScenario, Plan, Forecast] | None = None
+        self._costs: Known | None = None
 
     def topology(self, scenario: DualPathScenario) -> Topo:
         """The cluster, at emulated rates."""
@@ -93,55 +98,43 @@ class DualPath:
     def _forecast(self, scenario: DualPathScenario, plan: Plan) -> Forecast:
         latest = self._latest
         if latest is None or latest[0] is not scenario or latest[1] is not plan:
-            found = with_collectives(scenario, forecast(scenario, plan))
+            found = forecast(scenario, plan, self._known.costs)
             latest = self._latest = (scenario, plan, found)
         return latest[2]
 
+    @property
+    def _known(self) -> Known:
+        """What is known of this machine's costs; read when it is first needed."""
+        if self._costs is None:
+            self._costs = known()
+        return self._costs
+
+    def measure_costs(self, report: Callable[[str], None]) -> None:
+        """What the agents' work costs this machine; at once if that is known."""
+        self._costs, self._latest = measured_once(report), None
+
     def predict(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
-        """Caps, rates of each policy, what the machine needs; CapacityError if it cannot."""
+        """Caps, rates of each policy, what the machine needs and how long it takes."""
         _check_faults(scenario, plan)
         found = self._forecast(scenario, plan)
-        cores = len(os.sched_getaffinity(0))
-        memory_bytes = psutil.virtual_memory().available
-        check(found, scenario, cores=cores, memory_bytes=memory_bytes)
-        prediction = found.prediction
-        caps = {
-            name: cap if math.isfinite(cap) else None
-            for name, cap in prediction.caps_turns_per_s.items()
-        }
-        return self._with_compute(scenario, plan) | {
-            "caps_turns_per_s": caps,
-            "policies": {name: dataclasses.asdict(p) for name, p in prediction.policies.items()},
-            "agents": found.agents,
-            "service_s": prediction.service_s,
-            "mean_turn": {
-                "hit_bytes": found.turn.hit,
-                "miss_bytes": found.turn.miss,
-                "generated_bytes": found.turn.generated,
-            },
-            "layers_per_transfer": found.layers_per_transfer,
-            "hbm_layers": found.hbm_layers,
-            "scheduler": _limits(scenario, found)._asdict(),
-            "collectives": fusing_figures(scenario, found),
-            "cores": found.need.cores,
-            "cores_available": cores,
-            "memory_bytes": found.need.memory_bytes,
-            "messages_per_s": found.need.messages_per_s,
-        }
+        limits = _limits_here(scenario)
+        scheduler = {"scheduler": _limits(scenario, found)._asdict()}
+        return figures(scenario, found, self._known, limits) | scheduler
 
-    def _with_compute(self, scenario: DualPathScenario, plan: Plan) -> dict[str, Any]:
-        """What the same cluster would do if its engines computed; nothing if they do."""
-        if scenario.engines == "modelled":
-            return {}
-        try:
-            found = forecast(scenario.model_copy(update={"engines": "modelled"}), plan)
-        except ScenarioError:
-            return {}  # how fast engines compute this model is not known
-        policies = found.prediction.policies
-        return {
-            "modelled_caps_turns_per_s": dict(found.prediction.caps_turns_per_s),
-            "modelled_speedup": {name: policy.speedup for name, policy in policies.items()},
-        }
+    def check(self, scenario: DualPathScenario, plan: Plan) -> None:
+        """CapacityError, with the largest scale that fits, if this machine cannot carry it."""
+        refuse(scenario, self._forecast(scenario, plan), self._known, _limits_here(scenario))
+
+    def largest_scale(self, scenario: DualPathScenario) -> Scale:
+        """The largest that this machine carries, with the scenario's stretch where that helps."""
+        site, limits = site_of(self._plan(scenario)), _limits_here(scenario)
+        found = Carried(scenario, site, self._known.costs, limits).largest()
+        if found is None:
+            raise CapacityError(
+                f"this machine carries {scenario.name} at no scale",
+                hint="choose a smaller topology, or fewer agents",
+            )
+        return found
 
     def variants(self, scenario: DualPathScenario) -> list[str]:
         """The policies; the first is the baseline."""
@@ -237,7 +230,7 @@ class DualPath:
             moves_kv=chosen.moves_kv,
             kv=scenario.kv,
             traffic=scenario.traffic.mode,
-            execution=execution_of(scenario, found.shape, passes_of(found)),
+            execution=execution_of(scenario, found.shape, found.passes),
             batched=scenario.traffic.batched,
             submission=submission_of(scenario),
             snic_bps=found.shape.snic_bps,
@@ -326,6 +319,11 @@ def _check_faults(scenario: DualPathScenario, plan: Plan) -> None:
     for number, fault in enumerate(scenario.faults):
         if wrong := misplaced(fault, roles):
             raise ScenarioError(f"faults[{number}]: {wrong}", hint="name a node of the topology")
+
+
+def _limits_here(scenario: DualPathScenario) -> MachineLimits:
+    cores = len(os.sched_getaffinity(0))
+    return MachineLimits(cores, scenario.cpu_share, psutil.virtual_memory().available)
 
 
 def _formula(scenario: DualPathScenario, found: Forecast) -> Limits:

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 # verb -> (module with its `command`, what it does).
 VERBS = {
+    "costs": ("agents.cli.costs", "Show or measure what the agents' work costs this machine."),
     "model": ("agents.cli.model", "Show what a model's KV cache asks of the network."),
 }

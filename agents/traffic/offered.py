@@ -124,20 +124,86 @@ def volume_of(
     if execution is None:
         return Volume(0.0, 0.0, 0.0)
     fused = fusing_of(scenario, shape, passes)
-    layers = _layers(scenario.resolved_model)
     cnic = nvlink = 0.0
     for role, nodes in (("prefill", shape.prefill), ("decode", shape.decode)):
-        token_layers = tokens_per_s[role] * layers
-        if not execution.experts:
-            ring = 2 * (shape.engines - 1) * ALL_REDUCES_PER_LAYER
-            nvlink += token_layers * execution.reduce_bytes * ring * execution.nvlink
-            continue
-        among = nodes if execution.ep_domain == "role" else 1
-        to_node, to_gpu = spread(execution, among, shape.engines)
-        both_ways = token_layers * (execution.dispatch_bytes + execution.combine_bytes)
-        cnic += both_ways * (among - 1) * to_node
-        nvlink += both_ways * among * (shape.engines - 1) * to_gpu * execution.nvlink
+        token = _of_token(scenario, execution, nodes, shape.engines)
+        cnic += tokens_per_s[role] * token.cnic_bytes
+        nvlink += tokens_per_s[role] * token.nvlink_bytes
     return Volume(cnic, nvlink, sum(role.messages_per_s for role in fused.values()))
+
+
+class TurnExchange(NamedTuple):
+    """What the collectives of a mean turn take, emulated.
+
+    Args:
+        prefill_bytes, decode_bytes: sent over the CNICs of all engines of a role.
+        prefill_s: that the prefill engine waits for them, on idle links.
+    """
+
+    prefill_bytes: float
+    decode_bytes: float
+    prefill_s: float
+
+
+def turn_exchange(
+    scenario: DualPathScenario, shape: Shape, passes: Passes, tokens: Mapping[str, float]
+) -> TurnExchange:
+    """The collectives of one turn.
+
+    An engine sends its tokens, then has the results sent back, by its own CNIC; where experts are
+    on other GPUs of a node, either way ends with one over its NVLink port.  How layers are fused
+    changes neither the bytes nor their time.
+
+    Args:
+        scenario, shape, passes: as `execution_of`.
+        tokens: role -> tokens of the turn that go through the model.
+    """
+    execution = execution_of(scenario, shape, passes)
+    if execution is None:
+        return TurnExchange(0.0, 0.0, 0.0)
+    by_role = {
+        role: _of_token(scenario, execution, nodes, shape.engines)
+        for role, nodes in (("prefill", shape.prefill), ("decode", shape.decode))
+    }
+    prefill = by_role["prefill"]
+    wait_s = 8 * prefill.cnic_bytes / shape.cnic_bps
+    if scenario.cluster.nvlink is not None:
+        nvlink_bps = scenario.scale.emulated_rate_bps(scenario.cluster.nvlink)
+        wait_s += 8 * prefill.port_bytes / nvlink_bps
+    return TurnExchange(
+        tokens["prefill"] * prefill.cnic_bytes,
+        tokens["decode"] * by_role["decode"].cnic_bytes,
+        tokens["prefill"] * wait_s,
+    )
+
+
+class _OfToken(NamedTuple):
+    """What one token sends in all layers, there and back, in bytes.
+
+    Args:
+        cnic_bytes: over CNICs.
+        nvlink_bytes: over all NVLink ports together.
+        port_bytes: over the port that is busy the longest, one after the other.
+    """
+
+    cnic_bytes: float
+    nvlink_bytes: float
+    port_bytes: float
+
+
+def _of_token(
+    scenario: DualPathScenario, execution: Execution, nodes: int, engines: int
+) -> _OfToken:
+    layers = _layers(scenario.resolved_model)
+    if not execution.experts:
+        ring = 2 * (engines - 1) * ALL_REDUCES_PER_LAYER * execution.nvlink
+        nvlink = layers * execution.reduce_bytes * ring
+        return _OfToken(0.0, nvlink, nvlink / engines)
+    among = nodes if execution.ep_domain == "role" else 1
+    to_node, to_gpu = spread(execution, among, engines)
+    both_ways = layers * (execution.dispatch_bytes + execution.combine_bytes)
+    port = both_ways * (engines - 1) * to_gpu * execution.nvlink
+    return _OfToken(both_ways * (among - 1) * to_node, among * port, port)
 
 
 def submission_of(scenario: DualPathScenario) -> SubmissionCosts | None:

@@ -19,6 +19,7 @@ import json
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -79,12 +80,14 @@ def _programs(*started: Process) -> Iterator[None]:
 def ours(lab: Lab) -> Iterator[None]:
     """The transport of the agents, writes of the size that long reads from storage are cut into."""
     near, far = (lab[name].addresses["cnic0"] for name in ("pe0", "pe0g0"))
-    load = [sys.executable, "-m", "scripts.bench.support.stream_load"]
-    sink = lab["pe0g0"].popen([*load, "sink", "--bind", far], cwd=_ROOT)
+    load = [sys.executable, "-m", "agents.costing.stream_load"]
+    sink = lab["pe0g0"].popen([*load, "sink", "--bind", far], cwd=_ROOT, stdin=subprocess.DEVNULL)
     assert sink.stdout is not None
     key = sink.stdout.readline().decode().strip()
     source = lab["pe0"].popen(
-        [*load, "source", "--to", far, "--bind", near, "--key", key], cwd=_ROOT
+        [*load, "source", "--to", f"{far}={key}", "--bind", near],
+        cwd=_ROOT,
+        stdin=subprocess.DEVNULL,
     )
     with _programs(sink, source):
         yield

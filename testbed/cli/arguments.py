@@ -11,6 +11,30 @@ from testbed.errors import UsageError
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 name_argument = click.argument("name", metavar="[NAME]", required=False)
 
+scale_option = click.option(
+    "--scale",
+    metavar="auto|RATE,BYTES",
+    help="Real / emulated; auto: the largest cluster that this machine carries.",
+)
+
+
+def scaled(overrides: dict[str, str], scale: str | None) -> dict[str, str]:
+    """The overrides with that of `--scale`.
+
+    Raises:
+        UsageError: it is neither `auto` nor two factors, or the scale is set twice.
+    """
+    if scale is None:
+        return overrides
+    if any(key == "scale" or key.startswith("scale.") for key in overrides):
+        raise UsageError("--scale and --set scale are both given", hint="leave one of them out")
+    if scale == "auto":
+        return {**overrides, "scale": scale}
+    rate, comma, size = scale.partition(",")
+    if not (comma and rate and size):
+        raise UsageError(f"a --scale of {scale!r}", hint="e.g. --scale auto, or --scale 2000,1000")
+    return {**overrides, "scale.rate": rate, "scale.bytes": size}
+
 
 def pairs(texts: Iterable[str]) -> dict[str, str]:
     """`KEY=VALUE` arguments as a dict.

@@ -29,6 +29,7 @@ VERBS = {
     "down": ("down", "End a testbed."),
     "topologies": ("topologies", "List the topologies and their parameters."),
     "scenarios": ("scenarios", "List the scenarios that come along."),
+    "predict": ("predict", "Predict a scenario: caps, length, what it needs."),
     "run": ("run", "Run a scenario: measure, judge, report."),
     "compare": ("compare", "Compare runs: intervals, and what is more than chance."),
     "sweep": ("sweep", "Run a grid of scenarios; goes on where it was ended."),

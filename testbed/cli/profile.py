@@ -44,7 +44,7 @@ def command(
         from testbed.experiment import record
         from testbed.experiment.profile import profile
 
-        asked = record.load(scenario, pairs(overrides))
+        asked = record.load(scenario, pairs(overrides), measure=output.note)
         with progress() as report:
             found = profile(asked, out, sys.argv, report)
         output.result(found.as_json(), found.lines(), as_json=as_json)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option, pairs
+from testbed.cli.arguments import json_option, pairs, scale_option, scaled
 
 if TYPE_CHECKING:
     from testbed.experiment.repeats import Repeat
@@ -24,6 +24,7 @@ Examples:
   testbed run demo --repeat 6
   testbed run 2p4d --set duration=30s --json
   testbed run mine.yaml --set 'policies=[pe-only, mine.py:Policy]'
+  testbed run 2p4d --scale auto
 """
 
 
@@ -50,7 +51,7 @@ Examples:
     metavar="N",
     help="Run it N times, with derived seeds, as a set with medians and intervals.",
 )
-@click.option("--predict", is_flag=True, help="Only predict: caps, and what the machine needs.")
+@scale_option
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if the verdict is FAIL.")
 @json_option
 def command(
@@ -58,7 +59,7 @@ def command(
     overrides: tuple[str, ...],
     out: Path,
     repeat: int,
-    predict: bool,
+    scale: str | None,
     accept_unfaithful: bool,
     as_json: bool,
 ) -> None:
@@ -66,11 +67,7 @@ def command(
     with output.failures(as_json):
         from testbed.experiment import record, repeats
 
-        asked = record.load(scenario, pairs(overrides))
-        if predict:
-            found = record.predict(asked)
-            output.result(found.as_json(), found.lines(), as_json=as_json)
-            return
+        asked = record.load(scenario, scaled(pairs(overrides), scale), measure=output.note)
         finished: record.Finished | repeats.Repeated
         with progress() as report:
             if repeat > 1:

@@ -1,8 +1,9 @@
 """What a run came to, on a terminal: the verdict, the answer in a sentence, tables of all figures.
 
 It knows no metric by name (`testbed.metrics` shows them), but the shape of a comparison: `speedup`
-is variant -> metric -> factor, `predicted` variant -> metrics.  Of the rest, a mapping of variants
-is a row of the table, and whatever is called `caps_X` or `modelled_caps_X` shares a table of caps.
+is variant -> metric -> factor, `predicted` variant -> metrics, and `predicted_measured`, a table of
+its own, variant -> figure -> both (`testbed.experiment.measured`).  Of the rest, a mapping of
+variants is a row of the table, and `caps_X` and `modelled_caps_X` share a table of caps.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from testbed.metrics import NOTHING, label, names, show
 from testbed.terminal import rendered
 
 _CAPS, _MODELLED = "caps_", "modelled_"
+_BESIDE = "predicted_measured"
 
 
 def lines(
@@ -44,7 +46,8 @@ def lines(
     if answer := _answer(comparison):
         parts.append(answer)
     parts.append("")
-    tabled = {"speedup", "predicted", *_caps(comparison), *_by_variant(comparison, summaries)}
+    tabled = {"speedup", "predicted", _BESIDE, *_caps(comparison)}
+    tabled |= set(_by_variant(comparison, summaries))
     about = [
         f"{label(name)} {escape(show(name, value))}"
         for name, value in comparison.items()
@@ -53,7 +56,7 @@ def lines(
     if about:
         parts += ["; ".join(about), ""]
     parts.append(_table(summaries, comparison))
-    return rendered([*parts, *_caps_table(comparison)])
+    return rendered([*parts, *_beside(comparison), *_caps_table(comparison)])
 
 
 def predicted_lines(name: str, prediction: Mapping[str, Any]) -> list[str]:
@@ -125,7 +128,6 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     table.add_column("")
     for variant in summaries:
         table.add_column(variant, justify="right")
-    predicted = comparison.get("predicted", {})
     for name in names(summaries):
         if any(isinstance(summary.get(name), list) for summary in summaries.values()):
             continue  # too wide beside others
@@ -133,12 +135,6 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
         if set(shown) == {NOTHING}:
             continue  # no variant says
         table.add_row(label(name), *shown)
-        if any(name in each for each in predicted.values()):
-            table.add_row(
-                f"{label(name)}, predicted",
-                *(show(name, predicted.get(variant, {}).get(name)) for variant in summaries),
-                style="dim",
-            )
     _speedups(table, summaries, comparison)
     return table
 
@@ -151,13 +147,31 @@ def _speedups(table: Table, summaries: Mapping[str, Any], comparison: Mapping[st
         table.add_row(
             f"speed-up in {label(metric)}", *(show("speedup", x) for x in factors), style="bold"
         )
-    predicted = comparison.get("predicted", {})
-    if any("speedup" in each for each in predicted.values()):
-        factors = [predicted.get(variant, {}).get("speedup") for variant in summaries]
-        table.add_row("speed-up, predicted", *(show("speedup", x) for x in factors), style="dim")
     for name in _by_variant(comparison, summaries):
         values = [show(name, comparison[name][variant]) for variant in summaries]
         table.add_row(label(name), *values, style="dim")
+
+
+def _beside(comparison: Mapping[str, Any]) -> list[Any]:
+    """A table of what was predicted and what was measured; nothing where there is neither."""
+    variants = comparison.get(_BESIDE, {})
+    figures = dict.fromkeys(name for each in variants.values() for name in each)
+    if not figures:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("predicted | measured")
+    for variant in variants:
+        table.add_column(variant, justify="right")
+    for name in figures:
+        pairs = (each.get(name, {}) for each in variants.values())
+        table.add_row(
+            label(name),
+            *(
+                f"{show(name, pair.get('predicted'))} | {show(name, pair.get('measured'))}"
+                for pair in pairs
+            ),
+        )
+    return [table]
 
 
 def _caps_table(figures: Mapping[str, Any]) -> list[Any]:

@@ -8,17 +8,18 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed.errors import UnfaithfulError
+from testbed.errors import CapacityError, UnfaithfulError
 from testbed.experiment import digest, runner
-from testbed.experiment.document import parse, with_overrides
+from testbed.experiment.document import Document, parse, with_overrides
 from testbed.experiment.plugins import find_scenario, plugin_of
 from testbed.experiment.provenance import provenance
 from testbed.experiment.runner import Progress, Ran
-from testbed.experiment.scenario import Scenario, load_scenario
+from testbed.experiment.scenario import AUTO, AUTO_START, Scenario, load_scenario
 from testbed.experiment.workload import Workload, find_workload
 from testbed.plan.compile import compile_plan
 from testbed.results import layout
@@ -34,18 +35,26 @@ class Asked(NamedTuple):
 
 
 class Predicted(NamedTuple):
-    """What a scenario should come to, without running it."""
+    """What a scenario should come to, without running it.
+
+    Args:
+        refusal: why this machine cannot carry it, and what it can; None if it can.
+    """
 
     scenario: Scenario
     prediction: dict[str, Any]
+    refusal: CapacityError | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `testbed run --predict --json`."""
+        """The object of `testbed predict --json`."""
         found: dict[str, Any] = plain(
             {
                 "scenario": self.scenario.name,
                 "workload": self.scenario.plugin,
                 "predicted": self.prediction,
+                "refusal": None
+                if self.refusal is None
+                else {"message": self.refusal.message, "hint": self.refusal.hint},
             }
         )
         return found
@@ -53,6 +62,15 @@ class Predicted(NamedTuple):
     def lines(self) -> list[str]:
         """The same for people."""
         return digest.predicted_lines(self.scenario.name, self.prediction)
+
+    def judge(self) -> None:
+        """Return only if this machine can carry it.
+
+        Raises:
+            CapacityError: with the largest scale that it can.
+        """
+        if self.refusal is not None:
+            raise self.refusal
 
 
 class Finished(NamedTuple):
@@ -108,35 +126,58 @@ class Finished(NamedTuple):
             )
 
 
-def load(name_or_path: str, overrides: Mapping[str, str] | None = None) -> Asked:
+def load(
+    name_or_path: str,
+    overrides: Mapping[str, str] | None = None,
+    *,
+    measure: Callable[[str], None] | None = None,
+) -> Asked:
     """Find a scenario and its workload, and check all of it.
 
     Args:
         name_or_path: a shipped scenario, or a YAML file.
-        overrides: dotted key paths and YAML values that replace the scenario's.
+        overrides: dotted key paths and YAML values that replace the scenario's.  A `scale` of auto
+            is the largest that this machine carries.
+        measure: told what of this machine is measured first, if that was never done; None to take
+            what is known.
 
     Raises:
         NotFoundError: there is no such scenario or workload.
         ScenarioError: what is wrong with it.
+        CapacityError: the scale is to be chosen, and this machine carries none.
     """
     document = parse(find_scenario(name_or_path))
+    start = document.content.get("scale")
     if overrides:
         document = with_overrides(document, overrides)
     workload = find_workload(plugin_of(document, Scenario.model_fields["plugin"].default))
+    if measure is not None:
+        workload.measure_costs(measure)
+    if document.content.get("scale") == AUTO:
+        document = _scaled(document, start, workload)
     return Asked(load_scenario(document, workload.scenario_type), workload)
 
 
-def predict(asked: Asked) -> Predicted:
-    """What a scenario should come to.
+def _scaled(document: Document, start: object, workload: Workload) -> Document:
+    """The document with the largest scale, looked for from the file's own if it has one."""
+    factors = start if isinstance(start, Mapping) else asdict(AUTO_START)
+    begun = replace(document, content={**document.content, "scale": dict(factors)})
+    found = workload.largest_scale(load_scenario(begun, workload.scenario_type))
+    return replace(document, content={**document.content, "scale": asdict(found)})
 
-    Raises:
-        CapacityError: this machine cannot carry it.
-    """
+
+def predict(asked: Asked) -> Predicted:
+    """What a scenario should come to, and whether this machine can carry it."""
     scenario, workload = asked
     plan = compile_plan(
         workload.topology(scenario), workload.plan_settings(scenario), name=scenario.topology.name
     )
-    return Predicted(scenario, workload.predict(scenario, plan))
+    prediction = workload.predict(scenario, plan)
+    try:
+        workload.check(scenario, plan)
+    except CapacityError as refusal:
+        return Predicted(scenario, prediction, refusal)
+    return Predicted(scenario, prediction)
 
 
 def execute(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from testbed.experiment.measured import beside, machine_figures
 from testbed.experiment.programs import Running
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.workload import Outcome, Series, Workload
@@ -22,6 +23,7 @@ from testbed.fidelity.calibration import Calibration
 from testbed.fidelity.checks import Check
 from testbed.fidelity.monitor import Monitor
 from testbed.fidelity.sampler import SAMPLE_PERIOD_S, Sampler
+from testbed.kernel.machine import machine
 from testbed.lab import Lab
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
@@ -94,6 +96,7 @@ def run(
         name=scenario.topology.name,
     )
     prediction = workload.predict(scenario, plan)
+    workload.check(scenario, plan)
     outcomes: dict[str, Outcome] = {}
     found: dict[str, _Seen] = {}
     checks: list[Check] = []
@@ -139,11 +142,16 @@ def run(
     ran_in = list(found)
     found = {name: found[name] for name in variants if name in found}
     outcomes = {name: outcomes[name] for name in found}
+    comparison = workload.compare(scenario, prediction, outcomes)
+    measured = {
+        name: outcomes[name].summary | _machine_figures(seen, outcomes[name].window)
+        for name, seen in found.items()
+    }
     return Ran(
         plan,
         prediction,
         outcomes,
-        workload.compare(scenario, prediction, outcomes),
+        comparison | {"predicted_measured": beside(prediction, measured, comparison)},
         verdicts.judge(checks, interrupted=interrupted),
         {name: seen.series for name, seen in found.items()},
         {name: seen.machine for name, seen in found.items()},
@@ -164,6 +172,18 @@ class _Seen(NamedTuple):
     ready_s: float
     differences: list[str]
     calibration: Calibration | None
+    available_bytes: int
+
+
+def _machine_figures(seen: _Seen, window: tuple[float, float] | None) -> dict[str, Any]:
+    return machine_figures(
+        seen.series,
+        window,
+        seen.machine,
+        bring_up_s=seen.bring_up_s,
+        ready_s=seen.ready_s,
+        available_bytes=seen.available_bytes,
+    )
 
 
 def _run_variant(
@@ -185,6 +205,7 @@ def _run_variant(
     records.mkdir(parents=True)
     logs.mkdir(parents=True)
     report(Progress(variant, "bring-up", {}, {}))
+    available_bytes = machine().available_bytes
     began_s = time.monotonic()
     with Lab(plan) as lab:
         up_s = time.monotonic()
@@ -201,11 +222,13 @@ def _run_variant(
                 try:
                     series = _measure(lab, running, variant, report)
                 finally:
-                    machine = monitor.stop()
+                    watched = monitor.stop()
         report(Progress(variant, "collect", {}, {}))
         # Whatever was changed behind the testbed's back, what was measured was another cluster.
         differences = lab.verify()
-    return _Seen(series, machine, up_s - began_s, ready_s - start_s, differences, links)
+    return _Seen(
+        series, watched, up_s - began_s, ready_s - start_s, differences, links, available_bytes
+    )
 
 
 def _calibrate(lab: Lab, variant: str, report: Callable[[Progress], None]) -> Calibration:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -16,6 +16,7 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
+    WithJsonSchema,
     WrapValidator,
     field_validator,
     model_validator,
@@ -43,6 +44,23 @@ __all__ = [
     "load_scenario",
 ]
 
+AUTO: Final = "auto"
+"""A scale that is chosen by what the machine carries."""
+
+AUTO_START: Final = Scale(rate=2000, bytes=1000)
+"""Where the choice begins if a scenario says no more than `scale: auto`: its stretch stays."""
+
+_FACTOR = {"type": "number", "exclusiveMinimum": 0}
+_SCALE_SCHEMA: dict[str, Any] = {
+    "anyOf": [
+        {"const": AUTO},
+        {
+            "type": "object",
+            "properties": {"rate": _FACTOR, "bytes": _FACTOR},
+            "additionalProperties": False,
+        },
+    ]
+}
 _SCHEMA_DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -61,6 +79,11 @@ class Section(BaseModel):
 
 
 def _scale(value: object, build: ModelWrapValidatorHandler[Scale]) -> Scale:
+    if value == AUTO:
+        raise ValueError(
+            "auto is the largest scale that a machine carries: it is chosen when a scenario is "
+            "loaded to be run (testbed.experiment.record.load)"
+        )
     try:
         return build(value)
     except UsageError as error:
@@ -160,8 +183,9 @@ class Scenario(Section):
     topology: TopologyChoice
     """The cluster."""
 
-    scale: Annotated[Scale, WrapValidator(_scale)] = Scale()
-    """Real / emulated: `rate` and `bytes`; times stretch by rate/bytes."""
+    scale: Annotated[Scale, WrapValidator(_scale), WithJsonSchema(_SCALE_SCHEMA)] = Scale()
+    """Real / emulated: `rate` and `bytes`; times stretch by rate/bytes.  auto: the largest cluster
+    that this machine carries, at a stretch of 2."""
 
     duration: DurationS = Field(gt=0)
     """Length of the steady window, after warm-up, in emulated time."""

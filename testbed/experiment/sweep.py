@@ -118,7 +118,7 @@ def check_capacity(points: Sequence[Point]) -> None:
     refused: dict[str, CapacityError] = {}
     for point in points:
         try:
-            record.predict(point.asked)
+            record.predict(point.asked).judge()
         except CapacityError as error:
             refused[point.label] = error
     if refused:

@@ -14,6 +14,7 @@ import msgspec
 from mininet.topo import Topo
 
 from testbed.experiment.plugins import load_plugin
+from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import Scenario
 from testbed.fidelity.checks import Check
 from testbed.plan.compile import PlanSettings
@@ -103,8 +104,20 @@ class Workload(Protocol):
     def plan_settings(self, scenario: Scenario) -> PlanSettings:
         """How its links are made."""
 
+    def measure_costs(self, report: Callable[[str], None]) -> None:
+        """Measure what `predict` and `check` need to know of this machine, if it is not known.
+
+        `report` is told what takes time.  Without this they take what is known by then.
+        """
+
     def predict(self, scenario: Scenario, plan: Plan) -> dict[str, Any]:
-        """The caps, and what this machine needs; CapacityError if it cannot carry that."""
+        """The caps, and what this machine needs; `policies` is variant -> its own figures."""
+
+    def check(self, scenario: Scenario, plan: Plan) -> None:
+        """CapacityError, with the largest scale that fits, if this machine cannot carry it."""
+
+    def largest_scale(self, scenario: Scenario) -> Scale:
+        """The largest scale that this machine carries; CapacityError if there is none."""
 
     def variants(self, scenario: Scenario) -> list[str]:
         """What is compared (policies); the first is the baseline."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
+import psutil
 
 PERIOD_S = 0.2
 _USER, _NICE, _SYSTEM, _IDLE, _IOWAIT, _IRQ, _SOFTIRQ, _STEAL = range(8)
@@ -34,6 +35,7 @@ class MachineSample(msgspec.Struct, frozen=True):
             the cgroup file system cannot be read.
         load1: load average over a minute.
         lag_s: how late this thread's own timer was.
+        available_bytes: memory that programs could still take, MemAvailable of proc_meminfo(5).
     """
 
     t_s: float
@@ -45,6 +47,7 @@ class MachineSample(msgspec.Struct, frozen=True):
     throttled_s: float | None
     load1: float
     lag_s: float
+    available_bytes: int = 0
 
 
 class CpuShares(NamedTuple):
@@ -177,6 +180,7 @@ def between(
         throttled_s=stopped,
         load1=os.getloadavg()[0],
         lag_s=lag_s,
+        available_bytes=psutil.virtual_memory().available,
     )
 
 

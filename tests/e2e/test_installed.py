@@ -118,7 +118,7 @@ def test_a_distribution_that_writes_into_our_package_is_told(
     files: dict[str, str], told: str, wheel: Path, tmp_path: Path
 ) -> None:
     place = environment(tmp_path / "venv", wheel, other_wheel(tmp_path, files))
-    ended = run([place / "testbed", "run", "demo", "--predict"], tmp_path)
+    ended = run([place / "testbed", "predict", "demo"], tmp_path)
     assert ended.returncode == 6, ended.stderr
     assert told in ended.stderr
     assert "an environment of its own" in ended.stderr

@@ -21,6 +21,7 @@ from typing import Any
 
 from mininet.topo import SingleSwitchTopo, Topo
 
+from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import Scenario
 from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
@@ -60,8 +61,17 @@ class Streams:
     def plan_settings(self, scenario: Scenario) -> PlanSettings:
         return PlanSettings()
 
+    def measure_costs(self, report: Callable[[str], None]) -> None:
+        pass
+
     def predict(self, scenario: Scenario, plan: Plan) -> dict[str, Any]:
         return {}
+
+    def check(self, scenario: Scenario, plan: Plan) -> None:
+        pass
+
+    def largest_scale(self, scenario: Scenario) -> Scale:
+        return scenario.scale
 
     def variants(self, scenario: Scenario) -> list[str]:
         return [self.mischief]

@@ -1,96 +1,124 @@
-"""What a run needs of the machine, and refusals that say what would fit."""
+"""What a run needs of the machine, and what a machine lets it take."""
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from agents.capacity import (
-    CpuCosts,
-    MachineNeed,
-    TurnWork,
-    check_machine,
-    cores_needed,
-    least_rate_factor,
-)
+from agents.capacity import Background, MachineLimits, TurnWork, collective_cores, machine_need
 from agents.caps import Shape, TurnBytes
-from testbed.errors import CapacityError
+from agents.costing.costs import GIB, REFERENCE, HopCost, MachineCosts
 
-GIB = 2**30
-
-
-def test_shaper_costs_between_the_measured_rates() -> None:
-    costs = CpuCosts()
-    assert costs.shaper_at(100e6) == pytest.approx(1.1)
-    assert costs.shaper_at(500e6) == pytest.approx(0.5)
-    assert costs.shaper_at(2e9) == pytest.approx(0.4)
-    assert 0.5 < costs.shaper_at(200e6) < 1.1
-    assert costs.shaper_at(1e6) == costs.shaper_at(100e6)
+FREE = MachineCosts((HopCost(1e8, 65536, 0),), (HopCost(1e8, 65536, 0),), 0, 0, 0, 0, 0, 0, 0, 0)
+CLUSTER = Shape(2, 4, 8, 100e6, 100e6)
 
 
-def test_every_crossing_costs() -> None:
-    # 2P4D, 600 Mbit from storage, a third of it on the prefill side; no other cost than shapers:
-    # two for the SNIC, and (2a + 1 + 2 - a + 1 + a) for the CNICs.
-    cluster = Shape(2, 4, 8, 100e6, 100e6)
-    shapers = CpuCosts({100e6: 1.0}, payload_s_per_gib=0, check_s_per_gib=0, operation_s=0)
-    turn = TurnBytes(GIB, 0, 0)
-    found = cores_needed(cluster, turn, TurnWork(0, 0), 1.0, 1 / 3, shapers)
-    assert found == pytest.approx(2 + 4 + 2 / 3)
+def costs(**given: object) -> MachineCosts:
+    return msgspec.structs.replace(FREE, **given)
 
 
-def test_the_prototypes_load_is_foreseen() -> None:
-    # The throw-away prototype, without checks: 0.75 cores at 600 Mbit on 2P4D.
-    cluster = Shape(2, 4, 8, 100e6, 100e6)
-    costs = CpuCosts(check_s_per_gib=0, operation_s=0)
-    turn = TurnBytes(1.5e6, 0, 0)
-    found = cores_needed(cluster, turn, TurnWork(8, 0), 600e6 / 8 / 1.5e6, 1 / 3, costs)
-    assert found == pytest.approx(0.75, abs=0.15)
+def cores(
+    given: MachineCosts,
+    turn: TurnBytes,
+    work: TurnWork | None = None,
+    *,
+    share: float = 1 / 3,
+    cluster: Shape = CLUSTER,
+    background: Background | None = None,
+) -> float:
+    """At one turn a second."""
+    return machine_need(
+        cluster, turn, work or TurnWork(0, -1), background or Background(), 1.0, share, 0.0, given,
+        lambda rate_bps: 65536,
+    ).cores  # fmt: skip
 
 
-def test_the_least_factor_is_enough_and_not_much_more() -> None:
-    factor = least_rate_factor(lambda f: 10 / f, 1.7)
-    assert factor == pytest.approx(5.9)
-    assert least_rate_factor(lambda f: 1 / f, 1.7) == 1.0
-    assert least_rate_factor(lambda f: 5.0, 1.7) is None
+def test_every_hop_costs() -> None:
+    """Hits over an SNIC; over a CNIC into prefill HBM (a share), back (that share), into decode."""
+    hit, miss, generated = GIB, 0.25 * GIB, 0.125 * GIB
+    turn = TurnBytes(hit, miss, generated)
+    snic, cnic = (HopCost(1e8, 65536, 1.0),), (HopCost(1e8, 65536, 1.0),)
+    assert cores(costs(snic=snic), turn) == pytest.approx(1 + 0.25 + 0.125)
+    # Loaded a·H + (1-a)·H, returned a·H + M, copied H + M, W out.
+    assert cores(costs(cnic=cnic), turn) == pytest.approx(1 + 1 / 3 + 0.25 + 1.25 + 0.125)
+    assert cores(costs(check_s_per_gib=1.0), turn) == pytest.approx(2 * 1.375)
 
 
-def check(cores_needed: float = 1.0, memory_bytes: float = 1e9) -> None:
-    check_machine(
-        MachineNeed(cores_needed, memory_bytes, 100.0),
-        cores=2,
-        cpu_share=0.85,
-        memory_bytes=4e9,
-        cores_at=lambda factor: cores_needed / factor,
-        rate_scale=1000.0,
-        bytes_scale=500.0,
+def test_what_programs_take_is_part_of_it() -> None:
+    hop = (HopCost(1e8, 65536, 3.0, 2.0),)
+    need = machine_need(
+        CLUSTER, TurnBytes(GIB, 0, 0), TurnWork(0, -1), Background(shapers_per_s=100), 1.0, 1 / 3,
+        0.0, costs(snic=hop, counter_s=1e-3), lambda _: 65536,
+    )  # fmt: skip
+    assert need.cores == pytest.approx(3.0 + 0.1)
+    assert need.agents_cores == pytest.approx(2.0)
+
+
+def test_what_goes_by_pcie_costs_as_a_link_that_is_shaped_at_both_ends() -> None:
+    direct = Shape(2, 4, 8, 100e6, 100e6, pcie_bps=200e6)
+    turn = TurnBytes(GIB, 0.0, 0.0)
+    snic = (HopCost(1e8, 65536, 1.0),)
+    # Over an SNIC; a share into prefill HBM, all of it into decode HBM.
+    assert cores(costs(snic=snic), turn, cluster=direct) == pytest.approx(1 + 1 / 3 + 1)
+
+
+def test_messages_timers_tokens_and_counters_cost() -> None:
+    nothing = TurnBytes(0, 0, 0)
+    work = TurnWork(layer_groups=10, stored_blocks=2, computed_tokens=100, iterations=0.5)
+    assert cores(costs(token_s=1e-3), nothing, work) == pytest.approx(0.1)
+    assert cores(costs(timer_s=1e-3), nothing, work) == pytest.approx(2 * 10 * 0.5 * 1e-3)
+    background = Background(messages_per_s=100, timers_per_s=40, shapers_per_s=50)
+    idle = TurnWork(0, -1)  # nothing is put
+    found = cores(costs(counter_s=1e-3), nothing, idle, background=background)
+    assert found == pytest.approx(50e-3)
+    found = cores(costs(timer_s=1e-3), nothing, idle, background=background)
+    assert found == pytest.approx(40e-3)
+
+
+def test_credits_are_messages_of_the_decode_path_only() -> None:
+    work = TurnWork(layer_groups=20, stored_blocks=2.75)
+    assert work.messages(1.0) == pytest.approx(10 + 3 * 3.75)
+    assert work.messages(0.0) == pytest.approx(work.messages(1.0) + 21)
+
+
+def test_a_busy_decode_engine_waits_for_one_timer_a_step() -> None:
+    background = Background(steps_per_s=5.0)
+    found = [
+        machine_need(
+            CLUSTER, TurnBytes(0, 0, 0), TurnWork(0, -1), background, rate, 1.0, 2.0, FREE,
+            lambda rate_bps: 65536,
+        ).timers_per_s
+        for rate in (1.0, 1000.0)
+    ]  # fmt: skip
+    assert found == [2 * 5.0, 32 * 5.0]  # two are decoded at a time; all 32 engines always decode
+
+
+def test_what_moves_no_kv_needs_less() -> None:
+    turn, work = TurnBytes(1e6, 1e5, 1e4), TurnWork(5, 2)
+    moved, not_moved = (
+        machine_need(
+            CLUSTER, turn, work, Background(), 10, 1.0, 0.0, REFERENCE, lambda _: 65536,
+            moves_kv=moves,
+        ).cores
+        for moves in (True, False)
+    )  # fmt: skip
+    assert not_moved < moved
+
+
+def test_collectives_cost_by_their_links_and_messages() -> None:
+    given = costs(
+        cnic=(HopCost(1e8, 65536, 2.0),), snic=(HopCost(1e8, 65536, 1.0),), operation_s=1e-3
     )
+    found = collective_cores(
+        given, lambda _: 65536, cnic_bytes_per_s=GIB / 4, cnic_bps=1e8,
+        nvlink_bytes_per_s=GIB / 2, nvlink_bps=1e9, messages_per_s=100,
+    )  # fmt: skip
+    assert found.machine == pytest.approx(0.5 + 0.5 + 0.1)
+    assert found.programs == pytest.approx(0.1)
 
 
-def test_what_fits_passes() -> None:
-    check()
-    check(cores_needed=1.69, memory_bytes=3.1e9)
-
-
-def test_too_much_cpu_is_refused_with_a_scale_that_fits() -> None:
-    with pytest.raises(CapacityError) as caught:
-        check(cores_needed=3.4)
-    assert "3.4 cores busy" in caught.value.message
-    assert caught.value.hint == "set scale.rate to 2000 or more, or use fewer nodes"
-
-
-def test_too_much_memory_is_refused_with_a_scale_that_fits() -> None:
-    with pytest.raises(CapacityError) as caught:
-        check(memory_bytes=6.4e9)
-    assert caught.value.hint == "set scale.bytes to 1000 or more, or use fewer agents"
-
-
-def test_where_rates_do_not_help_something_else_is_proposed() -> None:
-    with pytest.raises(CapacityError, match=r"no scale\.rate is enough"):
-        check_machine(
-            MachineNeed(9.0, 0, 0),
-            cores=2,
-            cpu_share=0.85,
-            memory_bytes=1e9,
-            cores_at=lambda factor: 9.0,
-            rate_scale=1.0,
-            bytes_scale=1.0,
-        )
+def test_a_run_may_take_its_share_of_the_machine_and_no_more() -> None:
+    limits = MachineLimits(cores=2, cpu_share=0.85, memory_bytes=1e9)
+    assert limits.carry(1.7, 0.8e9)
+    assert not limits.carry(1.71, 1e6)
+    assert not limits.carry(0.1, 0.81e9)

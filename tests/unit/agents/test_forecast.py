@@ -8,11 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from agents.capacity import CpuCosts
-from agents.forecast import Forecast, check, forecast, replay_of
+from agents.capacity import MachineLimits
+from agents.costing.costs import REFERENCE
+from agents.forecast import Forecast, forecast, replay_of
 from agents.settings import DualPathScenario
 from agents.traces.session import BLOCK_TOKENS
-from testbed.errors import CapacityError, ScenarioError
+from testbed.errors import ScenarioError
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.compile import compile_plan
 from topologies.dualpath import DualPathTopo
@@ -33,6 +34,11 @@ def foresee(scenario: DualPathScenario) -> Forecast:
     return forecast(scenario, compile_plan(topo))
 
 
+def carried(found: Forecast, memory_bytes: float) -> bool:
+    """By a machine of two cores."""
+    return MachineLimits(2, 0.85, memory_bytes).carry(found.cores, found.memory_bytes)
+
+
 @pytest.mark.parametrize(
     ("name", "speedup"),
     [("demo", 2.0), ("1p1d", 2.0), ("2p1d", 1.5), ("1p2d", 3.0), ("2p4d", 3.0)],
@@ -47,7 +53,7 @@ def test_storage_bound_scenarios(name: str, speedup: float) -> None:
     # The steady window opens after three mean turn times: most of the duration must be left.
     slowest = min(policy.turns_per_s for policy in policies.values())
     assert 3 * found.agents / slowest < scenario.duration / 3
-    check(found, scenario, cores=2, memory_bytes=4e9)
+    assert carried(found, memory_bytes=4e9)
 
 
 def test_the_demo_moves_a_turn_of_about_2_and_a_half_megabytes() -> None:
@@ -71,7 +77,7 @@ def test_modelled_engines_stretch_with_the_run() -> None:
     # 56 turns/s at full scale: 60, less what half-filled blocks make prefill compute again.
     full_scale = found.scale.real_per_s(policies["shorter-queue"].turns_per_s)
     assert full_scale == pytest.approx(56, abs=2)
-    check(found, scenario, cores=2, memory_bytes=8e9)
+    assert carried(found, memory_bytes=8e9)
 
 
 def test_storage_is_filled_with_what_the_agents_will_read() -> None:
@@ -110,7 +116,7 @@ def test_storage_has_the_capacity_that_is_given_if_the_longest_context_fits() ->
     found = foresee(shipped("demo"))
     given = foresee(shipped("demo", **{"storage.capacity": "20MiB"}))
     assert given.storage_bytes == 20 << 20 < found.preload_bytes
-    assert found.need.memory_bytes - given.need.memory_bytes > found.preload_bytes - (20 << 20)
+    assert found.memory_bytes - given.memory_bytes > found.preload_bytes - (20 << 20)
     with pytest.raises(
         ScenarioError, match=r"storage\.capacity of 64KiB does not hold the longest"
     ):
@@ -168,20 +174,58 @@ def test_a_number_of_agents_is_taken_as_it_is() -> None:
     assert foresee(shipped("demo", **{"workload.agents": "7"})).agents == 7
 
 
-def test_what_the_machine_cannot_carry_is_refused_with_a_scale_that_it_can() -> None:
-    scenario = shipped("2p4d", **{"scale.rate": "400", "scale.bytes": "171.2"})
-    with pytest.raises(CapacityError, match="cores busy") as caught:
-        check(foresee(scenario), scenario, cores=2, memory_bytes=64e9)
-    rate = caught.value.hint.split()[3]
-    slower = shipped("2p4d", **{"scale.rate": rate, "scale.bytes": "171.2"})
-    check(foresee(slower), slower, cores=2, memory_bytes=64e9)
-
-
 def test_costs_of_another_machine() -> None:
     scenario = shipped("demo")
     plan = compile_plan(DualPathTopo(gpus=4, cnic_mbit=200.0))
-    free = CpuCosts({1e8: 0.0}, payload_s_per_gib=0, check_s_per_gib=0, operation_s=0)
-    assert forecast(scenario, plan, free).need.cores == 0
+    dear = msgspec.structs.replace(REFERENCE, check_s_per_gib=REFERENCE.check_s_per_gib + 1)
+    found, more = (forecast(scenario, plan, costs) for costs in (REFERENCE, dear))
+    checked = 2 * (found.turn.prompt + found.turn.generated)
+    policies = found.prediction.policies
+    for name, need in found.needs.items():
+        extra = policies[name].turns_per_s * checked / 2**30
+        assert more.needs[name].cores == pytest.approx(need.cores + extra)
+    assert found.cores == max(need.cores for need in found.needs.values())
+
+
+def test_faster_policies_need_more() -> None:
+    needs = foresee(shipped("2p4d")).needs
+    for field in ("cores", "messages_per_s"):
+        assert getattr(needs["shorter-queue"], field) > getattr(needs["pe-only"], field)
+
+
+def _exchanging(collectives: str, nvlink: str) -> DualPathScenario:
+    settings = {"traffic.collectives": collectives, "cluster.nvlink": nvlink}
+    return shipped("2p4d-modelled", **settings, **{"workload.agents": "8"})
+
+
+def test_prefill_waits_for_its_collectives() -> None:
+    """The cap falls by the time that tokens take to their experts and back, at least."""
+    plain, exchanging, slow = (
+        foresee(_exchanging(on, nvlink))
+        for on, nvlink in (("false", "3.6Tbit"), ("true", "3.6Tbit"), ("true", "360Gbit"))
+    )
+    caps = [f.prediction.caps_turns_per_s["prefill-compute"] for f in (plain, exchanging, slow)]
+    assert caps[0] > caps[1] > caps[2]
+    wait_s = exchanging.times.exchange_s
+    assert 0 < wait_s < slow.times.exchange_s
+    assert 16 / caps[1] == pytest.approx(16 / caps[0] + wait_s)
+    # What the engines of both prefill nodes send over their CNICs for one turn.
+    assert exchanging.turn.prefill_model > exchanging.turn.miss
+    assert wait_s > 8 * exchanging.turn.prefill_model / exchanging.shape.cnic_bps
+
+
+def test_narrow_pcie_links_bind_where_they_carry_what_is_loaded() -> None:
+    wide, narrow = (
+        foresee(shipped("demo", **{"traffic.mode": "direct", "cluster.pcie": rate})).prediction
+        for rate in ("512Gbit", "40Gbit")
+    )
+    assert wide.policies["shorter-queue"].bound_by == "pe-snic-in"
+    assert wide.caps_turns_per_s["pcie"] > wide.caps_turns_per_s["all-snics"]
+    assert narrow.policies["shorter-queue"].bound_by == "de-pcie-to-hbm"
+    # Every prompt is copied into decode HBM, over four links of a tenth of a CNIC's rate.
+    turns_per_s = narrow.caps_turns_per_s["pcie"]
+    assert turns_per_s < wide.caps_turns_per_s["all-snics"]
+    assert narrow.service_s > wide.service_s
 
 
 def test_arrivals_begin_with_their_rate_times_the_time_of_a_session() -> None:
@@ -228,6 +272,13 @@ def test_computing_tokens_takes_cores() -> None:
     scenario = shipped("validate")
     generated = scenario.model_copy(update={"kv": "generated"})
     found, without = foresee(scenario), foresee(generated)
-    fastest = max(policy.turns_per_s for policy in found.prediction.policies.values())
-    computing = fastest * found.means.generate_tokens * CpuCosts().token_s
-    assert found.need.cores == pytest.approx(without.need.cores + computing)
+    tokens_s = found.means.generate_tokens * REFERENCE.token_s
+    assert found.needs.keys() == without.needs.keys()
+    for name, need in found.needs.items():
+        # Each of the agents waits until its tokens are there.
+        turns_per_s = min(
+            found.prediction.policies[name].turns_per_s,
+            found.agents / (found.prediction.service_s + tokens_s),
+        )
+        assert need.cores > turns_per_s * tokens_s
+        assert need.cores <= without.needs[name].cores + turns_per_s * tokens_s

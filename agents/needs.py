@@ -1,0 +1,136 @@
+"""What the policies of a scenario need of this machine, on a compiled cluster."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import NamedTuple
+
+from agents.capacity import Background, MachineNeed, TurnWork, collective_cores, machine_need
+from agents.caps import Shape, TurnBytes, shape_of
+from agents.cluster import Compute
+from agents.costing.costs import MachineCosts
+from agents.prediction import PolicyPrediction, Prediction, TurnTimes
+from agents.process import LAG_PERIOD_S
+from agents.settings import DualPathScenario
+from agents.traces.load import TurnMeans
+from agents.traffic.offered import Passes, volume_of
+from testbed.fidelity.sampler import SAMPLE_PERIOD_S
+from testbed.plan.footprint import Footprint, footprint
+from testbed.plan.model import Plan, counts
+
+
+class Site(NamedTuple):
+    """What of a compiled cluster matters to a forecast.
+
+    Args:
+        shape: of it, at emulated rates.
+        storage_nodes: there are.
+        processes: of agents, one for each DRAM domain.
+        shapers: whose counters are read.
+        footprint: of the plan in the kernel.
+    """
+
+    shape: Shape
+    storage_nodes: int
+    processes: int
+    shapers: int
+    footprint: Footprint
+
+
+def site_of(plan: Plan) -> Site:
+    """The site that a plan makes.
+
+    Raises:
+        TopologyError: it is no DualPath cluster.
+    """
+    domains = [domain for domain in plan.domains.values() if domain.kind == "dram"]
+    storage = sum(domain.role == "storage" for domain in domains)
+    shapers = counts(plan)["shaper"]
+    return Site(shape_of(plan), storage, len(domains), shapers, footprint(plan))
+
+
+def passes_of(times: TurnTimes, means: TurnMeans) -> Passes:
+    """The shortest passes through the model: a request of mean length, and one token."""
+    return Passes(times.prefill_s, times.decode_s / means.generate_tokens)
+
+
+def policy_needs(
+    scenario: DualPathScenario,
+    site: Site,
+    turn: TurnBytes,
+    work: TurnWork,
+    times: TurnTimes,
+    means: TurnMeans,
+    prediction: Prediction,
+    compute: Compute,
+    costs: MachineCosts,
+    agents: int,
+) -> dict[str, MachineNeed]:
+    """What each policy needs of the machine, at the rate of turns that is predicted for it.
+
+    Args:
+        scenario: what is run.
+        site: where; `turn`, `work`, `times`, `means`: of the mean turn, emulated.
+        prediction: the rates.
+        compute: of the engines.
+        costs: of this machine.
+        agents: that play; where tokens are really computed, each waits for its own.
+    """
+    shape = site.shape
+    settings = scenario.network.plan_settings(scenario.arbitration)
+    period_s = scenario.realised_scale.emulated_s(scenario.scheduler.fetch_period)
+    pulled = scenario.scheduler.placement == "adaptive"
+    fetches_per_s = (shape.prefill + shape.decode) / period_s if pulled else 0.0
+    background = Background(
+        messages_per_s=fetches_per_s,
+        timers_per_s=site.processes / LAG_PERIOD_S + fetches_per_s,
+        steps_per_s=1 / compute.tpot_s if compute.tpot_s > 0 else 0.0,
+        shapers_per_s=site.shapers / SAMPLE_PERIOD_S,
+    )
+
+    def packet_bytes(rate_bps: float) -> float:
+        return settings.gso_bytes(round(rate_bps))
+
+    turn_s = prediction.service_s + work.computed_tokens * costs.token_s
+    most_per_s = agents / turn_s if work.computed_tokens else math.inf
+
+    def need(name: str, policy: PolicyPrediction) -> MachineNeed:
+        if not math.isfinite(policy.turns_per_s):
+            return MachineNeed(math.inf, math.inf, math.inf, math.inf)
+        found = machine_need(
+            shape,
+            turn,
+            work,
+            background,
+            min(policy.turns_per_s, most_per_s),
+            policy.share,
+            times.decode_s,
+            costs,
+            packet_bytes,
+            moves_kv=scenario.variants[name].moves_kv,
+        )
+        if not scenario.traffic.collectives:
+            return found
+        tokens_per_s = {
+            "prefill": policy.turns_per_s * means.miss_tokens,
+            "decode": policy.turns_per_s * means.generate_tokens,
+        }
+        volume = volume_of(scenario, shape, passes_of(times, means), tokens_per_s)
+        nvlink = scenario.cluster.nvlink or scenario.cluster.cnic
+        more = collective_cores(
+            costs,
+            packet_bytes,
+            cnic_bytes_per_s=volume.cnic_bytes,
+            cnic_bps=shape.cnic_bps,
+            nvlink_bytes_per_s=volume.nvlink_bytes,
+            nvlink_bps=scenario.scale.emulated_rate_bps(nvlink),
+            messages_per_s=volume.messages,
+        )
+        return replace(
+            found,
+            cores=found.cores + more.machine,
+            agents_cores=found.agents_cores + more.programs,
+        )
+
+    return {name: need(name, policy) for name, policy in prediction.policies.items()}
