@@ -20,6 +20,7 @@ from testbed.terminal import rendered
 
 _CAPS, _MODELLED = "caps_", "modelled_"
 _BESIDE = "predicted_measured"
+_FEW = 4
 
 
 def lines(
@@ -129,14 +130,21 @@ def _table(summaries: Mapping[str, Mapping[str, Any]], comparison: Mapping[str, 
     for variant in summaries:
         table.add_column(variant, justify="right")
     for name in names(summaries):
-        if any(isinstance(summary.get(name), list) for summary in summaries.values()):
-            continue  # too wide beside others
+        if any(_is_wide(summary.get(name)) for summary in summaries.values()):
+            continue
         shown = [show(name, summary.get(name)) for summary in summaries.values()]
         if set(shown) == {NOTHING}:
             continue  # no variant says
         table.add_row(label(name), *shown)
     _speedups(table, summaries, comparison)
     return table
+
+
+def _is_wide(value: Any) -> bool:
+    """Whether a figure is many: the report and the JSON have room for it."""
+    if isinstance(value, Mapping):
+        return len(value) > _FEW or any(isinstance(each, Mapping) for each in value.values())
+    return isinstance(value, list)
 
 
 def _speedups(table: Table, summaries: Mapping[str, Any], comparison: Mapping[str, Any]) -> None:
