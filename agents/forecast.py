@@ -16,7 +16,7 @@ import numpy as np
 from agents.capacity import CpuCosts, MachineNeed, TurnWork, check_machine, cores_needed
 from agents.caps import Shape, TurnBytes, shape_of
 from agents.client.replay import Replay, make_replay
-from agents.cluster import Arrivals, Buffers, Compute
+from agents.cluster import Arrivals, Buffers, Compute, Steady
 from agents.compute import (
     batch_gain,
     batch_size,
@@ -58,6 +58,7 @@ class Forecast:
         agents: of a closed loop, or in flight when arrivals begin; for requests that the clock
             releases, what is under way at once.
         arrivals: of sessions; None where there are none.
+        steady: how agents enter a closed loop that is to be as after a long time, else None.
         compute: for the engines; all zero when they are network-only.
         layers_per_transfer, hbm_layers: of prefill.
         buffers: capacities, emulated bytes.
@@ -77,6 +78,7 @@ class Forecast:
     prediction: Prediction
     agents: int
     arrivals: Arrivals | None
+    steady: Steady | None
     compute: Compute
     layers_per_transfer: int
     hbm_layers: int
@@ -124,9 +126,10 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
     )
     arrivals = _arrivals(scenario, scale, prediction)
     agents = _agents(scenario, prediction, means, arrivals)
+    steady = _steady(scenario, prediction, means, times, agents)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers, batch)
-    prefixes = list(_replay(scenario, trace, agents, arrivals).prefixes())
+    prefixes = list(_replay(scenario, trace, agents, arrivals, steady).prefixes())
     preload_blocks = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
     preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
@@ -161,6 +164,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
         prediction=prediction,
         agents=agents,
         arrivals=arrivals,
+        steady=steady,
         compute=compute,
         layers_per_transfer=layers,
         hbm_layers=hbm_layers,
@@ -175,7 +179,7 @@ def forecast(scenario: DualPathScenario, plan: Plan, costs: CpuCosts | None = No
 
 def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
     """A fresh replay; every policy gets one like it."""
-    return _replay(scenario, found.trace, found.agents, found.arrivals)
+    return _replay(scenario, found.trace, found.agents, found.arrivals, found.steady)
 
 
 def _replay(
@@ -183,9 +187,18 @@ def _replay(
     trace: ClosedTrace | OpenTrace,
     agents: int,
     arrivals: Arrivals | None,
+    steady: Steady | None,
 ) -> Replay:
-    start = scenario.workload.start
-    return make_replay(trace, agents=agents, seed=scenario.seed, start=start, arrivals=arrivals)
+    load = scenario.workload
+    return make_replay(
+        trace,
+        agents=agents,
+        seed=scenario.seed,
+        start=load.start,
+        arrivals=arrivals,
+        steady=steady,
+        endless=load.sessions == "endless",
+    )
 
 
 def check(
@@ -240,7 +253,10 @@ def _offered(
     if isinstance(trace, ClosedTrace):
         arrivals = scenario.workload.arrivals
         if arrivals is None:
-            return closed_means(trace.source), None
+            # As a whole every turn counts once: in a steady state, and in whole sessions.
+            load = scenario.workload
+            whole = load.enter == "steady" or load.sessions == "one"
+            return closed_means(trace.source, whole_sessions=whole), None
         means = closed_means(trace.source, whole_sessions=True)
         sessions_per_s = scenario.realised_scale.emulated_per_s(arrivals.rate)
         return means, sessions_per_s * means.session_turns
@@ -269,6 +285,22 @@ def _agents(
         return prediction.agents
     session_s = means.session_turns * (prediction.service_s + means.think_s)
     return max(1, round(arrivals.per_s * session_s))
+
+
+def _steady(
+    scenario: DualPathScenario,
+    prediction: Prediction,
+    means: TurnMeans,
+    times: TurnTimes,
+    agents: int,
+) -> Steady | None:
+    """Expected times of turns where agents enter as after a long time: Little's law."""
+    if scenario.workload.enter == "trajectory":
+        return None
+    fastest = max(policy.turns_per_s for policy in prediction.policies.values())
+    turn_s = max(prediction.service_s, agents / fastest - means.think_s)
+    decode_s = min(times.decode_s, turn_s)
+    return Steady(turn_s - decode_s, decode_s / means.generate_tokens)
 
 
 class _Computing(NamedTuple):
