@@ -8,17 +8,23 @@ called JCT: nobody waited for the last agent.
 
 from __future__ import annotations
 
-from typing import Any, cast
-
 import numpy as np
 
-from agents.traces.agentic import TRACES
-from testbed.experiment.estimates import arrival_rate, inverse, rate, scaled
+from agents.compute import prefill_flops
+from agents.models import PRESETS
+from agents.traces.agentic import TRACES, agentic_trace
+from agents.traces.session import BLOCK_TOKENS, hits
+from testbed.experiment.estimates import arrival_rate, exactly, inverse, rate, scaled
+from testbed.experiment.study import Size
 from testbed.results.load import RunData
 from testbed.results.statistics import Interval
 
 DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
 TURNS = {name: trace.turns for name, trace in TRACES.items()}
+SMALL = "2p4d-small"  # the scenario of studies of jobs
+SHRUNK = 4  # its nodes are so many times smaller than the paper's
+EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
+PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
 
 
 def window(run: RunData, policy: str) -> tuple[float, float] | None:
@@ -63,6 +69,11 @@ def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
     return scaled(kv_load(run, policy), 1 / (8 * hit_bytes))
 
 
+def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:
+    """Turns per second of the real cluster."""
+    return scaled(turns, _stretch(run))
+
+
 def jct_equivalent_s(
     turns: Interval | None, run: RunData, agents: int, trace: str
 ) -> Interval | None:
@@ -74,5 +85,75 @@ def jct_equivalent_s(
         agents: whose trajectories are to be played.
         trace: of the agents: 32k, 48k or 64k.
     """
-    stretch = cast("dict[str, Any]", run.run["comparison"])["scale"]["stretch"]
-    return inverse(scaled(turns, stretch), agents * TURNS[trace])
+    return inverse(real_turns_per_s(turns, run), agents * TURNS[trace])
+
+
+def whole_jobs(size: Size) -> dict[str, object]:
+    """What a scenario needs so that each agent plays one trajectory; nothing in the quick size.
+
+    Args:
+        size: medium plays every 8th turn, full all of them.
+    """
+    if size == "quick":
+        return {}
+    return {
+        "duration": "24h",  # they end before
+        "window": {"warm_up": "1s", "warm_up_turns": 0, "tolerance": 0.99},
+        "workload.agents": PLAYED[size],
+        "workload.enter": "trajectory",
+        "workload.start": "cold",
+        "workload.sessions": "one",
+        "workload.every": EVERY[size],
+    }
+
+
+def job_time_s(run: RunData, policy: str, size: Size, agents: int, trace: str) -> Interval | None:
+    """How long it takes until all agents have played their trajectories, real seconds.
+
+    quick: JCT-equivalent, by the turns of a steady window.  medium, full: from the first agent's
+    start to the last one's end, times k where every k-th turn is played.
+
+    Args:
+        run: of a scenario with the changes of `whole_jobs`.
+        policy: of it.
+        size: of the study.
+        agents: that the figure is of.  Where the run had fewer, jobs of more are in proportion.
+        trace: of the agents.
+
+    Returns:
+        None where the run did not come to the end of all trajectories.
+    """
+    if size == "quick":
+        return jct_equivalent_s(turns_per_s(run, policy), run, agents, trace)
+    sessions = run.table("sessions")
+    mine = sessions.filter(sessions["policy"] == policy)
+    played = run.run["scenario"]["workload"]["agents"]
+    if len(mine) != played:
+        return None
+    first_s, last_s = np.min(mine["t_start"].to_numpy()), np.max(mine["t_end"].to_numpy())
+    took_s = float(last_s - first_s) / _stretch(run)
+    return exactly(took_s * EVERY[size] * agents / played)
+
+
+def fitted_prefill_tflops(agents: int, jct_s: float, engines: int, sessions: int = 64) -> float:
+    """Effective rate of a prefill engine at which compute alone takes a published job time.
+
+    Args:
+        agents: of the 64K trace, DS-660B.
+        jct_s: that their jobs took.
+        engines: of prefill.
+        sessions: that the mean trajectory is taken from.
+    """
+    trace, model = agentic_trace("64k", seed=1), PRESETS["ds-660b"]
+    flops = turns = 0.0
+    for number in range(sessions):
+        session = trace.session(number)
+        for turn, blocks in zip(session.turns, hits(session), strict=True):
+            hit = blocks * BLOCK_TOKENS
+            flops += prefill_flops(model, hit, turn.prompt_tokens - hit)
+        turns += len(session.turns)
+    return flops / turns * TURNS["64k"] * agents / (jct_s * engines) / 1e12
+
+
+def _stretch(run: RunData) -> float:
+    return float(run.run["comparison"]["scale"]["stretch"])

@@ -47,6 +47,7 @@ def _row(each: Found) -> dict[str, object]:
         "question": each.study.question,
         "source": each.study.source,
         "minutes": each.study.minutes._asdict(),
+        "shares": each.study.shares,
         "file": str(each.file),
     }
 
@@ -55,11 +56,13 @@ def _lines(known: list[Found]) -> list[str]:
     width = max(len(each.name) for each in known)
     lines = [f"{'':{width}}  quick  medium  full  minutes"]
     total = [0.0, 0.0, 0.0]
+    names = {each.name for each in known}
     for each in known:
-        total = [a + b for a, b in zip(total, each.study.minutes, strict=True)]
+        if each.study.shares not in names:
+            total = [a + b for a, b in zip(total, each.study.minutes, strict=True)]
         lines.append(f"{each.name:{width}}  {_times(each.study.minutes)}  {each.study.question}")
     lines.append(
-        f"{'all':{width}}  {_times(total)}  at most: runs that studies share are made once"
+        f"{'all':{width}}  {_times(total)}  together: runs that studies share are made once"
     )
     return lines
 

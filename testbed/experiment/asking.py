@@ -28,7 +28,7 @@ from testbed.results.load import RunData, load
 from testbed.results.writer import plain
 
 T = TypeVar("T")
-_REPEATS: dict[Size, int] = {"quick": 1, "medium": 3, "full": 5}
+_REPEATS: dict[Size, int] = {"quick": 1, "medium": 3, "full": 3}
 
 
 class Runs:
@@ -106,7 +106,7 @@ class Asking:
         Args:
             scenario: a shipped one, or a YAML file.
             changes: dotted key paths to values that replace the scenario's.
-            repeat: how often; default 1, 3, 5 by size.
+            repeat: how often; default 1, 3, 3 by size.
         """
         overrides = {key: _text(value) for key, value in (changes or {}).items()}
         asked = record.load(scenario, overrides)

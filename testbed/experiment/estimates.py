@@ -83,19 +83,20 @@ def inverse(found: Interval | None, numerator: float = 1.0) -> Interval | None:
 def ratio(ours: Interval | None, theirs: Interval | None) -> Interval | None:
     """ours / theirs of two runs that know nothing of each other.
 
-    Relative errors add up as squares (the delta method, on the logarithm).
+    Relative errors add up as squares (the delta method, on the logarithm); a figure of one
+    value counts as exact; one of several that has no interval leaves the ratio without.
     """
     if ours is None or theirs is None or ours.value <= 0 or theirs.value <= 0:
         return None
     value = ours.value / theirs.value
-    errors = [_relative(each) for each in (ours, theirs)]
     count = min(ours.count, theirs.count)
-    known = [error for error in errors if error is not None]
-    if not known or (len(known) < 2 and count > 1):
+    errors = [error for each in (ours, theirs) if (error := _relative(each)) is not None]
+    unknown = any(each.width is None and each.count > 1 for each in (ours, theirs))
+    if unknown or not errors:
         return Interval(value, None, None, None, count)
-    reach = math.exp(math.hypot(*known))
-    confidence = min(each.confidence or 1.0 for each in (ours, theirs))
-    return Interval(value, value / reach, value * reach, confidence, count)
+    reach = math.exp(math.hypot(*errors))
+    sure = min(each.confidence for each in (ours, theirs) if each.confidence is not None)
+    return Interval(value, value / reach, value * reach, sure, count)
 
 
 def together(each_run: Sequence[Interval | None]) -> Interval | None:

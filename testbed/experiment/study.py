@@ -147,14 +147,16 @@ class Study(NamedTuple):
     Args:
         question: in one line.
         source: where the figures to compare with come from.
-        minutes: of each size.
+        minutes: of each size, by itself.
         answer: makes the runs.
+        shares: the study whose runs it looks at; together they take the time of one.
     """
 
     question: str
     source: str
     minutes: Minutes
     answer: Callable[[Asking], Answer]
+    shares: str = ""
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -68,7 +68,8 @@ def _expected(row: Row) -> str:
         case Expected(low=low, high=None) if low is not None:
             return f"≥ {_number(low, row.unit)}"
     assert expected.low is not None and expected.high is not None
-    return f"{_number(expected.low)}–{_number(expected.high, row.unit)}"
+    space = "" if row.unit in ("", "×") else " "
+    return f"{expected.low:.3g}–{expected.high:.3g}{space}{row.unit}"
 
 
 def _measured(row: Row) -> str:
