@@ -12,8 +12,7 @@ import numpy as np
 
 from agents.compute import prefill_flops
 from agents.models import PRESETS
-from agents.traces.agentic import TRACES, agentic_trace
-from agents.traces.session import BLOCK_TOKENS, hits
+from agents.traces.agentic import TRACES
 from testbed.experiment.estimates import arrival_rate, exactly, inverse, rate, scaled
 from testbed.experiment.study import Size
 from testbed.results.load import RunData
@@ -23,6 +22,7 @@ DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
 TURNS = {name: trace.turns for name, trace in TRACES.items()}
 SMALL = "2p4d-small"  # the scenario of studies of jobs
 SHRUNK = 4  # its nodes are so many times smaller than the paper's
+PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
 
@@ -135,24 +135,19 @@ def job_time_s(run: RunData, policy: str, size: Size, agents: int, trace: str) -
     return exactly(took_s * EVERY[size] * agents / played)
 
 
-def fitted_prefill_tflops(agents: int, jct_s: float, engines: int, sessions: int = 64) -> float:
-    """Effective rate of a prefill engine at which compute alone takes a published job time.
+def published_caps(run: RunData) -> dict[str, float]:
+    """Caps in turns per second of the real cluster at the paper's size, for its mean turn.
 
-    Args:
-        agents: of the 64K trace, DS-660B.
-        jct_s: that their jobs took.
-        engines: of prefill.
-        sessions: that the mean trajectory is taken from.
+    Storage caps are the run's own.  That of compute is for what the workload table says a turn
+    appends after its mean context; the turns of a generated trace, counted one by one, append less.
     """
-    trace, model = agentic_trace("64k", seed=1), PRESETS["ds-660b"]
-    flops = turns = 0.0
-    for number in range(sessions):
-        session = trace.session(number)
-        for turn, blocks in zip(session.turns, hits(session), strict=True):
-            hit = blocks * BLOCK_TOKENS
-            flops += prefill_flops(model, hit, turn.prompt_tokens - hit)
-        turns += len(session.turns)
-    return flops / turns * TURNS["64k"] * agents / (jct_s * engines) / 1e12
+    caps = run.run["comparison"]["caps_turns_per_s"]
+    scenario = run.run["scenario"]
+    trace, model = TRACES[scenario["workload"]["trace"]], PRESETS[scenario["model"]["preset"]]
+    flops = prefill_flops(model, trace.context_tokens, trace.append_tokens)
+    assert model.prefill_flops_per_s is not None  # the run was of modelled engines
+    real = {name: cap * _stretch(run) * SHRUNK for name, cap in caps.items() if cap is not None}
+    return real | {"prefill-compute": PREFILL_ENGINES * model.prefill_flops_per_s / flops}
 
 
 def _stretch(run: RunData) -> float:

@@ -68,7 +68,7 @@ def _loads(ask: Asking) -> Sequence[dict[str, object]]:
     if ask.size == "quick":
         # The largest is that of fig7_offline.
         few: list[dict[str, object]] = [
-            {"workload.agents": agents, "policies": list(POLICIES)} for agents in (24, 56, 100)
+            {"workload.agents": agents, "policies": list(POLICIES)} for agents in (32, 80)
         ]
         return [*few, {}]
     rates = ask.pick([], [0.1, 0.2, 0.3, 0.4], [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45])

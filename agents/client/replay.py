@@ -88,10 +88,12 @@ class ClosedLoop(PlayingAgents):
         self._source = trace.source
         self._count = agents
         self._endless = endless
+        self._steady = steady if start == "warm" else None
+        self._seed = seed
         self._sessions_begun = [1] * agents
         first = list(range(agents))
-        if steady is not None and start == "warm":
-            first = _in_steady_state(trace, agents, seed, steady)
+        if self._steady is not None:
+            first = _in_steady_state(trace, agents, seed, self._steady)
             self._sessions_begun = [-(-(max(first) + 1) // agents)] * agents
         for number in range(agents):
             session = self._source.session(first[number])
@@ -105,10 +107,17 @@ class ClosedLoop(PlayingAgents):
             self._agents[number] = PlayingAgent(session, entered, entered, number, agents)
 
     def start(self, now_s: float) -> None:
-        """All agents submit at once."""
+        """All agents submit at once; in a steady state at moments all over the time of a turn."""
         for number, agent in self._agents.items():
-            agent.start_s = now_s
-            heapq.heappush(self._ready, (now_s, number))
+            agent.start_s = now_s + self._lag_s(number, agent)
+            heapq.heappush(self._ready, (agent.start_s, number))
+
+    def _lag_s(self, number: int, agent: PlayingAgent) -> float:
+        if self._steady is None:
+            return 0.0
+        tokens = agent.session.turns[agent.next_turn].generate_tokens
+        turn_s = self._steady.turn_s + tokens * self._steady.token_s
+        return turn_s * float(np.random.default_rng((self._seed, 5, number)).random())
 
     def _ended(self, number: int, now_s: float) -> None:
         """A new agent takes its place, if there are to be any."""

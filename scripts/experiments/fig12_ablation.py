@@ -6,7 +6,7 @@ layerwise prefill, 38.2 % with both read paths (alternating), 45.6 % with the sc
 
 The same runs as fig7_offline: `basic`, `pe-only`, `round-robin`, `shorter-queue`.  Layerwise
 prefill frees HBM, so batches are larger and compute better used; here it rests on a prefill HBM of
-20 GiB (derived).  Alternating paths at 2P4D doubles what storage gives (2·min(P, D)·sB), so compute
+8 GiB (fitted).  Alternating paths at 2P4D doubles what storage gives (2·min(P, D)·sB), so compute
 binds already: expect nearly all of the gain there, and next to none of the scheduler, for queues
 that are never empty are hard to balance badly.  The paper's scheduler gains another 12 %.
 
@@ -81,7 +81,7 @@ def _holds_zero(step: Interval) -> bool:
 STUDY = Study(
     "How much do layerwise prefill, two paths and the scheduler each gain?",
     "DualPath, figure 12 right",
-    Minutes(3.4, 30, 200),
+    Minutes(3.4, 70, 200),
     answer,
     shares="fig7_offline",
 )

@@ -75,6 +75,6 @@ def max_avg(run: RunData) -> NDArray[np.float64]:
 STUDY = Study(
     "How evenly do a node's engines share attention?",
     "DualPath, figure 14",
-    Minutes(0.7, 6, 30),
+    Minutes(0.8, 14, 30),
     answer,
 )

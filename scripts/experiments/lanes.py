@@ -59,7 +59,7 @@ class Case(NamedTuple):
 
 def answer(ask: Asking) -> Answer:
     """All cases in turns, and what KV gets at both extremes."""
-    quiet = Load(EXECUTION, TOKENS, LAYERS, GAP_S, [], None, 1.5, ask.pick(5.0, 15.0, 40.0))
+    quiet = Load(EXECUTION, TOKENS, LAYERS, GAP_S, [], None, 1.5, ask.pick(3.5, 15.0, 40.0))
     full = msgspec.structs.replace(quiet, flows=["loopback", "return", "fetch"])
     partly = msgspec.structs.replace(full, kv_bps=0.4 * LINE_MBIT * 1e6 / 2)
     cases = {"idle": Case({}, quiet), "lanes": Case({}, full), "one lane": Case(ONE, full),
@@ -114,4 +114,4 @@ def _least_kv(seen: Seen) -> float:
 
 
 STUDY = Study("Do lanes keep collectives fast beside KV, and does KV lose by it?",
-              "DualPath, section 5", Minutes(2.2, 5, 11), answer)  # fmt: skip
+              "DualPath, section 5", Minutes(1.6, 5, 11), answer)  # fmt: skip

@@ -30,7 +30,8 @@ def answer(ask: Asking) -> Answer:
     """One cluster, both policies."""
     runs = ask.runs("1p2d", {
         "topology.set": {"gpus": 4, "s": 0.5},
-        "duration": ask.pick("15s", "45s", "90s"),
+        "duration": ask.pick("10s", "45s", "90s"),
+        "window": {"warm_up": ask.pick("3s", "5s", "5s"), "warm_up_turns": 2, "tolerance": 0.1},
         "policies": POLICIES,
     })  # fmt: skip
     rows, charts = [], []
@@ -63,6 +64,6 @@ def _mean(loads: list[dict[str, float]], key: str) -> Interval:
 STUDY = Study(
     "Does every NIC carry what the paper's load table says?",
     "DualPath, section 4.2",
-    Minutes(1.3, 8, 25),
+    Minutes(0.7, 6, 15),
     answer,
 )

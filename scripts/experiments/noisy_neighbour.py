@@ -43,7 +43,7 @@ ROOT = str(Path(__file__).resolve().parents[2])
 
 def answer(ask: Asking) -> Answer:
     """Every case with both sizes, in one cluster."""
-    seconds = ask.pick(4.0, 20.0, 60.0)
+    seconds = ask.pick(3.0, 20.0, 60.0)
     took: dict[str, list[Interval]] = {case: [] for case in CASES}
     used: dict[str, list[float]] = {case: [] for case in CASES}
     with Lab(DualPathTopo(gpus=1, cnic_mbit=LINE_MBIT)) as lab:
@@ -106,4 +106,4 @@ def _sent(lab: Lab) -> tuple[float, int]:
 
 
 STUDY = Study("What is a lane worth beside a neighbour's bulk flows, without any agents?",
-              "DualPath, section 5", Minutes(0.8, 2.5, 7), answer)  # fmt: skip
+              "DualPath, section 5", Minutes(0.7, 2.5, 7), answer)  # fmt: skip

@@ -6,10 +6,10 @@ with s = 1: 1P2D and 1P1D of 4 engines lie inside (1/3 .. 1.5), 3P1D of 4 engine
 (whose window is empty) outside.
 
 The best split is a linear program over the load table, with the run's own share of misses.  Expect
-storage to bind the shorter queue inside, and not outside.  Expect the load within 5 % of
-the best inside.  Outside, the shorter *storage* queue does not know that CNICs bind, so a gap of
-some 10 to 30 % remains: that is what the window means for a policy that was made for its inside. No
-load may be above the best: that would be a defect.
+storage to bind the shorter queue inside, and not outside.  Expect the load within 5 % of the best
+inside.  Outside, the shorter *storage* queue does not know that CNICs bind, so a gap of some 10 to
+30 % remains: that is what the window means for a policy that was made for its inside. No load may
+be above the best: that would be a defect.
 """
 
 from __future__ import annotations
@@ -87,6 +87,6 @@ def _word(true: bool) -> str:
 STUDY = Study(
     "What does the window of P/D ratios separate?",
     "DualPath, section 4.2",
-    Minutes(1.7, 12, 40),
+    Minutes(1.6, 13, 25),
     answer,
 )

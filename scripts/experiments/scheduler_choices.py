@@ -84,7 +84,7 @@ def answer(ask: Asking) -> Answer:
     base: dict[str, Interval | None] = {}
     for choice in ask.pick(FEW, ALL, ALL):
         changed = {f"scheduler.{choice.key}": choice.value} if choice.key else {}
-        duration = ask.pick("12s", "15s", "60s") if choice.load != "hbm" else "30s"
+        duration = ask.pick("10s", "15s", "60s") if choice.load != "hbm" else "30s"
         runs = ask.runs("2p4d", {**LOADS[choice.load], "duration": duration, **changed})
         load = together([kv_load(run, DUALPATH) for run in runs])
         evenness = [run.policies[DUALPATH]["summary"]["snic_max_avg"] for run in runs]
@@ -102,4 +102,4 @@ def answer(ask: Asking) -> Answer:
 
 
 STUDY = Study("What do the choices that the paper leaves open change?", "DualPath, section 6",
-              Minutes(1.0, 20, 90), answer)  # fmt: skip
+              Minutes(1.0, 22, 80), answer)  # fmt: skip

@@ -44,6 +44,7 @@ def answer(ask: Asking) -> Answer:
         runs = ask.runs("1p2d", {
             "topology.set": {"gpus": 4, "s": 0.5},
             "duration": ask.pick("10s", "30s", "60s"),
+            "window": {"warm_up": ask.pick("3s", "5s", "5s"), "warm_up_turns": 2, "tolerance": 0.1},
             "policies": [DUALPATH],
             **changed,
         })  # fmt: skip
@@ -71,6 +72,6 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Which results depend on arbitration and on TCP's congestion control?",
     "the project's own",
-    Minutes(1.2, 9, 30),
+    Minutes(1.0, 8, 15),
     answer,
 )
