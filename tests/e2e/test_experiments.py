@@ -10,24 +10,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from agents.job_time import DUALPATH, read_turns_per_s
-from agents.traces.agentic import agentic_trace
 from testbed.experiment import record
 from testbed.results.load import RunData, load
 
 ROOT = Path(__file__).resolve().parents[2]
-AGENTS = 40
-TRACE: dict[str, Any] = {"append_scale": 0.1, "generation_scale": 0.1, "max_context_tokens": 1200}
+# Trajectories of 16 to 24 turns, each 128 tokens longer than the one before.
+TURNS = [16 + number % 9 for number in range(24)]
+OPENING_BLOCKS, APPENDED_BLOCKS = 4, 2
 SMALL = {
     "topology.set": "{gpus: 2, s: 0.5}",
-    "scale": "{rate: 8000, bytes: 128}",
-    "workload.trace": "32k",
-    "workload.append_scale": "0.1",
-    "workload.generation_scale": "0.1",
-    "workload.max_context": "1200",
-    "workload.agents": str(AGENTS),
+    "scale": "{rate: 8000, bytes: 256}",
+    # The stretch is 31: engines fetch every 6 ms of emulated time.
+    "scheduler.fetch_period": "200us",
     "policies": f"[{DUALPATH}]",
 }
 WHOLE = {
@@ -43,22 +39,37 @@ STEADY = {
 }
 
 
-def run(out: Path, changes: dict[str, str]) -> RunData:
-    asked = record.load("demo", SMALL | changes)
+def trajectories(file: Path) -> Path:
+    """A trace of sessions whose contexts only grow."""
+    lines = []
+    for number, count in enumerate(TURNS):
+        turns = []
+        for turn in range(count):
+            blocks = OPENING_BLOCKS + turn * APPENDED_BLOCKS
+            hit = 64 * (blocks - APPENDED_BLOCKS) if turn else 0
+            turns.append({"t": 0, "in": 64 * blocks + 1, "out": 1, "hit": hit, "h": [[0, blocks]]})
+        lines.append(json.dumps({"id": f"s{number}", "block_size": 64, "turns": turns}))
+    file.write_text("\n".join(lines))
+    return file
+
+
+def run(out: Path, trace: Path, changes: dict[str, str]) -> RunData:
+    agents = {"kind": "sessions", "file": str(trace), "agents": len(TURNS)}
+    load_of_it = {f"workload.{key}": str(value) for key, value in agents.items()}
+    asked = record.load("demo", {**SMALL, "workload": "{}", **load_of_it, **changes})
     return load(record.execute(asked, out, ["test"], lambda _: None).path)
 
 
 def test_a_jct_equivalent_is_what_whole_trajectories_take(tmp_path: Path) -> None:
-    whole, steady = run(tmp_path, WHOLE), run(tmp_path, STEADY)
-    trace = agentic_trace("32k", whole.run["seed"], **TRACE)
-    turns = [len(trace.session(number).turns) for number in range(AGENTS)]
+    trace = trajectories(tmp_path / "trace.jsonl")
+    whole, steady = run(tmp_path, trace, WHOLE), run(tmp_path, trace, STEADY)
     sessions = whole.table("sessions")
-    assert sorted(sessions["turns"].to_list()) == sorted(turns)
+    assert sorted(sessions["turns"].to_list()) == sorted(TURNS)
     assert sessions["from_first_turn"].all()
     took_s = sessions["t_end"].to_numpy().max() - sessions["t_start"].to_numpy().min()
     turns_per_s = read_turns_per_s(steady, DUALPATH)
     assert turns_per_s is not None
-    assert abs(sum(turns) / turns_per_s.value / took_s - 1) <= 0.05
+    assert abs(sum(TURNS) / turns_per_s.value / took_s - 1) <= 0.05
 
 
 def test_the_cheapest_network_study_ends_with_its_table_figures_and_page(tmp_path: Path) -> None:
