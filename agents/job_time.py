@@ -69,6 +69,12 @@ def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
     return scaled(kv_load(run, policy), 1 / (8 * hit_bytes))
 
 
+def steady_turns_per_s(run: RunData, policy: str) -> Interval | None:
+    """Turns per emulated second: by what they read where storage binds, else by their ends."""
+    bound_by = run.policies[policy]["summary"]["bound_by"]
+    return (read_turns_per_s if bound_by == "storage" else turns_per_s)(run, policy)
+
+
 def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:
     """Turns per second of the real cluster."""
     return scaled(turns, _stretch(run))
@@ -124,7 +130,7 @@ def job_time_s(run: RunData, policy: str, size: Size, agents: int, trace: str) -
         None where the run did not come to the end of all trajectories.
     """
     if size == "quick":
-        return jct_equivalent_s(turns_per_s(run, policy), run, agents, trace)
+        return jct_equivalent_s(steady_turns_per_s(run, policy), run, agents, trace)
     sessions = run.table("sessions")
     mine = sessions.filter(sessions["policy"] == policy)
     played = run.run["scenario"]["workload"]["agents"]

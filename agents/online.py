@@ -68,7 +68,8 @@ def _loads(ask: Asking) -> Sequence[dict[str, object]]:
     if ask.size == "quick":
         # The largest is that of fig7_offline.
         few: list[dict[str, object]] = [
-            {"workload.agents": agents, "policies": list(POLICIES)} for agents in (32, 80)
+            {"workload.agents": agents, "duration": "20s", "policies": list(POLICIES)}
+            for agents in (32, 80)
         ]
         return [*few, {}]
     rates = ask.pick([], [0.1, 0.2, 0.3, 0.4], [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45])
@@ -139,7 +140,11 @@ def _columns(run: RunData, policy: str, when: str) -> Columns:
             & requests[when].is_between(*span)
         ).sort(when)
     names = [name for name in chosen.columns if name.startswith("t_")] + ["generate_tokens"]
-    return {name: chosen[name].to_numpy().astype(float) for name in names}
+    found = {name: chosen[name].to_numpy().astype(float) for name in names}
+    # A turn without hits reads nothing: its read takes no time, at once.
+    for name in ("t_read_start", "t_read_end"):
+        found[name] = np.where(found[name] > 0, found[name], found["t_allocated"])
+    return found
 
 
 def served(found: Sequence[Point], ttft_s: float, tpot_s: float) -> float | None:

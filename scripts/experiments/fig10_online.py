@@ -74,6 +74,6 @@ def _charts(found: dict[str, list[Point]], model: str, x: str) -> list[Chart]:
 STUDY = Study(
     "How many more agents per second are served within the SLO?",
     "DualPath, figure 10",
-    Minutes(2.6, 180, 900),
+    Minutes(2.4, 180, 900),
     answer,
 )

@@ -32,8 +32,10 @@ def answer(ask: Asking) -> Answer:
     """One cluster, both policies."""
     runs = ask.runs("2p4d", {
         "topology.set": {"gpus": 4, "s": 0.5},
-        "duration": ask.pick("15s", "60s", "150s"),
-        "window": {"warm_up": ask.pick("3s", "5s", "5s"), "warm_up_turns": 2, "tolerance": 0.1},
+        "scale": {"rate": 4000, "bytes": 1712},  # Layer Blocks of 48 bytes
+        "duration": ask.pick("20s", "60s", "150s"),
+        # Alternating, queues of prefill nodes first have to fill.
+        "window": {"warm_up": "6s", "warm_up_turns": 3, "tolerance": 0.2},
         "policies": list(NAMES),
         "prefill.layers_per_transfer": 8,
     })  # fmt: skip
@@ -70,6 +72,6 @@ def max_avg(run: RunData, policy: str) -> NDArray[np.float64]:
 STUDY = Study(
     "How evenly are storage NICs used?",
     "DualPath, figure 13",
-    Minutes(1.0, 9, 18),
+    Minutes(1.2, 9, 18),
     answer,
 )

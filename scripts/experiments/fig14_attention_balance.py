@@ -27,7 +27,11 @@ from testbed.results.load import RunData
 
 PLACEMENTS: dict[str, dict[str, object]] = {
     "scheduler": {},
-    "round robin": {"scheduler.placement": "round-robin", "policies": [DUALPATH]},
+    "round robin": {
+        "scheduler.placement": "round-robin",
+        "policies": [DUALPATH],
+        "duration": "20s",
+    },
 }
 SHOWN = 100  # iterations
 

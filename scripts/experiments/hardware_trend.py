@@ -12,7 +12,7 @@ other, which costs DualPath more where compute binds it and PE-only less.
 
 from __future__ import annotations
 
-from agents.job_time import DUALPATH, SMALL, turns_per_s
+from agents.job_time import DUALPATH, SMALL, steady_turns_per_s
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
@@ -31,11 +31,11 @@ def answer(ask: Asking) -> Answer:
     foreseen: list[Interval | None] = []
     nics = ask.pick([1.0, 0.5], [2.0, 1.0, 0.5], [2.0, 1.41, 1.0, 0.71, 0.5, 0.35])
     for nic in nics:
-        changes = {} if nic == 1 else {"hardware.nic": nic, "policies": POLICIES}
+        changed = {"hardware.nic": nic, "policies": POLICIES, "duration": "25s"}
+        changes: dict[str, object] = {} if nic == 1 else changed
         runs = ask.runs(SMALL, changes)
-        gain = together([
-            ratio(turns_per_s(run, DUALPATH), turns_per_s(run, "pe-only")) for run in runs
-        ])  # fmt: skip
+        rates = [[steady_turns_per_s(run, policy) for policy in POLICIES] for run in runs]
+        gain = together([ratio(dual, one_sided) for one_sided, dual in rates])
         caps = runs[0].run["comparison"]["caps_turns_per_s"]
         compute = caps["prefill-compute"]
         expected = min(compute, caps["all-snics"]) / min(compute, caps["pe-snics"])
