@@ -6,8 +6,12 @@ times the agents per second that Basic does with DS-660B, 1.67 times with DS-27B
 Basic's storage NICs are full at 39 turns/s and its batches are small, so its TTFT climbs there;
 DualPath's climbs where compute is full, near 60 turns/s (0.38 APS; the paper's 2P4D serves 0.4).
 Expect the knee to move right by 2.25 ± 15 % for DS-660B, and TPOT equal within 5 % at equal load,
-for decode engines do the same in both.  The caps alone give 60/32 = 1.87: expect the knee there
-rather than at 2.25 if batches here use compute better than the paper's at low load.
+for decode engines do the same in both.
+
+Found so far: about 1.65 in the quick size, below the paper and below the caps' 60/32 = 1.87.  A
+request waits for an iteration of the prefill engines to end and is computed in the next; of full
+batches each takes some 2.8 s here, so DualPath's TTFT passes 4 s at 0.29 APS, before compute is
+full.  Basic meets storage first, which queues without such steps.
 
 quick: closed loops of few to many agents, each an APS-equivalent (see agents.online), DS-660B.
 medium, full: Poisson arrivals, both models.
