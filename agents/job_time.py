@@ -24,6 +24,7 @@ SMALL = "2p4d-small"  # the scenario of studies of jobs
 SHRUNK = 4  # its nodes are so many times smaller than the paper's
 PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
+LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
 PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
 
 
@@ -103,7 +104,7 @@ def whole_jobs(size: Size) -> dict[str, object]:
     if size == "quick":
         return {}
     return {
-        "duration": "24h",  # they end before
+        "duration": LONGEST[size],
         "window": {"warm_up": "1s", "warm_up_turns": 0, "tolerance": 0.99},
         "workload.agents": PLAYED[size],
         "workload.enter": "trajectory",
