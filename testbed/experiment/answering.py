@@ -30,7 +30,7 @@ from testbed.experiment.studies import Found
 from testbed.experiment.study import Answer, Finding, Size
 from testbed.results.writer import write_json
 
-STUDY, DATA, RUNS = "study.json", "data.json", "runs"
+STUDY, TABLE, DATA, RUNS = "study.json", "table.md", "data.json", "runs"
 
 
 def new_set(out: Path) -> Path:
@@ -120,11 +120,13 @@ def _answered(each: Found, size: Size, directory: Path, runs: Runs) -> Finding:
 
 
 def _write(place: Path, answered: Answer, finding: Finding) -> None:
+    from testbed.experiment.table import markdown
     from testbed.report.charts import draw  # matplotlib: not for a list
 
     draw(answered.charts, place)
     charts = {chart.name: chart for chart in answered.charts}
     write_json(place / DATA, {"charts": charts, **answered.data})
+    (place / TABLE).write_text(markdown(finding))
     write_json(place / STUDY, finding)
 
 

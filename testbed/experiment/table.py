@@ -36,6 +36,14 @@ def shown(row: Row) -> Shown:
     )
 
 
+def markdown(finding: Finding) -> str:
+    """The table as Markdown, for an article or an issue."""
+    rows = [[*HEADINGS, "note"], ["---"] * (len(HEADINGS) + 1), *map(shown, finding.rows)]
+    table = ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    about = f"{finding.question} ({finding.source}, {finding.size})"
+    return "\n".join([f"**{finding.name}** {finding.status}: {about}", "", *table, ""])
+
+
 def summary(finding: Finding) -> str:
     """How many rows came out as expected, in a few words."""
     if finding.failed:

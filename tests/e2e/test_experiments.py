@@ -91,6 +91,6 @@ def test_the_cheapest_network_study_ends_with_its_table_figures_and_page(tmp_pat
     assert inside["4 KiB: one lane / idle"] == "yes"
     place = tmp_path / told["set"]
     assert {file.suffix for file in (place / "noisy_neighbour").iterdir()} == {
-        ".json", ".svg", ".pdf",
+        ".json", ".md", ".svg", ".pdf",
     }  # fmt: skip
     assert "one lane / idle" in (tmp_path / told["page"]).read_text()

@@ -95,9 +95,10 @@ def test_an_answer_leaves_data_figures_and_a_page(tmp_path: Path) -> None:
     (finding,), place = answered(tmp_path, ("mine", "answer"))
     assert finding.status == "PASS" and finding.evidence == [Evidence("seen", "PASS", [])]
     assert {file.name for file in (place / "mine").iterdir()} == {
-        "study.json", "data.json", "mine.svg", "mine.pdf",
+        "study.json", "table.md", "data.json", "mine.svg", "mine.pdf",
     }  # fmt: skip
     assert answering.findings(place) == [finding]
+    assert "| ratio & more | 1.60× | 1–2× | 1.50× | yes |" in (place / "mine/table.md").read_text()
     page = answering.write_page(place, ["testbed", "experiment", "mine"]).read_text()
     for part in (
         "mine",
