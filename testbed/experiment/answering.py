@@ -1,10 +1,13 @@
 """Answering studies: each becomes a directory with its data, figures and table; all of them a page.
 
-DIR/index.html        the page of the set
-DIR/runs/             the runs of all studies
-DIR/NAME/study.json   a study: evidence, rows, notes
-DIR/NAME/data.json    what its figures were made of
-DIR/NAME/*.svg, *.pdf
+What a set of studies leaves in its directory:
+
+    DIR/index.html        the page of the set
+    DIR/runs/             the runs of all studies
+    DIR/NAME/study.json   a study: evidence, rows, notes
+    DIR/NAME/table.md     the rows as Markdown
+    DIR/NAME/data.json    what its figures were made of
+    DIR/NAME/*.svg, *.pdf
 """
 
 from __future__ import annotations
