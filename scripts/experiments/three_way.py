@@ -6,10 +6,10 @@ working set (bytes of different blocks that requests looked for or wrote); then 
 and `adaptive`, which chooses among the three by a cost model, with caches of a share of it.
 
 Agents come back for the KV that they have just left, so even a small cache holds what is asked for
-next: expect the hit rate to rise with the size, and to be nearly all hits when everything fits.
-Expect no loss with a cache that is too small, for `adaptive` then does what the shorter queue does.
-With everything cached, storage NICs are out of the way and compute NICs bind: expect a gain in
-turns of more than 1.2.
+next: expect the hit rate to rise with the size, and to be all but what each agent reads for the
+first time when everything fits (0.7 or more in a short window). Expect no loss with a cache that is
+too small, for `adaptive` then does what the shorter queue does. With everything cached, storage
+NICs are out of the way and compute NICs bind: expect a gain in turns of more than 1.2.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from testbed.results.load import RunData
 NODES = 2  # that have a cache
 EXPECTED = {  # cache / working set -> hit rate, gain in turns
     0.05: (Expected(0.0, 0.5), Expected(0.95, None)),
-    1.0: (Expected(0.8, 1.0), Expected(1.2, None)),
+    1.0: (Expected(0.7, 1.0), Expected(1.2, None)),
 }
 MORE = [0.1, 0.25, 0.5]  # in the larger sizes
 
