@@ -68,7 +68,7 @@ def _loads(ask: Asking) -> Sequence[dict[str, object]]:
     if ask.size == "quick":
         # The largest is that of fig7_offline.
         few: list[dict[str, object]] = [
-            {"workload.agents": agents, "duration": "20s", "policies": list(POLICIES)}
+            {"workload.agents": agents, "duration": "16s", "policies": list(POLICIES)}
             for agents in (32, 80)
         ]
         return [*few, {}]

@@ -78,6 +78,6 @@ def _charts(found: dict[str, list[Point]], model: str, x: str) -> list[Chart]:
 STUDY = Study(
     "How many more agents per second are served within the SLO?",
     "DualPath, figure 10",
-    Minutes(2.4, 180, 900),
+    Minutes(2.2, 180, 900),
     answer,
 )

@@ -49,7 +49,7 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "How does a job's time grow with the rate of arrivals?",
     "DualPath, figure 11",
-    Minutes(2.4, 90, 450),
+    Minutes(2.2, 90, 450),
     answer,
     shares="fig10_online",
 )

@@ -81,7 +81,7 @@ def _holds_zero(step: Interval) -> bool:
 STUDY = Study(
     "How much do layerwise prefill, two paths and the scheduler each gain?",
     "DualPath, figure 12 right",
-    Minutes(4.3, 70, 200),
+    Minutes(4.7, 70, 200),
     answer,
     shares="fig7_offline",
 )

@@ -71,7 +71,7 @@ def _word(true: bool) -> str:
 STUDY = Study(
     "What does a first token wait for as more agents arrive?",
     "DualPath, figure 12 left",
-    Minutes(2.4, 90, 450),
+    Minutes(2.2, 90, 450),
     answer,
     shares="fig10_online",
 )

@@ -84,6 +84,6 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "How much sooner are all agents done when both sides read?",
     "DualPath, figure 7",
-    Minutes(4.3, 70, 600),
+    Minutes(4.7, 70, 600),
     answer,
 )

@@ -48,7 +48,7 @@ def answer(ask: Asking) -> Answer:
             "topology.set": {"gpus": 4, "s": 0.5},
             "model.preset": "ds-27b",
             "scale": {"rate": 4000, "bytes": 938.6666666666666},  # Layer Blocks of 48 bytes
-            "duration": ask.pick("10s", "45s", "90s"),
+            "duration": ask.pick("8s", "45s", "90s"),
             "window": {"warm_up": ask.pick("3s", "5s", "5s"), "warm_up_turns": 2, "tolerance": 0.1},
             "policies": list(NAMES),
         })  # fmt: skip
@@ -87,6 +87,6 @@ def _named(bar: tuple[str, str]) -> str:
 STUDY = Study(
     "Does job time follow the number of storage NICs in use?",
     "DualPath, figure 8",
-    Minutes(2.1, 20, 45),
+    Minutes(1.9, 20, 45),
     answer,
 )

@@ -52,7 +52,7 @@ def answer(ask: Asking) -> Answer:
                     "workload.max_context": LONGEST,
                     "policies": ["basic", DUALPATH],
                 }
-                changes |= ask.pick({"duration": "25s"}, {}, {})  # fmt: skip
+                changes |= ask.pick({"duration": "20s"}, {}, {})  # fmt: skip
             runs = ask.runs(SMALL, changes)
             found = {
                 policy: [job_time_s(run, policy, ask.size, AGENTS // SHRUNK, "64k") for run in runs]
@@ -84,6 +84,6 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Does the gain depend on how much a turn appends and generates?",
     "DualPath, figure 9",
-    Minutes(1.5, 250, 1500),
+    Minutes(1.9, 250, 1500),
     answer,
 )

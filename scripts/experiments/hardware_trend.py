@@ -36,7 +36,7 @@ def answer(ask: Asking) -> Answer:
     compute = math.inf if base is None else base.value
     nics = ask.pick([1.0, 0.5], [2.0, 1.0, 0.5], [2.0, 1.41, 1.0, 0.71, 0.5, 0.35])
     for nic in nics:
-        changed = {"hardware.nic": nic, "policies": POLICIES, "duration": "25s"}
+        changed = {"hardware.nic": nic, "policies": POLICIES, "duration": "20s"}
         changes: dict[str, object] = {} if nic == 1 else changed
         runs = ask.runs(SMALL, changes)
         rates = [[steady_turns_per_s(run, policy) for policy in POLICIES] for run in runs]
@@ -58,6 +58,6 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Does the gain grow as GPUs outpace NICs?",
     "DualPath, section 3",
-    Minutes(1.4, 12, 24),
+    Minutes(1.3, 12, 24),
     answer,
 )

@@ -38,7 +38,7 @@ def answer(ask: Asking) -> Answer:
     for name, (load, expected) in LOADS.items():
         runs = ask.runs("1p1d", {
             "topology.set": {"gpus": 4, "s": 1},
-            "duration": ask.pick("6s", "25s", "60s"),
+            "duration": ask.pick("5s", "25s", "60s"),
             # Few agents, or none waiting: how even the load is says nothing here.
             "window": {"warm_up": "2s", "warm_up_turns": 2, "tolerance": 0.5},
             "policies": POLICIES,
@@ -74,6 +74,6 @@ def first_token(run: RunData, policy: str) -> Interval | None:
 STUDY = Study(
     "When does reading one request on both sides at once pay?",
     "DualPath, future work",
-    Minutes(1.6, 10, 21),
+    Minutes(1.5, 10, 21),
     answer,
 )

@@ -34,7 +34,7 @@ def answer(ask: Asking) -> Answer:
         runs = ask.runs(shape, {
             "topology.set": {"gpus": 4, "s": 0.5},
             "scale": {"rate": 4000, "bytes": 856},  # Layer Blocks of 96 bytes
-            "duration": ask.pick("12s", "60s", "150s"),
+            "duration": ask.pick("10s", "60s", "150s"),
             "window": {"warm_up": ask.pick("3s", "5s", "5s"), "warm_up_turns": 2, "tolerance": 0.1},
             "workload.trace": TRACE,
             "prefill.layers_per_transfer": 8,
@@ -60,6 +60,6 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Does the job time stay when cluster and agents double?",
     "DualPath, Table 3",
-    Minutes(0.8, 8, 18),
+    Minutes(0.7, 8, 18),
     answer,
 )
