@@ -17,10 +17,11 @@ import msgspec
 from testbed.experiment import record
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat, planned, run_one
-from testbed.experiment.runner import Progress, Sampler
+from testbed.experiment.runner import Progress
 from testbed.experiment.study import Evidence, Size
 from testbed.fidelity import checks
 from testbed.fidelity.monitor import Monitor
+from testbed.fidelity.sampler import Sampler
 from testbed.fidelity.verdict import judge, shaper_bursts
 from testbed.lab import Lab
 from testbed.results import layout
@@ -141,7 +142,8 @@ class Asking:
             machine = monitor.stop()
             samples = sampler.stop()
         found = [
-            checks.sampling(what, samples),
+            checks.as_planned(what, lab.verify()),
+            checks.sampling(what, samples, sampler.lost),
             checks.drops(what, samples),
             checks.rates(what, samples, shaper_bursts(lab.plan)),
             checks.unclassified(what, samples),
