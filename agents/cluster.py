@@ -94,6 +94,18 @@ class Scheduling(msgspec.Struct, frozen=True):
     attempts: int = 3
 
 
+class Steady(msgspec.Struct, frozen=True):
+    """How long a turn is expected to take, emulated: agents enter sessions by their durations.
+
+    Args:
+        turn_s: of a turn, decoding apart.
+        token_s: for each token that it generates.
+    """
+
+    turn_s: float
+    token_s: float
+
+
 class Load(msgspec.Struct, frozen=True):
     """What the client offers, and for how long; all durations are emulated.
 
@@ -105,6 +117,9 @@ class Load(msgspec.Struct, frozen=True):
             mean turn times.
         window_s: from the window's opening to the end of submissions.
         arrivals: of sessions; None for a closed loop, or a trace released by the clock.
+        steady: a warm closed loop enters as it would be after a long time; None: any session
+            alike.
+        endless: an agent of a closed loop begins a session when it has ended one.
     """
 
     trace: TraceSpec
@@ -114,6 +129,8 @@ class Load(msgspec.Struct, frozen=True):
     warmup_turns: float
     window_s: float
     arrivals: Arrivals | None = None
+    steady: Steady | None = None
+    endless: bool = True
 
 
 class Cluster(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ import msgspec
 from agents.capacity import MachineNeed, TurnWork
 from agents.caps import Shape, TurnBytes
 from agents.client.replay import Replay
-from agents.cluster import Arrivals, Buffers, Compute
+from agents.cluster import Arrivals, Buffers, Compute, Steady
 from agents.compute import (
     batch_gain,
     batch_size,
@@ -54,6 +54,7 @@ class Forecast:
         agents: of a closed loop, or in flight when arrivals begin; for requests that the clock
             releases, what is under way at once.
         arrivals: of sessions; None where there are none.
+        steady: how agents enter a closed loop that is to be as after a long time, else None.
         compute: for the engines; all zero when they are network-only.
         layers_per_transfer, hbm_layers: of prefill.
         buffers: capacities, emulated bytes.
@@ -75,6 +76,7 @@ class Forecast:
     prediction: Prediction
     agents: int
     arrivals: Arrivals | None
+    steady: Steady | None
     compute: Compute
     layers_per_transfer: int
     hbm_layers: int
@@ -147,9 +149,10 @@ def forecast(
     )
     arrivals = _arrivals(scenario, scale, prediction)
     agents = _agents(scenario, prediction, means, arrivals)
+    steady = _steady(scenario, prediction, means, times, agents)
     longest_bytes = math.ceil(means.longest_tokens * token_bytes)
     buffers = _buffers(scenario, scale, shape, turn, agents, longest_bytes, hbm_layers, batch)
-    preload_blocks = replayed.prefix_blocks(scenario, trace, agents, arrivals)
+    preload_blocks = replayed.prefix_blocks(scenario, trace, agents, arrivals, steady)
     preload_bytes = preload_blocks * layout.full_block_bytes
     fastest = max(prediction.policies.values(), key=lambda policy: policy.turns_per_s)
     written_bytes = fastest.turns_per_s * scenario.duration * (turn.miss + turn.generated)
@@ -186,6 +189,7 @@ def forecast(
         prediction=prediction,
         agents=agents,
         arrivals=arrivals,
+        steady=steady,
         compute=compute,
         layers_per_transfer=layers,
         hbm_layers=hbm_layers,
@@ -204,7 +208,7 @@ def forecast(
 
 def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
     """A fresh replay; every policy gets one like it."""
-    return replay(scenario, found.trace, found.agents, found.arrivals)
+    return replay(scenario, found.trace, found.agents, found.arrivals, found.steady)
 
 
 def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) -> Arrivals | None:
@@ -228,6 +232,22 @@ def _agents(
         return prediction.agents
     session_s = means.session_turns * (prediction.service_s + means.think_s)
     return max(1, round(arrivals.per_s * session_s))
+
+
+def _steady(
+    scenario: DualPathScenario,
+    prediction: Prediction,
+    means: TurnMeans,
+    times: TurnTimes,
+    agents: int,
+) -> Steady | None:
+    """Expected times of turns where agents enter as after a long time: Little's law."""
+    if scenario.workload.enter == "trajectory":
+        return None
+    fastest = max(policy.turns_per_s for policy in prediction.policies.values())
+    turn_s = max(prediction.service_s, agents / fastest - means.think_s)
+    decode_s = min(times.decode_s, turn_s)
+    return Steady(turn_s - decode_s, decode_s / means.generate_tokens)
 
 
 class _Computing(NamedTuple):

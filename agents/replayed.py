@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from agents.client.replay import Replay, make_replay
-from agents.cluster import Arrivals
+from agents.cluster import Arrivals, Steady
 from agents.settings import DualPathScenario
 from agents.traces.load import (
     ClosedTrace,
@@ -35,7 +35,10 @@ class Replayed:
             means = open_means(trace, warm=scenario.workload.start == "warm")
             return means, arrivals_per_s(trace)
         arrivals = scenario.workload.arrivals
-        means = self._closed_means(scenario, trace, whole_sessions=arrivals is not None)
+        load = scenario.workload
+        # As a whole every turn counts once: in a steady state, and in whole sessions.
+        whole = arrivals is not None or load.enter == "steady" or load.sessions == "one"
+        means = self._closed_means(scenario, trace, whole_sessions=whole)
         if arrivals is None:
             return means, None
         sessions_per_s = scenario.realised_scale.emulated_per_s(arrivals.rate)
@@ -57,12 +60,13 @@ class Replayed:
         trace: ClosedTrace | OpenTrace,
         agents: int,
         arrivals: Arrivals | None,
+        steady: Steady | None,
     ) -> int:
         """Different blocks that storage holds before a run."""
         clock = None if isinstance(trace, ClosedTrace) else scenario.trace_spec
-        load = (agents, arrivals, clock)
+        load = (agents, arrivals, steady, clock)
         if load not in self._blocks:
-            prefixes = list(replay(scenario, trace, agents, arrivals).prefixes())
+            prefixes = list(replay(scenario, trace, agents, arrivals, steady).prefixes())
             found = len(np.unique(np.concatenate(prefixes))) if prefixes else 0
             self._blocks[load] = found
         return self._blocks[load]
@@ -73,7 +77,16 @@ def replay(
     trace: ClosedTrace | OpenTrace,
     agents: int,
     arrivals: Arrivals | None,
+    steady: Steady | None,
 ) -> Replay:
     """A fresh replay of a load."""
-    start = scenario.workload.start
-    return make_replay(trace, agents=agents, seed=scenario.seed, start=start, arrivals=arrivals)
+    load = scenario.workload
+    return make_replay(
+        trace,
+        agents=agents,
+        seed=scenario.seed,
+        start=load.start,
+        arrivals=arrivals,
+        steady=steady,
+        endless=load.sessions == "endless",
+    )

@@ -114,6 +114,18 @@ class Workload(Section):
     """Warm: agents enter midway, with their prefix in storage.  Cold: at their first turn (with
     arrivals: nobody is there yet)."""
 
+    enter: Literal["trajectory", "steady"] = "trajectory"
+    """Agents of a warm closed loop are in a trajectory drawn evenly, or in one drawn by how long it
+    takes: as after a long time, so that every turn of the trace counts alike."""
+
+    sessions: Literal["endless", "one"] = "endless"
+    """An agent of a closed loop that ends a session begins another, or stays away: the run ends
+    with the last one, or with duration."""
+
+    every: int = Field(default=1, ge=1)
+    """Of generated agents with `sessions: one`: only each so many-th turn is played, with the
+    context, append and generation that it has; what turns between would have stored is there."""
+
     think: Literal["none", "trace"] = "none"
     """Pauses between turns: none, or those of the trace."""
 
@@ -154,6 +166,14 @@ class Workload(Section):
             raise ValueError(f"kind {self.kind} needs the path of a trace: file")
         if self.file is not None and "$" in (expanded := os.path.expandvars(self.file)):
             raise ValueError(f"{expanded}: an environment variable in it is not set")
+        closed = {"enter": "trajectory", "sessions": "endless"}
+        changed = [name for name, usual in closed.items() if getattr(self, name) != usual]
+        if changed and (self.kind == "mooncake" or self.arrivals is not None):
+            raise ValueError(f"{', '.join(changed)}: only a closed loop has these")
+        if self.enter == "steady" and (self.start == "cold" or self.sessions == "one"):
+            raise ValueError("enter: steady is of agents that enter midway and go on")
+        if self.every > 1 and (self.kind, self.start, self.sessions) != ("agentic", "cold", "one"):
+            raise ValueError("every: needs kind: agentic, start: cold and sessions: one")
         clock = {"time_compression", "skip"} & self.model_fields_set
         if clock and self.kind != "mooncake":
             raise ValueError(f"{', '.join(sorted(clock))}: only mooncake releases by the clock")
@@ -463,6 +483,7 @@ class DualPathScenario(Scenario):
             think_factor=stretch if load.think == "trace" else 0.0,
             think_limit_s=limit_s,
             think_s=load.think_time * stretch,
+            every=load.every,
         )
 
     def layers_per_transfer(self, prompt_tokens: float) -> int:

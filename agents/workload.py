@@ -222,6 +222,8 @@ class DualPath:
                 scenario.window.warm_up_turns,
                 scenario.duration,
                 found.arrivals,
+                found.steady,
+                scenario.workload.sessions == "endless",
             ),
             seed=scenario.seed,
             records=str(directory.resolve()),

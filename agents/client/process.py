@@ -51,6 +51,8 @@ class Client(Process):
             seed=cluster.seed,
             start=load.start,
             arrivals=load.arrivals,
+            steady=load.steady,
+            endless=load.endless,
         )
         self._prefixes = list(self._replay.prefixes())
         self._submitted: dict[int, tuple[Submission, float]] = {}

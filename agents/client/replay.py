@@ -14,11 +14,14 @@ from typing import Protocol
 import numpy as np
 
 from agents.blocks.hashing import Hashes
-from agents.client.arrivals import PoissonArrivals
+from agents.client.arrivals import PoissonArrivals, in_proportion
 from agents.client.playing import PlayingAgent, PlayingAgents, Start, Submission, Trajectory
-from agents.cluster import Arrivals
+from agents.cluster import Arrivals, Steady
 from agents.traces.load import ClosedTrace, OpenTrace
 from agents.traces.session import enter_at
+
+# Sessions that agents of a steady start could be in, for each that one is in.
+_CANDIDATES = 4
 
 
 class Replay(Protocol):
@@ -61,20 +64,40 @@ class ClosedLoop(PlayingAgents):
         agents: how many.
         seed: of the turns at which they enter.
         start: "warm" or "cold".
+        steady: of a warm start: first sessions are drawn by their expected durations, as they are
+            found after a long time; None: sessions 0, 1, 2, …
+        endless: False: an agent stays away when its session has ended.
 
     Raises:
         ValueError: there are no agents.
     """
 
-    def __init__(self, trace: ClosedTrace, agents: int, seed: int, start: Start = "warm") -> None:
+    def __init__(
+        self,
+        trace: ClosedTrace,
+        agents: int,
+        seed: int,
+        start: Start = "warm",
+        *,
+        steady: Steady | None = None,
+        endless: bool = True,
+    ) -> None:
         super().__init__()
         if agents < 1:
             raise ValueError(f"a closed loop of {agents} agents")
         self._source = trace.source
         self._count = agents
+        self._endless = endless
+        self._steady = steady if start == "warm" else None
+        self._seed = seed
         self._sessions_begun = [1] * agents
+        first = list(range(agents))
+        if self._steady is not None:
+            first = _in_steady_state(trace, agents, seed, self._steady)
+            self._sessions_begun = [-(-(max(first) + 1) // agents)] * agents
         for number in range(agents):
-            session = self._source.session(number)
+            session = self._source.session(first[number])
+            self._prefixes.extend(session.found)
             entered = 0
             if start == "warm":
                 # One generator per agent: its turn does not depend on how many others there are.
@@ -84,19 +107,39 @@ class ClosedLoop(PlayingAgents):
             self._agents[number] = PlayingAgent(session, entered, entered, number, agents)
 
     def start(self, now_s: float) -> None:
-        """All agents submit at once."""
+        """All agents submit at once; in a steady state at moments all over the time of a turn."""
         for number, agent in self._agents.items():
-            agent.start_s = now_s
-            heapq.heappush(self._ready, (now_s, number))
+            agent.start_s = now_s + self._lag_s(number, agent)
+            heapq.heappush(self._ready, (agent.start_s, number))
+
+    def _lag_s(self, number: int, agent: PlayingAgent) -> float:
+        if self._steady is None:
+            return 0.0
+        tokens = agent.session.turns[agent.next_turn].generate_tokens
+        turn_s = self._steady.turn_s + tokens * self._steady.token_s
+        return turn_s * float(np.random.default_rng((self._seed, 5, number)).random())
 
     def _ended(self, number: int, now_s: float) -> None:
-        """A new agent takes its place."""
+        """A new agent takes its place, if there are to be any."""
+        if not self._endless:
+            del self._agents[number]
+            return
         agent = self._agents[number]
         agent.session = self._source.session(number + self._sessions_begun[number] * self._count)
         self._sessions_begun[number] += 1
         agent.entered = agent.next_turn = 0
         agent.start_s = now_s
         self._think(number, now_s)
+
+
+def _in_steady_state(trace: ClosedTrace, agents: int, seed: int, steady: Steady) -> list[int]:
+    """Sessions that agents are found in after a long time: the longer they last, the more often."""
+    candidates = [trace.source.session(number) for number in range(_CANDIDATES * agents)]
+    durations_s = [
+        sum(t.think_s + steady.turn_s + t.generate_tokens * steady.token_s for t in session.turns)
+        for session in candidates
+    ]
+    return in_proportion(durations_s, agents, np.random.default_rng((seed, 4)))
 
 
 class ClockReleased:
@@ -158,6 +201,8 @@ def make_replay(
     seed: int,
     start: Start = "warm",
     arrivals: Arrivals | None = None,
+    steady: Steady | None = None,
+    endless: bool = True,
 ) -> Replay:
     """The replay of a trace.
 
@@ -165,9 +210,10 @@ def make_replay(
         agents: of a closed loop, or in flight when arrivals begin.
         seed: of everything random; a trace released by the clock has nothing of it.
         arrivals: of sessions; None for a closed loop.
+        steady, endless: of a closed loop, see `ClosedLoop`.
     """
     if isinstance(trace, OpenTrace):
         return ClockReleased(trace, start)
     if arrivals is not None:
         return PoissonArrivals(trace, arrivals.per_s, agents, arrivals.turn_s, seed, start)
-    return ClosedLoop(trace, agents, seed, start)
+    return ClosedLoop(trace, agents, seed, start, steady=steady, endless=endless)

@@ -22,6 +22,7 @@ from agents.traces.mooncake import read_requests
 from agents.traces.recorded import RecordedSessions
 from agents.traces.session import BLOCK_TOKENS, Session, hit_blocks, hits, stored_before
 from agents.traces.sessions_compact import read_compact
+from agents.traces.thinned import Thinned
 from agents.traces.weka import read_weka
 from testbed.errors import ScenarioError
 
@@ -45,6 +46,7 @@ class TraceSpec(msgspec.Struct, frozen=True):
         think_factor: emulated seconds for each second of the trace's think times; 0 for none.
         think_s: of the generator: pause before every turn but the first, in emulated seconds.
         think_limit_s: longest think time, in emulated seconds; None for no limit.
+        every: of the generator: only each so many-th turn is played.
     """
 
     kind: Literal["agentic", "mooncake", "sessions", "weka"]
@@ -60,6 +62,7 @@ class TraceSpec(msgspec.Struct, frozen=True):
     think_factor: float = 0.0
     think_limit_s: float | None = None
     think_s: float = 0.0
+    every: int = 1
 
 
 class SessionSource(Protocol):
@@ -125,16 +128,15 @@ def load_trace(spec: TraceSpec) -> ClosedTrace | OpenTrace:
             raise ScenarioError(
                 f"there is no generated trace {spec.trace!r}", hint=f"there are {', '.join(TRACES)}"
             )
-        return ClosedTrace(
-            agentic_trace(
-                spec.trace,
-                spec.seed,
-                append_scale=spec.append_scale,
-                generation_scale=spec.generation_scale,
-                max_context_tokens=spec.max_context_tokens,
-                think_s=spec.think_s,
-            )
+        generated = agentic_trace(
+            spec.trace,
+            spec.seed,
+            append_scale=spec.append_scale,
+            generation_scale=spec.generation_scale,
+            max_context_tokens=spec.max_context_tokens,
+            think_s=spec.think_s,
         )
+        return ClosedTrace(Thinned(generated, spec.every) if spec.every > 1 else generated)
     path = Path(spec.file)
     if spec.kind == "mooncake":
         return _slice(

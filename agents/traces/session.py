@@ -84,11 +84,14 @@ class Session:
         turns: in their order.
         append_only: every context begins with the whole context before it.  True of generated
             traces; real agents also rewrite, branch and compact their contexts.
+        found: blocks that storage holds before the first turn, as prefixes from their first block
+            on; for sessions of which not every turn is played.
     """
 
     id: str
     turns: Sequence[Turn]
     append_only: bool = False
+    found: Sequence[Hashes] = ()
 
 
 class Entry(NamedTuple):
@@ -114,7 +117,7 @@ def hits(session: Session) -> list[int]:
     if session.append_only:
         before = [0, *(len(turn.stored_hashes) for turn in session.turns)]
         return [min(n, t.candidate_blocks) for n, t in zip(before, session.turns, strict=False)]
-    stored: set[int] = set()
+    stored: set[int] = set().union(*(prefix.tolist() for prefix in session.found))
     found = []
     for turn in session.turns:
         found.append(hit_blocks(turn, stored))

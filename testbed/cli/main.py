@@ -35,6 +35,8 @@ VERBS = {
     "sweep": ("sweep", "Run a grid of scenarios; goes on where it was ended."),
     "export": ("export", "Write the tables of a run, set or sweep as CSV or Parquet."),
     "profile": ("profile", "Measure a scenario's parameters on its cluster."),
+    "experiments": ("experiments", "List the experiments that come along, and their times."),
+    "experiment": ("experiment", "Answer experiments: runs, tables, figures, a page."),
     "report": ("report", "Write the report of a run again, or show it."),
     "doctor": ("doctor", "Check the kernel and the machine."),
 }

@@ -138,6 +138,9 @@ class Network(Section):
     rto_min: DurationS | None = None
     """Shortest TCP retransmission timeout; above the longest legitimate wait."""
 
+    congestion_control: str | None = Field(default=None, pattern=r"^[a-z0-9_-]{1,15}$")
+    """Of TCP: reno, or what else this kernel lets a namespace have."""
+
     @field_validator("mtu", "queue_packets", "leaves", "rto_min")
     @classmethod
     def _possible(cls, value: float | None, info: ValidationInfo) -> float | None:

@@ -90,6 +90,17 @@ def test_the_shipped_scenarios_come_with_it(installed: Path, tmp_path: Path) -> 
     assert "demo" in ended.stdout.split()
 
 
+def test_experiments_are_of_a_checkout_and_it_says_so(installed: Path, tmp_path: Path) -> None:
+    ended = run([installed / "testbed", "experiments"], tmp_path)
+    assert ended.returncode == 5
+    assert "they are scripts that are not installed" in ended.stderr
+    place = Path(__file__).resolve().parents[2] / "scripts" / "experiments"
+    study = ["experiment", "table1_cache_compute", "--quick", "--json", "--dir", str(place)]
+    ended = run([installed / "testbed", *study], tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / json.loads(ended.stdout)["page"]).is_file()
+
+
 def test_the_demo_runs_from_the_wheel_whatever_lies_around(installed: Path, tmp_path: Path) -> None:
     for name in ("numpy.py", "agents.py"):
         (tmp_path / name).write_text("raise SystemExit('of the working directory')")

@@ -34,17 +34,19 @@ def _prepare(made: socket.socket, tos: int) -> None:
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def serve(bind: str, tos: int) -> None:
+def serve(bind: str, tos: int, size_bytes: int = MESSAGE_BYTES) -> None:
     """Send every message of one connection back."""
     with socket.create_server((bind, PORT)) as server:
         print("listening", flush=True)
         connection, _ = server.accept()
     _prepare(connection, tos)
-    while _exactly(connection, MESSAGE_BYTES):
-        connection.sendall(bytes(MESSAGE_BYTES))
+    while _exactly(connection, size_bytes):
+        connection.sendall(bytes(size_bytes))
 
 
-def play(to: str, bind: str, tos: int, seconds: float) -> list[float]:
+def play(
+    to: str, bind: str, tos: int, seconds: float, size_bytes: int = MESSAGE_BYTES
+) -> list[float]:
     """Round trips, one after the other, for a while."""
     times = []
     with socket.socket() as made:
@@ -53,8 +55,8 @@ def play(to: str, bind: str, tos: int, seconds: float) -> list[float]:
         made.connect((to, PORT))
         until_s = time.monotonic() + seconds
         while (began_s := time.monotonic()) < until_s:
-            made.sendall(bytes(MESSAGE_BYTES))
-            if not _exactly(made, MESSAGE_BYTES):
+            made.sendall(bytes(size_bytes))
+            if not _exactly(made, size_bytes):
                 raise SystemExit("the server has gone")
             times.append(time.monotonic() - began_s)
     return times
@@ -68,14 +70,15 @@ def main() -> None:
         each = verbs.add_parser(verb)
         each.add_argument("--bind", required=True)
         each.add_argument("--tos", type=lambda text: int(text, 0), required=True)
+        each.add_argument("--bytes", type=int, default=MESSAGE_BYTES)
         if verb == "client":
             each.add_argument("--to", required=True)
             each.add_argument("--seconds", type=float, default=5.0)
     told = parser.parse_args()
     if told.verb == "server":
-        serve(told.bind, told.tos)
+        serve(told.bind, told.tos, told.bytes)
     else:
-        json.dump(play(told.to, told.bind, told.tos, told.seconds), sys.stdout)
+        json.dump(play(told.to, told.bind, told.tos, told.seconds, told.bytes), sys.stdout)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ def fresh_group() -> click.Group:
 def test_a_plugged_verb_is_listed_and_runs(install: Install) -> None:
     install("greetbed", GREETS)
     listed = CliRunner().invoke(fresh_group(), ["--help"])
-    assert "greet       Say hello." in listed.output
+    assert "greet        Say hello." in listed.output
     ran = CliRunner().invoke(fresh_group(), ["greet"])
     assert (ran.exit_code, ran.output) == (0, "hello\n")
 

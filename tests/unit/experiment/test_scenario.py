@@ -132,7 +132,7 @@ def test_a_misspelt_word_gets_the_one_that_was_meant(text: str, near: str) -> No
 
 def test_a_key_like_no_other_gets_the_list() -> None:
     (line,) = errors_of(GOOD + "network: {zzz: 3}\n")
-    assert "there are burst, gso_max, leaves, mtu" in line
+    assert "there are burst, congestion_control, gso_max, leaves, mtu" in line
 
 
 def test_a_value_where_a_section_belongs_is_said() -> None:

@@ -184,5 +184,11 @@ def test_bulk_on_the_management_network_fails(series: Make) -> None:
     assert "pe0/mgmt" in found.reason
 
 
+def test_a_variant_that_moves_nothing_may_schedule_all_the_same(series: Make) -> None:
+    assert checks.management("v", series({READ: [0, 0], MGMT: [0, 4 * 1024 * 1024]})).ok
+    found = checks.management("v", series({READ: [0, 0], MGMT: [0, 5 * 1024 * 1024]}))
+    assert found.ok is False and "of its lines" in found.bound
+
+
 def test_a_byte_is_sent_once_however_many_nics_it_crosses(series: Make) -> None:
     assert checks.sent_bytes(series({OUT: [5, 105], IN: [0, 100], READ: [0, 50]})) == 150

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from agents.client.replay import ClockReleased, ClosedLoop, Submission, make_replay
+from agents.cluster import Steady
 from agents.traces.agentic import agentic_trace
 from agents.traces.load import ClosedTrace, OpenTrace
 from agents.traces.session import Session, Turn, hit_blocks
+from agents.traces.thinned import Thinned
 
 
 def turn(tokens: int, first: int = 0, think_s: float = 0.0, at: float | None = None) -> Turn:
@@ -164,3 +166,44 @@ def test_the_clock_releases_requests_however_slow_the_answers_are() -> None:
 def test_a_loop_needs_agents() -> None:
     with pytest.raises(ValueError, match="0 agents"):
         ClosedLoop(ClosedTrace(Sessions()), agents=0, seed=1)
+
+
+def test_agents_that_play_one_session_stay_away_then() -> None:
+    trace = ClosedTrace(Sessions())
+    loop = make_replay(trace, agents=2, seed=1, start="cold", endless=False)
+    loop.start(0.0)
+    loop.due(0.0)
+    assert loop.completed(0, 1.0) is not None
+    assert loop.next_due_s() is None
+    assert loop.completed(1, 1.0) is None
+    (last,) = loop.due(3.0)
+    assert loop.completed(last.request, 4.0) is not None
+    assert loop.next_due_s() is None and loop.outstanding == 0
+
+
+def test_a_steady_start_finds_agents_in_long_sessions_and_spread_over_a_turn() -> None:
+    trace = ClosedTrace(agentic_trace("64k", 1))
+    steady = Steady(turn_s=10.0, token_s=0.0)
+    loop = ClosedLoop(trace, agents=200, seed=1, steady=steady)
+    loop.start(0.0)
+    times = []
+    while len(times) < 200:
+        due_s = loop.next_due_s()
+        assert due_s is not None
+        times += [due_s] * len(loop.due(due_s))
+    assert max(times) <= 10.0
+    assert np.mean(times) == pytest.approx(5.0, rel=0.15)
+    sessions = [trace.source.session(n) for n in range(800)]
+    mean = np.mean([len(s.turns) for s in sessions])
+    found = [len(agent.session.turns) for agent in loop._agents.values()]
+    # In proportion to their turns: the mean is that of their squares.
+    assert np.mean(found) == pytest.approx(
+        np.mean([len(s.turns) ** 2 for s in sessions]) / mean, rel=0.1
+    )
+
+
+def test_a_session_that_finds_something_has_it_laid_down() -> None:
+    trace = ClosedTrace(Thinned(agentic_trace("32k", 1), 8))
+    loop = ClosedLoop(trace, agents=3, seed=1, start="cold", endless=False)
+    expected = [found for n in range(3) for found in trace.source.session(n).found]
+    assert [p.tolist() for p in loop.prefixes()] == [p.tolist() for p in expected]

@@ -1,0 +1,161 @@
+"""Figures that studies of jobs are made of: KV load, turns, and how long all jobs would take.
+
+A job is one agent's trajectory.  Replaying thousands of whole trajectories takes hours, so what a
+short run gives is a *JCT-equivalent*: agents × turns of a trajectory / steady turns per second, the
+time in which the cluster would play all of their turns at the rate that was measured.  It is never
+called JCT: nobody waited for the last agent.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from agents.compute import prefill_flops
+from agents.models import PRESETS
+from agents.traces.agentic import TRACES
+from testbed.experiment.estimates import arrival_rate, exactly, inverse, rate, scaled
+from testbed.experiment.study import Size
+from testbed.results.load import RunData
+from testbed.results.statistics import Interval
+
+DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
+TURNS = {name: trace.turns for name, trace in TRACES.items()}
+SMALL = "2p4d-small"  # the scenario of studies of jobs
+SHRUNK = 4  # its nodes are so many times smaller than the paper's
+PREFILL_ENGINES = 16  # of the paper's 2P4D
+EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
+LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
+PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
+
+
+def window(run: RunData, policy: str) -> tuple[float, float] | None:
+    """(open, close) of the steady window; None where it never opened."""
+    found = run.policies[policy]["summary"]["window_s"]
+    return None if found is None else (found[0], found[1])
+
+
+def kv_load(run: RunData, policy: str) -> Interval | None:
+    """KV that arrived from storage in the window, bit/s, with an interval by batch means."""
+    span = window(run, policy)
+    if span is None:
+        return None
+    transfers, requests = run.transfers, run.requests
+    mine = (transfers["policy"] == policy) & (transfers["kind"] == "storage_read")
+    well = (requests["policy"] == policy) & (requests["error"] == "")
+    verified = np.isin(transfers["request"].to_numpy(), requests["request"].filter(well).to_numpy())
+    chosen = mine.to_numpy() & verified
+    first_s, last_s, sizes = (
+        transfers[name].to_numpy()[chosen] for name in ("t_first_byte", "t_last_byte", "size_bytes")
+    )
+    return scaled(arrival_rate(first_s, last_s, sizes, span), 8)
+
+
+def turns_per_s(run: RunData, policy: str) -> Interval | None:
+    """Turns that ended in the window, per emulated second, with an interval by batch means."""
+    span = window(run, policy)
+    if span is None:
+        return None
+    requests = run.requests
+    mine = ((requests["policy"] == policy) & (requests["error"] == "")).to_numpy()
+    return rate(requests["t_done"].to_numpy()[mine], span)
+
+
+def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
+    """Turns per emulated second by the bytes that they read, where storage binds.
+
+    What the mean turn of the trace reads is known, so a window in which a few long turns happen to
+    end does not count as a slow one.
+    """
+    hit_bytes = run.run["predicted"]["mean_turn"]["hit_bytes"]
+    return scaled(kv_load(run, policy), 1 / (8 * hit_bytes))
+
+
+def steady_turns_per_s(run: RunData, policy: str) -> Interval | None:
+    """Turns per emulated second: by what they read where storage binds, else by their ends."""
+    bound_by = run.policies[policy]["summary"]["bound_by"]
+    return (read_turns_per_s if bound_by == "storage" else turns_per_s)(run, policy)
+
+
+def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:
+    """Turns per second of the real cluster."""
+    return scaled(turns, _stretch(run))
+
+
+def jct_equivalent_s(
+    turns: Interval | None, run: RunData, agents: int, trace: str
+) -> Interval | None:
+    """Agents × turns / steady turns per second, in seconds of the real cluster.
+
+    Args:
+        turns: per emulated second.
+        run: whose scale they are of.
+        agents: whose trajectories are to be played.
+        trace: of the agents: 32k, 48k or 64k.
+    """
+    return inverse(real_turns_per_s(turns, run), agents * TURNS[trace])
+
+
+def whole_jobs(size: Size) -> dict[str, object]:
+    """What a scenario needs so that each agent plays one trajectory; nothing in the quick size.
+
+    Args:
+        size: medium plays every 8th turn, full all of them.
+    """
+    if size == "quick":
+        return {}
+    return {
+        "duration": LONGEST[size],
+        "window": {"warm_up": "1s", "warm_up_turns": 0, "tolerance": 0.99},
+        "workload.agents": PLAYED[size],
+        "workload.enter": "trajectory",
+        "workload.start": "cold",
+        "workload.sessions": "one",
+        "workload.every": EVERY[size],
+    }
+
+
+def job_time_s(run: RunData, policy: str, size: Size, agents: int, trace: str) -> Interval | None:
+    """How long it takes until all agents have played their trajectories, real seconds.
+
+    quick: JCT-equivalent, by the turns of a steady window.  medium, full: from the first agent's
+    start to the last one's end, times k where every k-th turn is played.
+
+    Args:
+        run: of a scenario with the changes of `whole_jobs`.
+        policy: of it.
+        size: of the study.
+        agents: that the figure is of.  Where the run had fewer, jobs of more are in proportion.
+        trace: of the agents.
+
+    Returns:
+        None where the run did not come to the end of all trajectories.
+    """
+    if size == "quick":
+        return jct_equivalent_s(steady_turns_per_s(run, policy), run, agents, trace)
+    sessions = run.table("sessions")
+    mine = sessions.filter(sessions["policy"] == policy)
+    played = run.run["scenario"]["workload"]["agents"]
+    if len(mine) != played:
+        return None
+    first_s, last_s = np.min(mine["t_start"].to_numpy()), np.max(mine["t_end"].to_numpy())
+    took_s = float(last_s - first_s) / _stretch(run)
+    return exactly(took_s * EVERY[size] * agents / played)
+
+
+def published_caps(run: RunData) -> dict[str, float]:
+    """Caps in turns per second of the real cluster at the paper's size, for its mean turn.
+
+    Storage caps are the run's own.  That of compute is for what the workload table says a turn
+    appends after its mean context; the turns of a generated trace, counted one by one, append less.
+    """
+    caps = run.run["comparison"]["caps_turns_per_s"]
+    scenario = run.run["scenario"]
+    trace, model = TRACES[scenario["workload"]["trace"]], PRESETS[scenario["model"]["preset"]]
+    flops = prefill_flops(model, trace.context_tokens, trace.append_tokens)
+    assert model.prefill_flops_per_s is not None  # the run was of modelled engines
+    real = {name: cap * _stretch(run) * SHRUNK for name, cap in caps.items() if cap is not None}
+    return real | {"prefill-compute": PREFILL_ENGINES * model.prefill_flops_per_s / flops}
+
+
+def _stretch(run: RunData) -> float:
+    return float(run.run["comparison"]["scale"]["stretch"])

@@ -1,0 +1,89 @@
+"""Job times of agents that all begin at once: Basic, DualPath and Oracle.
+
+Reproduces DualPath, figure 7 (DS-660B at 78 324 B/token, 2P4D, 64K): Basic takes 10 052 s with 2
+048 agents, DualPath 5 365 s, up to 1.87 times less, and DualPath is near Oracle, which moves no KV.
+
+Nodes are a quarter of the paper's in all proportions (`2p4d-small`): SNIC over CNICs, P/D, compute
+over SNIC, agents per engine.  Two figures are fitted, and so is what rests on them alone: 227
+TFLOP/s of a prefill GPU (the preset's, so DualPath's own bar is no result), and 8 GiB of prefill
+HBM for KV, which decides how large Basic's batches are (80 GB less 58 GB of weights leave 22, and
+what activations and buffers take of that nobody published; with all 22 GB Basic would be as fast as
+storage lets it).
+
+What is a result: PE-only + layerwise, which storage binds at 39 turns/s.  Expect DualPath over it
+1.54 ± 8 %, from the caps 39 (PE SNICs), 60 (compute) and 117 turns/s (all SNICs), and over Basic
+1.87 ± 12 %, the layerwise part of that fitted.  The compute cap is for the published mean turn of
+429 tokens.  Turns of this trace counted one by one append 288, for trajectories of short turns have
+more of them, so the formula alone gives 90; engines of a node that wait for each other take it down
+to about 60 again.
+
+quick: JCT-equivalent of a steady window; medium: every 8th turn of whole trajectories, times 8;
+full: whole trajectories.
+"""
+
+from __future__ import annotations
+
+from agents.job_time import DUALPATH, SHRUNK, SMALL, job_time_s, published_caps, whole_jobs
+from testbed.experiment.asking import Asking
+from testbed.experiment.estimates import exactly, ratio, scaled, together
+from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
+from testbed.results.charts import Chart, Series
+from testbed.results.statistics import Interval
+
+NAMES = {"basic": "Basic", "pe-only": "Basic + layerwise", DUALPATH: "DualPath",
+         "oracle": "Oracle"}  # fmt: skip
+# DualPath, figure 7: job times in s at 1024, 2048 and 4096 agents of 64K.
+PAPER = {"basic": [5365.0, 10052.0, 19309.0], DUALPATH: [2917.0, 5365.0, 10312.0]}
+AGENTS = [1024, 2048, 4096]
+CAPS = {"pe-snics": (39.0, "PE SNICs"), "prefill-compute": (60.0, "prefill compute"),
+        "all-snics": (117.0, "all SNICs")}  # fmt: skip
+
+
+def answer(ask: Asking) -> Answer:
+    """One run of all policies; jobs of more agents take in proportion."""
+    traces = ask.pick(["64k"], ["64k"], ["32k", "48k", "64k"])
+    rows, charts = [], []
+    for trace in traces:
+        changes = {"workload.trace": trace} if trace != "64k" else {}
+        runs = ask.runs(SMALL, {**changes, **whole_jobs(ask.size)})
+        one: dict[str, Interval | None] = {
+            policy: together([job_time_s(run, policy, ask.size, 1, trace) for run in runs])
+            for policy in NAMES
+        }
+        series = [
+            Series(name, [str(agents) for agents in AGENTS],
+                   [scaled(one[policy], agents / SHRUNK) for agents in AGENTS],
+                   list(PAPER.get(policy, [])) if trace == "64k" else [])
+            for policy, name in NAMES.items()
+        ]  # fmt: skip
+        what = ask.pick("JCT-equivalent", "8 × JCT of every 8th turn", "JCT")
+        charts.append(Chart(f"fig7_{trace}", f"Offline, DS-660B, {trace}", "agents", f"{what} (s)",
+                            series))  # fmt: skip
+        if trace != "64k":
+            continue
+        caps = published_caps(runs[0])
+        times = {policy: scaled(found, 2048 / SHRUNK) for policy, found in one.items()}
+        rows += [
+            Row("DualPath over Basic + layerwise", ratio(one["pe-only"], one[DUALPATH]),
+                about(1.54, 0.08), 1.54, "×", "the paper's: from its caps, 60 over 39 turns/s"),
+            Row("DualPath over Basic", ratio(one["basic"], one[DUALPATH]), about(1.87, 0.12),
+                1.87, "×", "its layerwise part is fitted: prefill_hbm"),
+            Row("Oracle over DualPath", ratio(one[DUALPATH], one["oracle"]), Expected(1.0, 1.15),
+                "near 1", "×"),
+            *(Row(f"{NAMES[policy]}, 2048 agents, {what}", times[policy],
+                  about(values[1], 0.12), values[1], "s",
+                  "fitted: the preset's TFLOP/s" if policy == DUALPATH else "")
+              for policy, values in PAPER.items()),
+            *(Row(f"cap: {name}, turns/s", exactly(caps[cap]), about(value, 0.08), value)
+              for cap, (value, name) in CAPS.items()),
+        ]  # fmt: skip
+    return Answer(rows, charts, ["Figures are of the real cluster at the paper's size: emulated "
+                                 f"times / stretch, rates × {SHRUNK}."])  # fmt: skip
+
+
+STUDY = Study(
+    "How much sooner are all agents done when both sides read?",
+    "DualPath, figure 7",
+    Minutes(4.7, 70, 600),
+    answer,
+)

@@ -1,0 +1,84 @@
+"""Where a KV cache in decode nodes pays: hit rate and gain over cache size / working set.
+
+A third way beside both storage paths: KV that a decode node still has in DRAM is taken from there,
+on its own node or over the compute fabric, with no storage NIC.  1P2D runs once to measure the
+working set (bytes of different blocks that requests looked for or wrote); then the shorter queue
+and `adaptive`, which chooses among the three by a cost model, with caches of a share of it.
+
+Agents come back for the KV that they have just left, so even a small cache holds what is asked for
+next: expect the hit rate to rise with the size, and to be all but what each agent reads for the
+first time when everything fits (0.7 or more in a short window). Expect no loss with a cache that is
+too small, for `adaptive` then does what the shorter queue does. With everything cached, storage
+NICs are out of the way and compute NICs bind: expect a gain in turns of more than 1.2.
+"""
+
+from __future__ import annotations
+
+import math
+
+from agents.job_time import DUALPATH, turns_per_s
+from testbed.experiment.asking import Asking
+from testbed.experiment.estimates import exactly, ratio, together
+from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
+from testbed.results.charts import Chart, Series
+from testbed.results.load import RunData
+
+NODES = 2  # that have a cache
+EXPECTED = {  # cache / working set -> hit rate, gain in turns
+    0.05: (Expected(0.0, 0.5), Expected(0.95, None)),
+    1.0: (Expected(0.7, 1.0), Expected(1.2, None)),
+}
+MORE = [0.1, 0.25, 0.5]  # in the larger sizes
+
+
+def answer(ask: Asking) -> Answer:
+    """The working set, then each size of cache."""
+    common: dict[str, object] = {
+        "topology.set": {"gpus": 4, "s": 0.5},
+        "duration": ask.pick("10s", "40s", "90s"),
+        "window": {"warm_up": "4s", "warm_up_turns": 2, "tolerance": 0.3},
+        "workload.agents": ask.pick(24, 40, 60),
+    }
+    probed = ask.run("1p2d", {**common, "policies": [DUALPATH]})
+    working_set = probed.policies[DUALPATH]["summary"]["storage"]["working_set_bytes"]
+    per_real = probed.run["comparison"]["scale"]["bytes_realised"]
+    rows, hits, gains = [], [], []
+    ratios = sorted([*EXPECTED, *ask.pick([], MORE, MORE)])
+    for share in ratios:
+        capacity = math.ceil(share * working_set * per_real / NODES)
+        runs = ask.runs("1p2d", {
+            **common, "policies": [DUALPATH, "adaptive"], "cache.capacity": f"{capacity}B",
+        })  # fmt: skip
+        hit = together([exactly(hit_rate(run)) for run in runs])
+        gain = together([
+            ratio(turns_per_s(run, "adaptive"), turns_per_s(run, DUALPATH)) for run in runs
+        ])  # fmt: skip
+        hits.append(hit)
+        gains.append(gain)
+        expected_hits, expected_gain = EXPECTED.get(share, (None, None))
+        rows += [
+            Row(f"cache {share:g} of the working set: hit rate", hit, expected_hits),
+            Row(f"cache {share:g} of the working set: gain in turns", gain, expected_gain,
+                unit="×"),
+        ]  # fmt: skip
+    charts = [
+        Chart("three_way_hits", "KV that came from a decode node's cache", "cache / working set",
+              "hit rate", [Series("adaptive", ratios, hits)], kind="lines"),
+        Chart("three_way_gain", "What it gains", "cache / working set",
+              "turns/s over shorter queue", [Series("adaptive", ratios, gains)], kind="lines"),
+    ]  # fmt: skip
+    return Answer(rows, charts)
+
+
+def hit_rate(run: RunData) -> float:
+    """Share of hit KV in the window that came from the own node's cache or another's."""
+    cache = run.policies["adaptive"]["summary"]["cache"]
+    return float((cache["own_share"] or 0.0) + (cache["other_share"] or 0.0))
+
+
+STUDY = Study(
+    "From what size on does a KV cache in decode nodes pay?",
+    "the project's own; DualPath reads all hits from storage",
+    Minutes(1.7, 22, 45),
+    answer,
+)

@@ -1,0 +1,113 @@
+"""`testbed experiment`: answer a study, or all of them, and write the page of the set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from testbed.cli import output
+from testbed.cli.arguments import json_option
+from testbed.cli.experiments import directory_option
+
+if TYPE_CHECKING:
+    from testbed.experiment.study import Finding, Size
+
+_EPILOG = """\b
+Examples:
+  testbed experiment fig8_pd_ratio --quick
+  testbed experiment --all --quick
+  testbed experiment mine.py --medium
+  testbed experiment fig7_offline --medium --into experiments/20261125-180000
+
+The page of the set, index.html, has each figure beside the paper's values.
+"""
+
+
+@click.command("experiment", epilog=_EPILOG)
+@click.argument("names", nargs=-1, metavar="[NAME|FILE]…")
+@click.option("--all", "everything", is_flag=True, help="All experiments, one after another.")
+@click.option("--quick", "size", flag_value="quick", help="Minutes; jobs by their rate of turns.")
+@click.option("--medium", "size", flag_value="medium", help="Larger clusters, repeated.")
+@click.option("--full", "size", flag_value="full", help="Whole trajectories, repeated; hours.")
+@directory_option
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("experiments"),
+    show_default=True,
+    help="Directory that the set's directory is made in.",
+)
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False, exists=True),
+    help="Add to this set instead; what it has run already is not run again.",
+)
+@click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
+@json_option
+def command(
+    names: tuple[str, ...],
+    everything: bool,
+    size: Size | None,
+    directory: Path | None,
+    out: Path,
+    into: Path | None,
+    accept_unfaithful: bool,
+    as_json: bool,
+) -> None:
+    """Answer experiments: run what they need, compare it with the paper, write a page.
+
+    The exit status is that of the runs' verdicts.  Whether figures are where the paper has them
+    is in the table, and no reason to fail.
+    """
+    with output.failures(as_json):
+        from testbed.cli.run import progress
+        from testbed.errors import UsageError
+        from testbed.experiment import answering, studies
+
+        if size is None:
+            raise UsageError(
+                "no size was given", hint="say how much time there is: --quick, --medium or --full"
+            )
+        if everything == bool(names):
+            raise UsageError(
+                "give names of experiments, or --all", hint="`testbed experiments` lists them"
+            )
+        asked = list(studies.files(directory)) if everything else list(dict.fromkeys(names))
+        found = [studies.find(name, directory) for name in asked]
+        place = into or answering.new_set(out)
+        with progress() as report:
+            made = answering.answer(found, size, place, sys.argv, report, _tell)
+        page = answering.write_page(place, sys.argv)
+        output.result(_as_json(made, place, page), _lines(made, page), as_json=as_json)
+    with output.failures(False):  # the one object of --json is out
+        answering.judge(made, accept_unfaithful=accept_unfaithful)
+
+
+def _tell(finding: Finding) -> None:
+    from testbed.experiment.table import summary
+
+    output.note(
+        f"{finding.name}: {finding.status}, {summary(finding)} ({finding.took_s / 60:.1f} min)"
+    )
+
+
+def _as_json(made: list[Finding], place: Path, page: Path) -> dict[str, Any]:
+    from testbed.results.writer import plain
+
+    return {
+        "set": str(place),
+        "page": str(page),
+        "experiments": [
+            {**plain(each), "status": each.status, "inside": [row.inside for row in each.rows]}
+            for each in made
+        ],
+    }
+
+
+def _lines(made: list[Finding], page: Path) -> list[str]:
+    from testbed.experiment.table import lines
+
+    return [*(line for each in made for line in lines(each)), str(page)]

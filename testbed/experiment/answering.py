@@ -1,0 +1,186 @@
+"""Answering studies: each becomes a directory with its data, figures and table; all of them a page.
+
+What a set of studies leaves in its directory:
+
+    DIR/index.html        the page of the set
+    DIR/runs/             the runs of all studies
+    DIR/NAME/study.json   a study: evidence, rows, notes
+    DIR/NAME/table.md     the rows as Markdown
+    DIR/NAME/data.json    what its figures were made of
+    DIR/NAME/*.svg, *.pdf
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from testbed.errors import (
+    ConflictError,
+    NotFoundError,
+    ProgramError,
+    TestbedError,
+    UnfaithfulError,
+    UsageError,
+)
+from testbed.experiment.asking import Asking, Runs
+from testbed.experiment.runner import Progress
+from testbed.experiment.studies import Found
+from testbed.experiment.study import Answer, Finding, Size
+from testbed.results.writer import write_json
+
+STUDY, TABLE, DATA, RUNS = "study.json", "table.md", "data.json", "runs"
+
+
+def new_set(out: Path) -> Path:
+    """Make the directory of a set of studies.
+
+    Raises:
+        UsageError: it cannot be made.
+    """
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    for attempt in range(1, 100):
+        path = out / f"{stamp}{f'-{attempt}' if attempt > 1 else ''}"
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if out.exists() and not out.is_dir():
+                break
+            continue
+        except OSError as error:
+            raise UsageError(
+                f"the directory {path} cannot be made: {error.strerror}",
+                hint="choose a directory of yours with --out",
+            ) from None
+        return path
+    raise ConflictError(f"no directory can be made in {out}", hint="choose another with --out")
+
+
+def answer(
+    found: Sequence[Found],
+    size: Size,
+    directory: Path,
+    argv: list[str],
+    report: Callable[[Progress], None],
+    done: Callable[[Finding], None],
+) -> list[Finding]:
+    """Answer studies one after another.
+
+    A study that fails does not hide the next one: why is in its finding.
+
+    Args:
+        found: what is asked.
+        size: of all of them.
+        directory: of the set.
+        argv: the command line.
+        report: called with progress.
+        done: called with each finding, when it has been written.
+
+    Raises:
+        KeyboardInterrupt: the user ended it; what was found by then is there.
+    """
+    runs = Runs(directory / RUNS, argv, report)
+    findings = []
+    for each in found:
+        finding = _answered(each, size, directory, runs)
+        findings.append(finding)
+        done(finding)
+    return findings
+
+
+def _answered(each: Found, size: Size, directory: Path, runs: Runs) -> Finding:
+    ask = Asking(each.name, size, runs)
+    began_s = time.monotonic()
+    failed, answered = "", Answer([])
+    try:
+        answered = each.study.answer(ask)
+    except TestbedError as error:
+        failed = str(error)
+    except Exception as error:  # a defect of one study is not to cost the others their time
+        traceback.print_exc()
+        failed = f"a defect of the study: {type(error).__name__}: {error}"
+    place = directory / each.name
+    place.mkdir(exist_ok=True)
+    finding = Finding(
+        each.name,
+        each.study.question,
+        each.study.source,
+        each.about,
+        size,
+        time.monotonic() - began_s,
+        ask.evidence,
+        answered.rows,
+        answered.notes,
+        [chart.name for chart in answered.charts],
+        failed,
+    )
+    _write(place, answered, finding)
+    return finding
+
+
+def _write(place: Path, answered: Answer, finding: Finding) -> None:
+    from testbed.experiment.table import markdown
+    from testbed.report.charts import draw  # matplotlib: not for a list
+
+    draw(answered.charts, place)
+    charts = {chart.name: chart for chart in answered.charts}
+    write_json(place / DATA, {"charts": charts, **answered.data})
+    (place / TABLE).write_text(markdown(finding))
+    write_json(place / STUDY, finding)
+
+
+def findings(directory: Path) -> list[Finding]:
+    """All studies of a set, by name.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    files = sorted(directory.glob(f"*/{STUDY}"))
+    if not files:
+        raise NotFoundError(
+            f"{directory} holds no study", hint="`testbed experiment` makes one, in experiments/"
+        )
+    return [msgspec.json.decode(file.read_bytes(), type=Finding) for file in files]
+
+
+def write_page(directory: Path, argv: Sequence[str]) -> Path:
+    """Write the page of all studies of a set."""
+    from testbed.experiment import table
+    from testbed.report.studies import write_page
+
+    return write_page(
+        directory,
+        findings(directory),
+        headings=table.HEADINGS,
+        shown=table.shown,
+        summary=table.summary,
+        command=" ".join([Path(argv[0]).name, *argv[1:]]),
+    )
+
+
+def judge(found: Sequence[Finding], *, accept_unfaithful: bool = False) -> None:
+    """Return only if every study has an answer that rests on runs that may be believed.
+
+    Raises:
+        UnfaithfulError: a verdict is FAIL, unless that is accepted.
+        ProgramError: a study has no answer.
+    """
+    silent = [each for each in found if each.failed]
+    if silent:
+        raise ProgramError(
+            f"{len(silent)} of {len(found)} experiments have no answer, "
+            f"the first is {silent[0].name}: {silent[0].failed.splitlines()[0]}",
+            hint="the page of the set says why, each in its section",
+        )
+    doubtful = [each for each in found if each.status == "FAIL"]
+    if doubtful and not accept_unfaithful:
+        reason = next(r for each in doubtful[0].evidence for r in each.reasons)
+        raise UnfaithfulError(
+            f"runs of {len(doubtful)} of {len(found)} experiments have the verdict FAIL: "
+            f"{', '.join(each.name for each in doubtful)}; the first reason: {reason}",
+            hint="the page of the set has all reasons; --accept-unfaithful exits 0 all the same",
+        )

@@ -1,0 +1,167 @@
+"""What a study asks for: runs of scenarios, and a cluster of its own that is watched like a run.
+
+Runs of one set lie in one directory, and a scenario that another study of the set has run already
+is not run again: three figures of a paper may come from the same runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from testbed.experiment import record
+from testbed.experiment.record import Asked
+from testbed.experiment.repeats import Repeat, planned, run_one
+from testbed.experiment.runner import Progress
+from testbed.experiment.study import Evidence, Size
+from testbed.fidelity import checks
+from testbed.fidelity.monitor import Monitor
+from testbed.fidelity.sampler import Sampler
+from testbed.fidelity.verdict import judge, shaper_bursts
+from testbed.lab import Lab
+from testbed.results import layout
+from testbed.results.load import RunData, load
+from testbed.results.writer import plain
+
+T = TypeVar("T")
+_REPEATS: dict[Size, int] = {"quick": 1, "medium": 3, "full": 3}
+
+
+class Runs:
+    """The runs of a set of studies, by what was asked.
+
+    Args:
+        directory: that they are made in.
+        argv: the command line, for their run.json.
+        report: called with progress.
+    """
+
+    def __init__(
+        self, directory: Path, argv: list[str], report: Callable[[Progress], None]
+    ) -> None:
+        self.directory = directory
+        self._argv = argv
+        self._report = report
+        self._known: dict[bytes, RunData] = {}
+        for path in layout.all_runs(directory):
+            found = load(path)
+            # What may not be believed is worth another try, unless it was just now.
+            if found.verdict.status == "PASS" and not found.run["interrupted"]:
+                self._known[_key(found.run["scenario"])] = found
+
+    def get(self, asked: Asked, one: Repeat) -> RunData:
+        """A run of this scenario with a repeat's seed: one that is there, or a new one.
+
+        Raises:
+            TestbedError: it could not be run.
+            KeyboardInterrupt: the user ended it.
+        """
+        seeded = asked.scenario.model_copy(update={"seed": one.seed})
+        key = _key(plain(seeded.model_dump(mode="json")))
+        if key not in self._known:
+            finished = run_one(asked, one, self.directory, self._argv, self._report)
+            finished.judge(accept_unfaithful=True)
+            self._known[key] = load(finished.path)
+        return self._known[key]
+
+
+def _key(scenario: Mapping[str, Any]) -> bytes:
+    """A scenario apart from its name, which only says what its directory is called."""
+    told = {name: value for name, value in scenario.items() if name not in ("name", "description")}
+    return msgspec.json.encode(told, order="sorted")
+
+
+class Asking:
+    """One study, while it is answered.
+
+    Args:
+        name: of the study.
+        size: how much time there is.
+        runs: of the set that it belongs to.
+    """
+
+    def __init__(self, name: str, size: Size, runs: Runs) -> None:
+        self.name = name
+        self.size = size
+        self.evidence: list[Evidence] = []
+        self._runs = runs
+
+    def pick(self, quick: T, medium: T, full: T) -> T:
+        """What belongs to this size."""
+        return {"quick": quick, "medium": medium, "full": full}[self.size]
+
+    def runs(
+        self,
+        scenario: str,
+        changes: Mapping[str, object] | None = None,
+        *,
+        repeat: int | None = None,
+    ) -> list[RunData]:
+        """Run a scenario, more than once in the larger sizes, each time with another seed.
+
+        Args:
+            scenario: a shipped one, or a YAML file.
+            changes: dotted key paths to values that replace the scenario's.
+            repeat: how often; default 1, 3, 3 by size.
+        """
+        overrides = {key: _text(value) for key, value in (changes or {}).items()}
+        asked = record.load(scenario, overrides)
+        times = repeat or _REPEATS[self.size]
+        variants = asked.workload.variants(asked.scenario)
+        return [self._run(asked, one) for one in planned(asked.scenario.seed, variants, times)]
+
+    def run(self, scenario: str, changes: Mapping[str, object] | None = None) -> RunData:
+        """Run a scenario once, whatever the size."""
+        return self.runs(scenario, changes, repeat=1)[0]
+
+    def _run(self, asked: Asked, one: Repeat) -> RunData:
+        found = self._runs.get(asked, one)
+        said = Evidence(found.path.name, found.verdict.status, list(found.verdict.reasons))
+        if said not in self.evidence:
+            self.evidence.append(said)
+        return found
+
+    @contextlib.contextmanager
+    def watched(self, lab: Lab, what: str) -> Iterator[None]:
+        """Judge what happens on a cluster of the study's own in the block, as a run is judged.
+
+        There is no workload that could give an account of its bytes; all else is checked.
+        """
+        sampler, monitor = Sampler(lab), Monitor()
+        monitor.start()
+        opened_s = time.monotonic()
+        try:
+            yield
+        finally:
+            window = (opened_s, time.monotonic())
+            machine = monitor.stop()
+            samples = sampler.stop()
+        found = [
+            checks.as_planned(what, lab.verify()),
+            checks.sampling(what, samples, sampler.lost),
+            checks.drops(what, samples),
+            checks.rates(what, samples, shaper_bursts(lab.plan)),
+            checks.unclassified(what, samples),
+            checks.machine(what, machine, window),
+            checks.backlog(what, machine),
+            checks.throttling(what, machine, window),
+            checks.timers(what, machine, window),
+        ]
+        verdict = judge(found)
+        self.evidence.append(Evidence(what, verdict.status, list(verdict.reasons)))
+
+    def noted(self, what: str, status: Literal["PASS", "FAIL"], reasons: list[str]) -> None:
+        """Evidence that the study has judged by itself."""
+        self.evidence.append(Evidence(what, status, reasons))
+
+
+def _text(value: object) -> str:
+    """A value as YAML."""
+    if isinstance(value, str):
+        return value
+    return msgspec.json.encode(value).decode()  # JSON is YAML

@@ -1,0 +1,46 @@
+"""What a chart shows: values with intervals, a paper's beside them.  `testbed.report` draws it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from testbed.results.statistics import Interval
+
+
+class Series(msgspec.Struct, frozen=True):
+    """What one colour stands for.
+
+    Args:
+        name: in the legend.
+        x: names of groups of bars, or numbers of a line.
+        y: with their intervals; None where there is nothing.
+        paper: the paper's values at the same x; empty where it has none.
+    """
+
+    name: str
+    x: list[str] | list[float]
+    y: list[Interval | None]
+    paper: list[float | None] = []
+
+
+class Chart(msgspec.Struct, frozen=True):
+    """A figure of the paper, as it comes out here.
+
+    Args:
+        name: of its files.
+        title: over it.
+        x, y: what the axes say, with units.
+        series: all with the same x if they are bars.
+        kind: "bars", or "lines".
+        log: scale of the y axis.
+    """
+
+    name: str
+    title: str
+    x: str
+    y: str
+    series: list[Series]
+    kind: Literal["bars", "lines"] = "bars"
+    log: bool = False

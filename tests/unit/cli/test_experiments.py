@@ -1,0 +1,70 @@
+"""`testbed experiments` and `testbed experiment`: what is asked for, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from testbed.cli import experiment, experiments
+from testbed.errors import NotFoundError, UsageError
+
+STUDY = '''"""What it reproduces."""
+from testbed.experiment.estimates import exactly
+from testbed.experiment.study import Answer, Evidence, Expected, Minutes, Row, Study
+
+def answer(ask):
+    ask.noted("seen", "FAIL", ["a drop"])
+    return Answer([Row("ratio", exactly(1.5), Expected(1, 2), 1.6, "×")])
+
+STUDY = Study("Is it so?", "A paper", Minutes(1, 2, 3), answer, shares="SHARES")
+'''
+
+
+def ask(*arguments: str) -> Result:
+    return CliRunner().invoke(experiment.command, list(arguments))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "first.py").write_text(STUDY.replace("SHARES", ""))
+    (tmp_path / "second.py").write_text(STUDY.replace("SHARES", "first"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_list_says_the_minutes_and_what_is_shared(place: Path) -> None:
+    told = CliRunner().invoke(experiments.command, ["--dir", str(place)])
+    lines = told.output.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["first", "second", "all"]
+    assert lines[-1].split()[1:4] == ["1.0", "2.0", "3.0"]  # the second's runs are the first's
+    told = CliRunner().invoke(experiments.command, ["--dir", str(place), "--json"])
+    assert [one["shares"] for one in json.loads(told.output)["experiments"]] == ["", "first"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["first"], UsageError.exit_status),  # no size
+        (["--quick"], UsageError.exit_status),  # nothing named
+        (["first", "--all", "--quick"], UsageError.exit_status),
+        (["third", "--quick"], NotFoundError.exit_status),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(place: Path, arguments: list[str], status: int) -> None:
+    assert ask(*arguments, "--dir", str(place)).exit_code == status
+    assert not (place / "experiments").exists()
+
+
+def test_a_verdict_of_fail_is_the_exit_status_and_the_page_is_there(place: Path) -> None:
+    told = ask("--all", "--quick", "--dir", str(place))
+    assert told.exit_code == 12
+    assert "first: FAIL, 1 of 1 inside" in told.output
+    assert "runs of 2 of 2 experiments have the verdict FAIL: first, second" in told.output
+    (page,) = (place / "experiments").glob("*/index.html")
+    accepted = ask("first", "--quick", "--dir", str(place), "--accept-unfaithful",
+                   "--into", str(page.parent), "--json")  # fmt: skip
+    assert accepted.exit_code == 0
+    assert [p.parent for p in (place / "experiments").glob("*/index.html")] == [page.parent]

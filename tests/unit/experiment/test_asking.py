@@ -1,0 +1,90 @@
+"""What a study has run, another study of the set does not run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from testbed.experiment import asking, record
+from testbed.experiment.asking import Asking, Runs
+from testbed.experiment.repeats import Repeat
+from testbed.fidelity.verdict import Verdict
+from testbed.results import layout
+from testbed.results.writer import plain, write_json
+
+CHANGES = {"duration": "7s", "topology.set": {"gpus": 2}, "policies": ["pe-only"]}
+
+
+class Made:
+    """Stands for runs that are made: a directory with what a finished run has to say."""
+
+    def __init__(self, status: str = "PASS") -> None:
+        self.status = status
+        self.asked: list[Repeat] = []
+
+    def __call__(self, asked: Any, one: Repeat, path: Path, *_: Any) -> Any:
+        self.asked.append(one)
+        place = path / f"run-{len(list(path.glob('*')))}"
+        place.mkdir(parents=True)
+        scenario = asked.scenario.model_copy(update={"seed": one.seed}).model_dump(mode="json")
+        reasons = [] if self.status == "PASS" else ["a drop"]
+        write_json(place / layout.VERDICT, Verdict(self.status, reasons, []))  # type: ignore[arg-type]
+        run = {"layout_version": 1, "interrupted": False, "scenario": plain(scenario)}
+        write_json(place / layout.RUN, {**run, "policies": {}})
+
+        class Finished:
+            path = place
+
+            def judge(self, **_: Any) -> None:
+                pass
+
+        return Finished()
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> Made:
+    maker = Made()
+    monkeypatch.setattr(asking, "run_one", maker)
+    return maker
+
+
+def asks(place: Path, size: Any = "quick") -> Asking:
+    return Asking("a-study", size, Runs(place, ["testbed"], lambda _: None))
+
+
+def test_the_same_scenario_is_run_once_in_a_set(tmp_path: Path, made: Made) -> None:
+    runs = Runs(tmp_path, ["testbed"], lambda _: None)
+    one, other = Asking("one", "quick", runs), Asking("other", "quick", runs)
+    assert one.run("demo", CHANGES).path == other.run("demo", CHANGES).path
+    assert len(made.asked) == 1
+    assert one.evidence == other.evidence and len(one.evidence) == 1
+    other.run("demo", CHANGES | {"duration": "8s"})
+    assert len(made.asked) == 2 and len(other.evidence) == 2
+
+
+def test_a_set_that_is_added_to_repeats_only_what_did_not_pass(tmp_path: Path, made: Made) -> None:
+    made.status = "FAIL"
+    assert asks(tmp_path).run("demo", CHANGES).verdict.status == "FAIL"
+    made.status = "PASS"
+    asks(tmp_path).run("demo", CHANGES)
+    asks(tmp_path).run("demo", CHANGES)
+    assert len(made.asked) == 2
+
+
+def test_larger_sizes_repeat_with_other_seeds_and_orders(tmp_path: Path, made: Made) -> None:
+    ask = asks(tmp_path, "medium")
+    changes = CHANGES | {"policies": ["pe-only", "shorter-queue"]}
+    assert len(ask.runs("demo", changes)) == 3
+    assert len({one.seed for one in made.asked}) == 3
+    assert made.asked[0].order == tuple(reversed(made.asked[1].order))
+    assert ask.pick(1, 2, 3) == 2
+    assert len(ask.runs("demo", changes, repeat=1)) == 1 and len(made.asked) == 3
+
+
+def test_values_become_yaml(tmp_path: Path, made: Made) -> None:
+    scenario = asks(tmp_path).run("demo", CHANGES).run["scenario"]
+    asked = record.load("demo", {"duration": "7s"}).scenario
+    assert scenario["duration"] == plain(asked.model_dump(mode="json"))["duration"]
+    assert scenario["topology"]["set"] == {"gpus": 2} and scenario["policies"] == ["pe-only"]
