@@ -13,7 +13,7 @@ from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.blocks.generate import scatter_group
 from agents.blocks.maker import DecodeKV, Proof
 from agents.cluster import Cluster
-from agents.control import (
+from agents.control.messages import (
     Assign,
     Credit,
     Done,
