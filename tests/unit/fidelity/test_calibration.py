@@ -66,7 +66,7 @@ def test_an_aggregate_on_its_way_at_the_end_is_no_slow_link() -> None:
     slow = msgspec.structs.replace(METER, rate_bps=line, burst_bytes=2 * 65_536)
     for packets, why in ((9, ""), (6, "slow")):
         total = packets * 65_536
-        counted = Counted(sample(0), sample(total), total)
+        counted = Counted(sample(0), sample(int(total / 0.934)), total)
         edges = [0.0, *(65_536.0 * round(packets * part / 4) for part in range(1, 5))]
         assert problem(result_of(slow, [FlowSeen(0.1, [1e-4], total, edges)], counted, 0.4)) == why
 
