@@ -9,8 +9,9 @@ from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
 from agents.read_account import read_account
+from agents.recorded import Run
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
-from agents.summary import Run, bound_by
+from agents.summary import bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check

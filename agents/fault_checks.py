@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from agents.fault_settings import timetable
+from agents.recorded import Run
 from agents.records import EventRecord
-from agents.summary import Run
 from testbed.fidelity.checks import Check
 
 OF_FAULTS = frozenset(

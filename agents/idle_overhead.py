@@ -14,9 +14,9 @@ from typing import NamedTuple
 import msgspec
 
 from agents.client.idle import IDLE_REQUEST
+from agents.recorded import Run
 from agents.records import IterationRecord, ProcessRecord, RequestRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from testbed.fidelity.checks import Check
 from testbed.fidelity.verdict import mtu_bytes
 from testbed.kernel.samples import FRAME_HEADER_BYTES

@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import xxhash
 
 from agents.accounts import node_of
-from agents.control import PeerLost
+from agents.control.mesh import PeerLost
 from agents.loss import NodeGone
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord

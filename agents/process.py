@@ -36,7 +36,9 @@ import msgspec
 
 from agents import cluster as cluster_file
 from agents.cluster import Cluster
-from agents.control import Mesh, Message, NodeLost, PeerLost, Ping, Pong, Replies
+from agents.control.mesh import Mesh, PeerLost
+from agents.control.messages import Message, NodeLost, Ping, Pong
+from agents.control.replies import Replies
 from agents.faults import SCHEDULER
 from agents.records import EventRecord, LoopLagRecord, ProcessRecord, RecordLog
 from agents.timers import CountingLoop

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from agents.accounts import node_of
 from agents.numbers import turn_of
+from agents.recorded import Run
 from agents.records import RequestRecord, StorageRecord
-from agents.summary import Run
 
 
 class ReadAccount(NamedTuple):

@@ -25,6 +25,7 @@ from agents.idle_overhead import has_idle_request
 from agents.limits import Limits, formula_limits
 from agents.needs import site_of
 from agents.profile import profile_of, profile_runs
+from agents.recorded import Run
 from agents.records import (
     AnyRecord,
     CacheRecord,
@@ -44,7 +45,7 @@ from agents.records import (
 from agents.scaling import Carried
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
-from agents.summary import Run, comparison, summarise
+from agents.summary import comparison, summarise
 from agents.traffic.offered import execution_of, submission_of
 from agents.transfer_figures import TransferRow
 from testbed.errors import CapacityError, ScenarioError

@@ -18,7 +18,8 @@ from agents.client.playing import Submission
 from agents.client.replay import make_replay
 from agents.client.tokens import TokenSessions
 from agents.cluster import Cluster
-from agents.control import Done, LaidDown, LayDown, Message, PeerLost, Provoke, Submit
+from agents.control.mesh import PeerLost
+from agents.control.messages import Done, LaidDown, LayDown, Message, Provoke, Submit
 from agents.faults import OF_PROCESSES, SCHEDULER
 from agents.loss import bereft
 from agents.process import Process, main, say

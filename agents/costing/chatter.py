@@ -17,7 +17,9 @@ import json
 import time
 from pathlib import Path
 
-from agents.control import Lookup, LookupReply, Mesh, Message, Replies
+from agents.control.mesh import Mesh
+from agents.control.messages import Lookup, LookupReply, Message
+from agents.control.replies import Replies
 
 _BLOCKS = bytes(8 * 512)  # the hashes of a prompt of 32 768 tokens
 _TIMER_PERIOD_S = 0.5e-3

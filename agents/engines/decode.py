@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.blocks.generate import scatter_group
-from agents.blocks.maker import DecodeKV, Proof
 from agents.cluster import Cluster
-from agents.control import (
+from agents.control.messages import (
     Assign,
     Credit,
     Done,
@@ -29,7 +26,8 @@ from agents.control import (
     ReadFailed,
     RequestFailed,
 )
-from agents.engines.continuous import DecodeEngine, Part, at_once
+from agents.engines.continuous import DecodeEngine
+from agents.engines.decoding import Decoded, Decoding, Prompted
 from agents.engines.geometry import Geometry
 from agents.engines.held import Held, PrefillFailed
 from agents.engines.node import SCHEDULER, Node, ReadError
@@ -39,34 +37,6 @@ from agents.engines.persist import Persister
 from agents.loss import NodeGone
 from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
-
-
-class Prompted(NamedTuple):
-    """A request whose prompt is in HBM.
-
-    Args:
-        extent: the HBM.
-        allocated_s: when it had its DE buffer.
-        written_bytes: to storage, of the prompt.
-    """
-
-    job: Assign
-    geometry: Geometry
-    extent: Extent
-    prefill: PrefillDone
-    allocated_s: float
-    written_bytes: int
-
-
-class Decoded(NamedTuple):
-    """When the decode engine did what, and the bytes it checked and wrote back."""
-
-    start_s: float
-    second_token_s: float
-    end_s: float
-    verified_bytes: int
-    written_bytes: int
-    proof: Proof
 
 
 class DecodeNode(Node):
@@ -93,7 +63,8 @@ class DecodeNode(Node):
         self._given_up: set[int] = set()
         self.peers = Peers(self, cluster)
         self._persister = Persister(self, cluster.decode.index(name))
-        self._oracle = Oracle(self, self._take_part)
+        self._decoding = Decoding(self, self.engines, self.peers, self._persister)
+        self._oracle = Oracle(self, self._decoding.take_part)
 
     async def connect(self) -> None:
         """As `Node`, and the other decode nodes' DRAM; then the engines begin to step."""
@@ -198,7 +169,7 @@ class DecodeNode(Node):
     async def _decode_request(self, job: Assign) -> Done:
         prompt = await self._prompt(job)
         try:
-            decoded = await self._decode(prompt)
+            decoded = await self._decoding.decode(prompt)
         finally:
             self.hbm[job.decode.rail].free(prompt.extent)
         return self._done(prompt, decoded)
@@ -318,80 +289,6 @@ class DecodeNode(Node):
         await self.ports.post(pair, transfer)
         await arrived
 
-    def _check(self, job: Assign, geometry: Geometry, kv: DecodeKV, memory: memoryview) -> None:
-        """Every block and layer of the prompt, as it lies in HBM."""
-        wrong = kv.load(geometry.prompt_parts(memory))
-        if wrong is not None:
-            detail = f"HBM of {job.decode.domain}: {wrong}"
-            self.event("wrong-bytes", job.request, detail)
-            raise WrongBytes(detail)
-
-    # --- decode ------------------------------------------------------------------------
-
-    async def _decode(self, prompt: Prompted) -> Decoded:
-        """Generate tokens; every block that fills up is persisted at once."""
-        job, geometry, extent = prompt.job, prompt.geometry, prompt.extent
-        kv = self.maker.decode(self.prompt(job), prompt.prefill.made)
-        self._check(job, geometry, kv, extent.view)
-        last = max(1, job.generate_tokens - 1)  # the first token came from prefill
-        full = _full_at(geometry)
-        part = self._take_part(job, [1, last, *full])
-        start_s = await part.started
-        times: dict[int, float] = {}
-        puts: list[asyncio.Future[int]] = []
-        for step in sorted({1, last, *full}):
-            times[step] = await part.after[step]
-            for _ in kv.generate(min(step + 1, job.generate_tokens)):
-                await asyncio.sleep(0)
-            for index in (i for i, at in enumerate(full) if at == step):
-                puts.append(asyncio.ensure_future(self._persist(job, geometry, kv, extent, index)))
-        written = 0
-        # All of them, whatever becomes of one: until then they read HBM.
-        for result in await asyncio.gather(*puts, return_exceptions=True):
-            if isinstance(result, BaseException):
-                raise result
-            written += result
-        return Decoded(start_s, times[1], times[last], geometry.prompt_bytes, written, kv.result())
-
-    def _take_part(self, job: Assign, steps: Sequence[int]) -> Part:
-        if self.cluster.engines == "modelled":
-            return self.engines[job.decode.rail].join(job.prompt_tokens, steps)
-        return at_once(steps)
-
-    async def _persist(
-        self, job: Assign, geometry: Geometry, kv: DecodeKV, extent: Extent, index: int
-    ) -> int:
-        """One generated block: HBM -> CNIC -> DRAM -> SNIC -> storage."""
-        size = self.layout.full_block_bytes
-        at = geometry.prompt_bytes + index * size
-        memory = extent.view[at : at + size]
-        number = geometry.prompt_full_blocks + index
-        kv.block(number, memory)
-        if index == 0:  # it begins with the prompt's tail, as it arrived
-            tail = self.layout.token_bytes(geometry.tail_tokens)
-            self.copied_bytes["scattered"] += self.layout.layers * tail
-        staged = await self.staging.allocate(size)
-        arrived = self.ports.expect(job.request, Kind.D2H, index)
-        device = self.cluster.local_device(job.decode.rail)
-        pair = pair_name(job.decode.domain, self.name, device, "caller")
-        await self.ports.post(
-            pair,
-            Transfer(
-                Kind.D2H,
-                job.request,
-                index,
-                [memory],
-                self.staging_key,
-                staged.offset,
-                path=job.path,
-                digest=True,
-                blocks=self.layout.layers,
-            ),
-        )
-        await arrived
-        self.peers.keep_generated(job, number, staged)
-        return await self._persister.put(job.request, self.hashes(job), number, 1, staged)
-
     # --- without KV ------------------------------------------------------------------------
 
     async def _only_compute(self, job: Assign) -> Done:
@@ -423,14 +320,3 @@ def _failed(job: Assign, error: Exception) -> Done:
     if isinstance(error, NodeGone):
         return Done(job.request, error=str(error), retry="elsewhere")
     return Done(job.request, error=str(error))
-
-
-def _full_at(geometry: Geometry) -> list[int]:
-    """Steps after which each generated block is full.
-
-    A step computes the KV of the token that it takes in: the KV of the n-th generated token is
-    there after n steps.
-    """
-    block = geometry.layout.block_tokens
-    first = block - geometry.tail_tokens
-    return [first + index * block for index in range(geometry.generated_full_blocks)]

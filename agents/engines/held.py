@@ -13,7 +13,7 @@ import contextlib
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
-from agents.control import Assign, Credit, PrefillDone, RequestFailed, Retry, Side
+from agents.control.messages import Assign, Credit, PrefillDone, RequestFailed, Retry, Side
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import Landing, send_group

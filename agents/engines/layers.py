@@ -21,7 +21,7 @@ from agents.blocks.arena import Extent
 from agents.blocks.generate import Mismatch
 from agents.blocks.layout import LayerGroup
 from agents.blocks.maker import Prefilled
-from agents.control import Assign
+from agents.control.messages import Assign
 from agents.engines.chunks import Chunk
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node

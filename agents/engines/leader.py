@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agents.control import Fetch
+from agents.control.messages import Fetch
 from agents.scheduler.state import GroupReport
 
 

@@ -15,7 +15,7 @@ from agents.blocks.digests import first_wrong
 from agents.blocks.maker import Prompt
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import (
+from agents.control.messages import (
     Assign,
     Fetch,
     Inboxes,

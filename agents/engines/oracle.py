@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 from agents.blocks.arena import Extent
-from agents.control import Assign, LayDown, PrefillDone
+from agents.control.messages import Assign, LayDown, PrefillDone
 from agents.engines.continuous import Part
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
@@ -20,7 +20,7 @@ from agents.loss import NodeGone
 
 
 class Computed(NamedTuple):
-    """What a request came to; times as in `agents.control.Done`."""
+    """What a request came to; times as in `agents.control.messages.Done`."""
 
     prefill: PrefillDone
     allocated_s: float

@@ -15,7 +15,7 @@ from typing import NamedTuple, Protocol
 from agents.blocks.arena import Extent
 from agents.blocks.generate import gather_group
 from agents.blocks.layout import LayerGroup
-from agents.control import Assign, Credit
+from agents.control.messages import Assign, Credit
 from agents.engines.chunks import Chunk
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node

@@ -22,7 +22,7 @@ from agents.blocks.arena import Extent
 from agents.blocks.maker import Part
 from agents.cluster import Cluster
 from agents.connections import call
-from agents.control import Assign, Cached, PeerRead, PeerReadFailed, Segment
+from agents.control.messages import Assign, Cached, PeerRead, PeerReadFailed, Segment
 from agents.engines.cache import Held, NotCached, PrefixCache
 from agents.engines.geometry import Geometry
 from agents.engines.node import SCHEDULER, ReadTimes

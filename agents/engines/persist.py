@@ -7,7 +7,7 @@ from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
 from agents.blocks.hashing import Hashes
-from agents.control import PutBegin, PutReply
+from agents.control.messages import PutBegin, PutReply
 from agents.engines.node import Node
 from agents.loss import NodeGone
 from agents.numbers import put_numbers

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Sequence
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.cluster import Cluster
-from agents.control import (
+from agents.control.messages import (
     Assign,
     Inboxes,
     Loaded,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agents.control import Retry, Side, Submit
+from agents.control.messages import Retry, Side, Submit
 from agents.numbers import attempt_of, try_number, turn_of
 
 

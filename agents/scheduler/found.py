@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from agents.control import Assign, Done
+from agents.control.messages import Assign, Done
 from agents.numbers import turn_of
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from agents.blocks.hashing import Hashes
-from agents.control import Lookup, LookupReply
+from agents.control.messages import Lookup, LookupReply
 from agents.loss import NodeGone
 from agents.process import Process
 from agents.storage.placement import Placement, Run

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.control import Done
+from agents.control.messages import Done
 from agents.records import PredictionRecord
 from agents.scheduler.costs import Finish, by_both, by_decode, by_peer, by_prefill
 from agents.scheduler.views import Choice, NodeView, RequestView, Split

@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 
 from agents.cluster import Cluster
-from agents.control import (
+from agents.control.mesh import PeerLost
+from agents.control.messages import (
     Assign,
     Cached,
     Done,
@@ -19,7 +20,6 @@ from agents.control import (
     Measured,
     Message,
     NodeLost,
-    PeerLost,
     Ping,
     Pong,
     ReadFinished,

@@ -12,7 +12,7 @@ import numpy as np
 
 from agents.cluster import Cluster
 from agents.connections import listen
-from agents.control import (
+from agents.control.messages import (
     LaidDown,
     LayDown,
     Lookup,

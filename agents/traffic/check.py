@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from agents.accounts import node_of
+from agents.recorded import Run
 from agents.records import CollectiveRecord, IterationRecord, StepRecord
-from agents.summary import Run
 from agents.traffic.offered import layer_share
 from testbed.fidelity.checks import Check
 

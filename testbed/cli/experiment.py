@@ -32,6 +32,12 @@ The page of the set, index.html, has each figure beside the paper's values.
 @click.option("--quick", "size", flag_value="quick", help="Minutes; jobs by their rate of turns.")
 @click.option("--medium", "size", flag_value="medium", help="Larger clusters, repeated.")
 @click.option("--full", "size", flag_value="full", help="Whole trajectories, repeated; hours.")
+@click.option(
+    "--repeat",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run each scenario N times; default 1, in the larger sizes 3.",
+)
 @directory_option
 @click.option(
     "--out",
@@ -51,6 +57,7 @@ def command(
     names: tuple[str, ...],
     everything: bool,
     size: Size | None,
+    repeat: int | None,
     directory: Path | None,
     out: Path,
     into: Path | None,
@@ -79,7 +86,7 @@ def command(
         found = [studies.find(name, directory) for name in asked]
         place = into or answering.new_set(out)
         with progress() as report:
-            made = answering.answer(found, size, place, sys.argv, report, _tell)
+            made = answering.answer(found, size, place, sys.argv, report, _tell, repeat)
         page = answering.write_page(place, sys.argv)
         output.result(_as_json(made, place, page), _lines(made, page), as_json=as_json)
     with output.failures(False):  # the one object of --json is out

@@ -67,6 +67,7 @@ def answer(
     argv: list[str],
     report: Callable[[Progress], None],
     done: Callable[[Finding], None],
+    repeat: int | None = None,
 ) -> list[Finding]:
     """Answer studies one after another.
 
@@ -79,6 +80,7 @@ def answer(
         argv: the command line.
         report: called with progress.
         done: called with each finding, when it has been written.
+        repeat: how often scenarios are run, if not as the size says.
 
     Raises:
         KeyboardInterrupt: the user ended it; what was found by then is there.
@@ -86,14 +88,13 @@ def answer(
     runs = Runs(directory / RUNS, argv, report)
     findings = []
     for each in found:
-        finding = _answered(each, size, directory, runs)
+        finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
         findings.append(finding)
         done(finding)
     return findings
 
 
-def _answered(each: Found, size: Size, directory: Path, runs: Runs) -> Finding:
-    ask = Asking(each.name, size, runs)
+def _answered(each: Found, ask: Asking, directory: Path) -> Finding:
     began_s = time.monotonic()
     failed, answered = "", Answer([])
     try:
@@ -110,7 +111,7 @@ def _answered(each: Found, size: Size, directory: Path, runs: Runs) -> Finding:
         each.study.question,
         each.study.source,
         each.about,
-        size,
+        ask.size,
         time.monotonic() - began_s,
         ask.evidence,
         answered.rows,

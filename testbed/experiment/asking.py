@@ -83,11 +83,13 @@ class Asking:
         name: of the study.
         size: how much time there is.
         runs: of the set that it belongs to.
+        repeat: how often scenarios are run; default 1, 3, 3 by size.
     """
 
-    def __init__(self, name: str, size: Size, runs: Runs) -> None:
+    def __init__(self, name: str, size: Size, runs: Runs, repeat: int | None = None) -> None:
         self.name = name
         self.size = size
+        self._repeat = repeat or _REPEATS[size]
         self.evidence: list[Evidence] = []
         self._runs = runs
 
@@ -107,11 +109,11 @@ class Asking:
         Args:
             scenario: a shipped one, or a YAML file.
             changes: dotted key paths to values that replace the scenario's.
-            repeat: how often; default 1, 3, 3 by size.
+            repeat: how often; default what the user asks for.
         """
         overrides = {key: _text(value) for key, value in (changes or {}).items()}
         asked = record.load(scenario, overrides)
-        times = repeat or _REPEATS[self.size]
+        times = repeat or self._repeat
         variants = asked.workload.variants(asked.scenario)
         return [self._run(asked, one) for one in planned(asked.scenario.seed, variants, times)]
 

@@ -16,7 +16,7 @@ from scapy.layers.inet import IP, TCP
 
 from agents import cluster as cluster_file
 from agents.cluster import Cluster
-from agents.control import AnyMessage
+from agents.control.messages import AnyMessage
 from agents.dissect import Flow, Stream, messages, streams
 from agents.ports import DATA_PORT
 from agents.records import RequestRecord, TransferRecord

@@ -20,7 +20,7 @@ import msgspec
 from agents.blocks.arena import Arena
 from agents.cluster import Cluster
 from agents.connections import call, listen
-from agents.control import Inboxes, Message
+from agents.control.messages import Inboxes, Message
 from agents.ports import Ports, Transfer, pair_name
 from agents.process import Process, main, say
 from agents.traffic.execution import Collectives

@@ -10,9 +10,9 @@ import pytest
 
 from agents.checks import own_checks
 from agents.numbers import try_number
+from agents.recorded import Run
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.fidelity.checks import Check
 from testbed.kernel.samples import LaneSample, MeterSample

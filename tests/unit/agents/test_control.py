@@ -6,14 +6,15 @@ import asyncio
 
 import pytest
 
-from agents import control
-from agents.control import Credit, LookupReply, Mesh, Message, PeerLost, ReadFinished, Replies
+from agents.control.mesh import Mesh, PeerLost
+from agents.control.messages import Credit, LookupReply, Message, ReadFinished, decode, encode
+from agents.control.replies import Replies
 from agents.loss import NodeGone
 
 
 def test_a_mesh_connects_everybody_and_keeps_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """a, b, c on 127.0.0.x: every one hears every other, messages in order."""
-    monkeypatch.setattr(control, "CONTROL_PORT", 7391)
+    monkeypatch.setattr("agents.control.mesh.CONTROL_PORT", 7391)
     addresses = {"a": "127.0.7.1", "b": "127.0.7.2", "c": "127.0.7.3"}
 
     async def scene() -> dict[str, list[tuple[str, Message]]]:
@@ -47,7 +48,7 @@ def test_a_mesh_connects_everybody_and_keeps_order(monkeypatch: pytest.MonkeyPat
 
 def test_losing_a_peer_is_an_error_unless_closing(monkeypatch: pytest.MonkeyPatch) -> None:
     """a - b: b goes away without a word."""
-    monkeypatch.setattr(control, "CONTROL_PORT", 7392)
+    monkeypatch.setattr("agents.control.mesh.CONTROL_PORT", 7392)
     addresses = {"a": "127.0.7.1", "b": "127.0.7.2"}
 
     async def scene() -> Exception:
@@ -82,8 +83,8 @@ def test_answers_find_their_waiters() -> None:
 
 def test_a_message_survives_its_encoding() -> None:
     message = Credit(2**39, 30, 2**63, 2**40)
-    data = control._encoder.encode(message)
-    assert control._decoder.decode(data) == message
+    data = encode(message)
+    assert decode(data) == message
 
 
 def test_answers_of_a_lost_node_never_come() -> None:
@@ -106,7 +107,7 @@ def test_answers_of_a_lost_node_never_come() -> None:
 
 def test_a_peer_that_was_dropped_is_not_heard_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
     """a - b - c: a drops b, which goes on talking."""
-    monkeypatch.setattr(control, "CONTROL_PORT", 7393)
+    monkeypatch.setattr("agents.control.mesh.CONTROL_PORT", 7393)
     addresses = {"a": "127.0.7.1", "b": "127.0.7.2", "c": "127.0.7.3"}
 
     async def scene() -> None:
@@ -137,7 +138,7 @@ def test_a_peer_that_was_dropped_is_not_heard_any_more(monkeypatch: pytest.Monke
 
 def test_a_process_that_is_started_again_is_welcomed_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """a - b - c: c goes, b with it, and another c comes: it finds a, and that b is not there."""
-    monkeypatch.setattr(control, "CONTROL_PORT", 7394)
+    monkeypatch.setattr("agents.control.mesh.CONTROL_PORT", 7394)
     addresses = {"a": "127.0.7.1", "b": "127.0.7.2", "c": "127.0.7.3"}
 
     async def scene() -> None:

@@ -6,9 +6,9 @@ import pytest
 
 from agents.checks import own_checks
 from agents.fault_checks import faults_ended
+from agents.recorded import Run
 from agents.records import EventRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.model import Plan
 

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agents.fidelity_checks import formulae, loop_lag, shortest_interval_s
+from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,
     ProcessRecord,
@@ -16,7 +17,7 @@ from agents.records import (
     TransferRecord,
 )
 from agents.settings import DualPathScenario
-from agents.summary import Run, bound_by
+from agents.summary import bound_by
 from testbed.experiment.scenario import load_scenario
 from testbed.kernel.samples import FRAME_HEADER_BYTES, LaneSample, MeterSample
 from testbed.plan.compile import compile_plan

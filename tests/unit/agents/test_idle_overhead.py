@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from agents.blocks.hashing import stream_hashes
 from agents.client.idle import IDLE_AGENT, IDLE_REQUEST, idle_submission
 from agents.idle_overhead import Rates, check, has_idle_request, ideal_s
+from agents.recorded import Run
 from agents.records import ProcessRecord, RequestRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.compile import compile_plan
 from topologies.dualpath import DualPathTopo

@@ -10,7 +10,8 @@ import pytest
 
 from agents import process as module
 from agents.cluster import Cluster
-from agents.control import Message, NodeLost, PeerLost
+from agents.control.mesh import PeerLost
+from agents.control.messages import Message, NodeLost
 from agents.faults import Step
 from agents.process import Process
 from tests.unit.agents.storage.test_server import small_cluster

@@ -9,9 +9,10 @@ import pytest
 
 from agents.numbers import try_number
 from agents.read_account import ReadAccount, read_account
+from agents.recorded import Run
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run, summarise
+from agents.summary import summarise
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.model import Plan
 from tests.unit.agents.test_checks import SCENARIO, request

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from agents.recorded import Run
 from agents.settings import DualPathScenario
-from agents.summary import Run, summarise
+from agents.summary import summarise
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.model import Plan
 from tests.unit.agents.test_checks import SCENARIO

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from agents.checks import own_checks
+from agents.recorded import Run
 from agents.records import EventRecord, RequestRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from testbed.experiment.scenario import load_scenario
 from testbed.fidelity.checks import Check
 from testbed.plan.model import Plan

@@ -88,3 +88,9 @@ def test_values_become_yaml(tmp_path: Path, made: Made) -> None:
     asked = record.load("demo", {"duration": "7s"}).scenario
     assert scenario["duration"] == plain(asked.model_dump(mode="json"))["duration"]
     assert scenario["topology"]["set"] == {"gpus": 2} and scenario["policies"] == ["pe-only"]
+
+
+def test_the_user_says_how_often_if_the_study_does_not(tmp_path: Path, made: Made) -> None:
+    ask = Asking("a-study", "medium", Runs(tmp_path, ["testbed"], lambda _: None), repeat=2)
+    assert len(ask.runs("demo", CHANGES)) == 2
+    assert len(ask.runs("demo", CHANGES | {"duration": "9s"}, repeat=1)) == 1

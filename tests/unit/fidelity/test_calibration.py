@@ -25,7 +25,9 @@ METER = Meter(
     "pe0/snic0", "snic", "pe0", "prefill", "in", "fabric", "pe0-snic0", LINE, 25_000,
     {"kv": 0x20, "unclassified": 0xF000},
 )  # fmt: skip
-GOOD = ClassResult("snic", "prefill", "in", LINE, "pe0/snic0", 0.99 * LINE, 1.0, 1.02 * LINE, 1e-4)
+GOOD = ClassResult(
+    "snic", "prefill", "in", LINE, "pe0/snic0", 0.99 * LINE, 1.0, 0.97 * LINE, 1.02 * LINE, 1e-4
+)
 
 
 def sample(size: int) -> MeterSample:
@@ -56,6 +58,17 @@ def test_one_slice_without_traffic_does_not_decide() -> None:
     flow = FlowSeen(0.1, [1e-4], 3_480_000, [0.0, 1.16e6, 1.16e6, 2.32e6, 3.48e6])
     found = result_of(METER, [flow], Counted(sample(0), sample(3_726_000), 3_480_000), 0.4)
     assert problem(found) == ""
+
+
+def test_an_aggregate_on_its_way_at_the_end_is_no_slow_link() -> None:
+    """12.5 Mbit/s in packets of 64 KiB: one each 42 ms, nine or ten in a window of 0.4 s."""
+    line = LINE // 8
+    slow = msgspec.structs.replace(METER, rate_bps=line, burst_bytes=2 * 65_536)
+    for packets, why in ((9, ""), (6, "slow")):
+        total = packets * 65_536
+        counted = Counted(sample(0), sample(int(total / 0.934)), total)
+        edges = [0.0, *(65_536.0 * round(packets * part / 4) for part in range(1, 5))]
+        assert problem(result_of(slow, [FlowSeen(0.1, [1e-4], total, edges)], counted, 0.4)) == why
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
-from agents.control import Fetch
+from agents.control.messages import Fetch
 from agents.engines.leader import Leader
 from agents.scheduler.state import GroupReport
 

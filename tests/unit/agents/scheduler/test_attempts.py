@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.control import Retry, Side, Submit
+from agents.control.messages import Retry, Side, Submit
 from agents.numbers import try_number
 from agents.scheduler.attempts import Attempts
 

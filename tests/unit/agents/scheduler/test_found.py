@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from agents.control import Assign, Done, Engine
+from agents.control.messages import Assign, Done, Engine
 from agents.numbers import try_number
 from agents.scheduler.found import Found
 

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agents.blocks.hashing import stream_hashes
-from agents.control import Lookup, LookupReply, Message, Replies
+from agents.control.messages import Lookup, LookupReply, Message
+from agents.control.replies import Replies
 from agents.process import Process
 from agents.scheduler.lookup import StorageLookup, hit_runs
 from agents.storage.placement import Placement

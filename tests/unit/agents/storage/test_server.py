@@ -13,7 +13,7 @@ import pytest
 from agents.blocks.generate import check_full, fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
 from agents.cluster import Buffers, Cluster, Compute, Load, Scheduling
-from agents.control import (
+from agents.control.messages import (
     LaidDown,
     LayDown,
     Lookup,

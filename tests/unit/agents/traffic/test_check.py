@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from agents.recorded import Run
 from agents.records import CollectiveRecord, IterationRecord, StepRecord
 from agents.settings import DualPathScenario
-from agents.summary import Run
 from agents.traffic.check import exchanged
 from testbed.experiment.scenario import load_scenario
 from testbed.plan.model import Plan

@@ -1,0 +1,1 @@
+"""Control messages between the processes of a cluster, on the management network."""
