@@ -103,3 +103,10 @@ def test_what_is_wrong_with_a_sweep_is_said(
     file = written(tmp_path, SWEEP.replace(*change))
     with pytest.raises(ScenarioError, match=f"(?s){said}"):
         load(file)
+
+
+def test_the_example_is_a_sweep_over_sizes_of_caches() -> None:
+    example = Path(__file__).parents[3] / "scripts" / "examples" / "cache_sizes.yaml"
+    _, points = load(example)
+    sizes = [point.asked.scenario.model_dump()["cache"]["capacity"] for point in points]
+    assert sizes == sorted(set(sizes)) and sizes[-1] == 77.04e9
