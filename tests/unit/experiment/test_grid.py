@@ -103,3 +103,11 @@ def test_what_is_wrong_with_a_sweep_is_said(
     file = written(tmp_path, SWEEP.replace(*change))
     with pytest.raises(ScenarioError, match=f"(?s){said}"):
         load(file)
+
+
+def test_the_example_is_a_sweep_over_sizes_of_caches() -> None:
+    example = Path(__file__).parents[3] / "scripts" / "examples" / "cache_sizes.yaml"
+    _, points = load(example)
+    assert [point.asked.scenario.model_dump()["cache"]["capacity"] for point in points] == [
+        "1926MB", "3852MB", "9630MB", "19260MB", "38520MB", "77040MB",
+    ]  # fmt: skip
