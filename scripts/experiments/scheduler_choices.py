@@ -102,4 +102,4 @@ def answer(ask: Asking) -> Answer:
 
 
 STUDY = Study("What do the choices that the paper leaves open change?", "DualPath, section 6",
-              Minutes(1.0, 22, 80), answer)  # fmt: skip
+              Minutes(1.0, 35, 90), answer)  # fmt: skip
