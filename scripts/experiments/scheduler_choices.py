@@ -9,8 +9,9 @@ binds (hbm).
 
 Expect little: where requests wait anyway only a fetch period of a second costs load.  With air in
 the loop, waiting for the next fetch is time in which an agent asks for nothing, so a period as long
-as a read costs load in proportion, and Max/Avg grows with what reports do not show.  Placing at
-once beats pulling where decode HBM binds: a request then waits with its KV in the DE buffer.
+as a read costs load in proportion, and Max/Avg grows with what reports do not show.  Where
+decode HBM binds, reserving it when a request is assigned (net) costs load; placing at once spares a
+request the wait in the scheduler, but not the one for HBM.
 """
 
 from __future__ import annotations
