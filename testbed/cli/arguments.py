@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import click
 
@@ -10,6 +11,22 @@ from testbed.errors import UsageError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 name_argument = click.argument("name", metavar="[NAME]", required=False)
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
+)
+
+runs_option = click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Directory that run directories are looked for in.",
+)
 
 scale_option = click.option(
     "--scale",

@@ -8,7 +8,7 @@ from typing import Literal
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option
+from testbed.cli.arguments import json_option, runs_option
 
 _EPILOG = """\b
 Examples:
@@ -35,13 +35,7 @@ Examples:
     default=None,
     help="Directory for the files  [default: NAME-FORMAT, in this one]",
 )
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Directory that run directories are looked for in.",
-)
+@runs_option
 @json_option
 def command(
     run: str,

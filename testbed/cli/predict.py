@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option, pairs, scale_option, scaled
+from testbed.cli.arguments import json_option, pairs, scale_option, scaled, set_option
 
 _EPILOG = """\b
 Examples:
@@ -16,13 +16,7 @@ Examples:
 
 @click.command("predict", epilog=_EPILOG)
 @click.argument("scenario")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
-)
+@set_option
 @scale_option
 @json_option
 def command(scenario: str, overrides: tuple[str, ...], scale: str | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option, pairs
+from testbed.cli.arguments import json_option, pairs, set_option
 from testbed.cli.run import progress
 
 _EPILOG = """\b
@@ -20,13 +20,7 @@ Examples:
 
 @click.command("profile", epilog=_EPILOG)
 @click.argument("scenario")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
-)
+@set_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),

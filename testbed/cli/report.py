@@ -7,18 +7,12 @@ from pathlib import Path
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option
+from testbed.cli.arguments import json_option, runs_option
 
 
 @click.command("report")
 @click.argument("run", default="latest")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path("runs"),
-    show_default=True,
-    help="Directory that run directories are looked for in.",
-)
+@runs_option
 @json_option
 def command(run: str, out: Path, as_json: bool) -> None:
     """Write the report of RUN (a path, a name or the beginning of one, or `latest`)."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from testbed.cli import output
-from testbed.cli.arguments import json_option, pairs, scale_option, scaled
+from testbed.cli.arguments import json_option, pairs, scale_option, scaled, set_option
 
 if TYPE_CHECKING:
     from testbed.experiment.repeats import Repeat
@@ -30,13 +30,7 @@ Examples:
 
 @click.command("run", epilog=_EPILOG)
 @click.argument("scenario")
-@click.option(
-    "--set",
-    "overrides",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Replace a value of the scenario; KEY is dotted, e.g. topology.set.gpus=4.",
-)
+@set_option
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
