@@ -16,7 +16,8 @@ from agents.summary import bound_by, nic_loads, shares
 from testbed.fidelity.checks import Check
 from testbed.units import show_duration, show_rate
 
-LAG_SHARE = 0.2
+MEAN_LAG_SHARE = 0.03
+P99_LAG_SHARE = 0.5
 LOAD_SHARE = 0.03
 _NOTHING_READ_S = 1.0
 _LANDED = ("layer_load", "layer_fetch"), ("h2d",)  # what hit KV becomes after it was read
@@ -26,10 +27,12 @@ def loop_lag(run: Run) -> Check:
     """No process's event loop was late by much of the shortest time that it has to keep.
 
     That is a decode step, where engines take time; else the reading of a mean hit by an idle SNIC.
+    Clocks do not add lateness up, so rates are off by no more than the mean lag over that time; and
+    what is late by all of it would come after what should follow, hence the bound on the tail.
     """
     name = "loop lag"
     interval_s = shortest_interval_s(run)
-    bound = f"p99 ≤ {LAG_SHARE:.0%} of {show_duration(interval_s)}"
+    bound = f"mean ≤ {MEAN_LAG_SHARE:.0%}, p99 ≤ {P99_LAG_SHARE:.0%} of {show_duration(interval_s)}"
     lags: dict[str, list[float]] = {}
     for record in run.of(LoopLagRecord):
         if run.window is None or run.window[0] <= record.t_s < run.window[1]:
@@ -38,13 +41,17 @@ def loop_lag(run: Run) -> Check:
     if not lags or missing:
         who = ", ".join(sorted(missing)) or "no process"
         return Check(name, run.variant, None, "not measured", bound, f"of {who}")
+    mean_s = {process: float(np.mean(each)) for process, each in lags.items()}
     p99_s = {process: float(np.percentile(each, 99)) for process, each in lags.items()}
-    worst = max(p99_s, key=lambda process: p99_s[process])
-    ok = p99_s[worst] <= LAG_SHARE * interval_s
+    slow, late = max(mean_s, key=lambda who: mean_s[who]), max(p99_s, key=lambda who: p99_s[who])
+    on_average = mean_s[slow] <= MEAN_LAG_SHARE * interval_s
+    ok = on_average and p99_s[late] <= P99_LAG_SHARE * interval_s
     return Check(
-        name, run.variant, ok, f"p99 {show_duration(p99_s[worst])} ({worst})", bound,
-        "" if ok else f"{worst} had more to do than it could in time: a larger scale.rate gives "
-        "it more of it",
+        name, run.variant, ok,
+        f"mean {show_duration(mean_s[slow])} ({slow}), p99 {show_duration(p99_s[late])} ({late})",
+        bound,
+        "" if ok else f"{late if on_average else slow} had more to do than it could in time: a "
+        "larger scale.rate gives it more of it",
     )  # fmt: skip
 
 

@@ -148,11 +148,14 @@ def test_what_is_loaded_twice_is_outside_the_formulae(
     assert check.ok and "cut" in check.measured
 
 
-def lagging(scenario: DualPathScenario, plan: Plan, lag_s: float, *others: Any) -> Run:
-    """pe0's loop is late, de0's is not."""
+def lagging(
+    scenario: DualPathScenario, plan: Plan, lag_s: float, *others: Any, often: float = 1.0
+) -> Run:
+    """pe0's loop is late so often, de0's is not."""
     run = saturated(scenario, plan)
-    lags = [LoopLagRecord(name, t / 20, lag_s if name == "pe0" else 0.0)
-            for name in ("pe0", "de0") for t in range(200)]  # fmt: skip
+    count = 200
+    lags = [LoopLagRecord(name, t / 20, lag_s if name == "pe0" and t < often * count else 0.0)
+            for name in ("pe0", "de0") for t in range(count)]  # fmt: skip
     processes = [ProcessRecord(name, 1.0, 0.0, 0, {}) for name in ("pe0", "de0")]
     more: dict[type, list[Any]] = {}
     for other in others:
@@ -166,17 +169,27 @@ def test_a_loop_may_be_late_by_a_small_share_of_a_mean_read(
 ) -> None:
     read_s = SIZE * 8 / LINE
     assert shortest_interval_s(lagging(scenario, plan, 0.0)) == pytest.approx(read_s)
-    assert loop_lag(lagging(scenario, plan, 0.19 * read_s)).ok
-    check = loop_lag(lagging(scenario, plan, 0.21 * read_s))
+    assert loop_lag(lagging(scenario, plan, 0.029 * read_s)).ok
+    check = loop_lag(lagging(scenario, plan, 0.031 * read_s))
     assert check.ok is False and "pe0" in check.reason
+
+
+def test_now_and_then_it_may_be_late_by_more_but_not_by_most_of_it(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    read_s = SIZE * 8 / LINE
+    assert loop_lag(lagging(scenario, plan, 0.49 * read_s, often=0.03)).ok
+    check = loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.03))
+    assert check.ok is False and "pe0" in check.reason
+    assert loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.005)).ok
 
 
 def test_with_engines_that_compute_it_is_a_decode_step(
     scenario: DualPathScenario, plan: Plan
 ) -> None:
     step = StepRecord("de0g0", 1.0, 1.1, 3, 1000.0)
-    assert loop_lag(lagging(scenario, plan, 0.015, step)).ok
-    assert loop_lag(lagging(scenario, plan, 0.03, step)).ok is False
+    assert loop_lag(lagging(scenario, plan, 0.0025, step)).ok
+    assert loop_lag(lagging(scenario, plan, 0.0035, step)).ok is False
 
 
 def test_a_process_whose_lag_nobody_saw_is_not_taken_for_punctual(
