@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import NamedTuple
 
 import msgspec
@@ -244,8 +245,9 @@ def _steady(
     """Expected times of turns where agents enter as after a long time: Little's law."""
     if scenario.workload.enter == "trajectory":
         return None
-    fastest = max(policy.turns_per_s for policy in prediction.policies.values())
-    turn_s = max(prediction.service_s, agents / fastest - means.think_s)
+    # Policies differ, and all have the same sessions: as if they took turns.
+    waits_s = [agents / policy.turns_per_s for policy in prediction.policies.values()]
+    turn_s = max(prediction.service_s, fmean(waits_s) - means.think_s)
     decode_s = min(times.decode_s, turn_s)
     return Steady(turn_s - decode_s, decode_s / means.generate_tokens)
 

@@ -26,6 +26,7 @@ PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
 PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
+_MOST_IDLE = 0.05  # share of time in which prefill engines that bind have nothing to do
 
 
 def window(run: RunData, policy: str) -> tuple[float, float] | None:
@@ -70,10 +71,37 @@ def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
     return scaled(kv_load(run, policy), 1 / (8 * hit_bytes))
 
 
+def computed_turns_per_s(run: RunData, policy: str) -> Interval | None:
+    """Turns per emulated second by the tokens that were prefilled, where prefill engines bind.
+
+    The same for them: how many tokens the mean turn appends is known, and a window in which a few
+    sessions more begin, whose first turns are long, does not count as a slow one.
+    """
+    span, requests = window(run, policy), run.requests
+    if span is None:
+        return None
+    well = requests.filter((requests["policy"] == policy) & (requests["error"] == ""))
+    began_s, ended_s = (
+        well[name].to_numpy().astype(float) for name in ("t_prefill_start", "t_first_token")
+    )
+    tokens = (well["prompt_tokens"] - well["hit_tokens"]).to_numpy()
+    found = arrival_rate(began_s, ended_s, tokens, span)
+    return scaled(found, 1 / run.run["predicted"]["mean_turn"]["miss_tokens"])
+
+
 def steady_turns_per_s(run: RunData, policy: str) -> Interval | None:
-    """Turns per emulated second: by what they read where storage binds, else by their ends."""
-    bound_by = run.policies[policy]["summary"]["bound_by"]
-    return (read_turns_per_s if bound_by == "storage" else turns_per_s)(run, policy)
+    """Turns per emulated second, by the work of what binds; by their ends, where nothing does.
+
+    How much of the binding resource a window's turns need varies between turns, far more than how
+    much of it there is for each second.
+    """
+    summary = run.policies[policy]["summary"]
+    if summary["bound_by"] == "storage":
+        return read_turns_per_s(run, policy)
+    gpu_time = summary["gpu_time"]
+    if gpu_time is not None and gpu_time["idle"] <= _MOST_IDLE:
+        return computed_turns_per_s(run, policy)
+    return turns_per_s(run, policy)
 
 
 def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:

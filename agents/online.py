@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.job_time import SHRUNK, SMALL, TURNS, real_turns_per_s, turns_per_s, window
+from agents.job_time import SHRUNK, SMALL, TURNS, real_turns_per_s, steady_turns_per_s, window
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import mean_of, scaled, together
 from testbed.results.load import RunData
@@ -105,7 +105,7 @@ def _point(runs: Sequence[RunData], policy: str) -> Point:
 
 def _of_run(run: RunData, policy: str) -> Point:
     stretch = run.run["comparison"]["scale"]["stretch"]
-    turns = real_turns_per_s(turns_per_s(run, policy), run)
+    turns = real_turns_per_s(steady_turns_per_s(run, policy), run)
     first = _columns(run, policy, "t_first_token")
     second = _columns(run, policy, "t_second_token")
     decoded = _columns(run, policy, "t_decode_end")

@@ -8,17 +8,17 @@ seed and never on the order of completions: every policy is offered the same tur
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 
 from agents.blocks.hashing import Hashes
-from agents.client.arrivals import PoissonArrivals, in_proportion
+from agents.client.arrivals import PoissonArrivals, in_proportion, spread_entries
 from agents.client.playing import PlayingAgent, PlayingAgents, Start, Submission, Trajectory
 from agents.cluster import Arrivals, Steady
 from agents.traces.load import ClosedTrace, OpenTrace
-from agents.traces.session import enter_at
+from agents.traces.session import stored_before
 
 # Sessions that agents of a steady start could be in, for each that one is in.
 _CANDIDATES = 4
@@ -65,7 +65,7 @@ class ClosedLoop(PlayingAgents):
         seed: of the turns at which they enter.
         start: "warm" or "cold".
         steady: of a warm start: first sessions are drawn by their expected durations, as they are
-            found after a long time; None: sessions 0, 1, 2, …
+            found after a long time, and entered at evenly spread turns; None: sessions 0, 1, 2, …
         endless: False: an agent stays away when its session has ended.
 
     Raises:
@@ -95,16 +95,22 @@ class ClosedLoop(PlayingAgents):
         if self._steady is not None:
             first = _in_steady_state(trace, agents, seed, self._steady)
             self._sessions_begun = [-(-(max(first) + 1) // agents)] * agents
-        for number in range(agents):
-            session = self._source.session(first[number])
+        sessions = [self._source.session(number) for number in first]
+        turns = self._entries([len(session.turns) for session in sessions], start)
+        for number, (session, turn) in enumerate(zip(sessions, turns, strict=True)):
             self._prefixes.extend(session.found)
-            entered = 0
-            if start == "warm":
-                # One generator per agent: its turn does not depend on how many others there are.
-                entry = enter_at(session, np.random.default_rng((seed, 2, number)))
-                entered = entry.turn
-                self._prefixes.extend(entry.prefixes)
-            self._agents[number] = PlayingAgent(session, entered, entered, number, agents)
+            self._prefixes.extend(stored_before(session, turn))
+            self._agents[number] = PlayingAgent(session, turn, turn, number, agents)
+
+    def _entries(self, turns: Sequence[int], start: Start) -> list[int]:
+        """The turn at which each agent enters its first session."""
+        if start == "cold":
+            return [0] * len(turns)
+        if self._steady is not None:
+            return spread_entries(turns, np.random.default_rng((self._seed, 6)))
+        # One generator per agent: its turn does not depend on how many others there are.
+        rngs = (np.random.default_rng((self._seed, 2, number)) for number in range(len(turns)))
+        return [int(rng.integers(count)) for rng, count in zip(rngs, turns, strict=True)]
 
     def start(self, now_s: float) -> None:
         """All agents submit at once; in a steady state at moments all over the time of a turn."""

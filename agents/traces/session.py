@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import NamedTuple
 
 import numpy as np
 
@@ -94,18 +93,6 @@ class Session:
     found: Sequence[Hashes] = ()
 
 
-class Entry(NamedTuple):
-    """Where an agent of a warm start enters its session.
-
-    Args:
-        turn: index of the first turn that it plays.
-        prefixes: blocks of the turns before that storage must already hold, see `stored_before`.
-    """
-
-    turn: int
-    prefixes: list[Hashes]
-
-
 def hit_blocks(turn: Turn, stored: AbstractSet[int]) -> int:
     """Leading blocks of the prompt that are stored: what is read instead of computed."""
     candidates = turn.hashes[: turn.candidate_blocks].tolist()
@@ -158,9 +145,3 @@ def _beginning_in(wanted: Hashes, hashes: Hashes) -> Hashes:
     before, after = np.searchsorted(wanted, hashes), np.searchsorted(wanted, hashes, "right")
     missing = np.flatnonzero(before == after)
     return hashes[: missing[0]] if len(missing) else hashes
-
-
-def enter_at(session: Session, rng: np.random.Generator) -> Entry:
-    """Enter a session at a turn drawn uniformly from all of its turns."""
-    turn = int(rng.integers(len(session.turns)))
-    return Entry(turn, stored_before(session, turn))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import polars as pl
 import pytest
 
-from agents.job_time import EVERY, whole_jobs
+from agents.job_time import EVERY, steady_turns_per_s, whole_jobs
 from agents.online import PARTS, Point, served
 from agents.settings import DualPathScenario
 from testbed.experiment import record
 from testbed.experiment.estimates import exactly
 from testbed.experiment.scenario import load_scenario
+from testbed.fidelity.verdict import Verdict
+from testbed.results import layout
+from testbed.results.load import RunData
 
 
 def point(aps: float, ttft_s: float, tpot_s: float = 0.01) -> Point:
@@ -51,3 +57,47 @@ def test_what_does_not_go_together_is_refused(workload: str) -> None:
     text = f"name: made\ntopology: {{name: 1p1d}}\nduration: 10s\nworkload: {workload}\n"
     with pytest.raises(Exception, match=r"every|enter|sessions"):
         load_scenario(text, DualPathScenario)
+
+
+def turns_every_second(directory: Path, bound_by: str, idle: float | None) -> RunData:
+    """A minute in which a turn ends each second: 100 bytes of hits are read, 5 tokens computed."""
+    seconds = [float(second) for second in range(60)]
+    policy = ["made"] * len(seconds)
+    requests = {
+        "policy": policy, "request": list(range(60)), "error": [""] * 60,
+        "prompt_tokens": [105] * 60, "hit_tokens": [100] * 60,
+        "t_prefill_start": seconds, "t_first_token": [at + 1 for at in seconds],
+        "t_done": [at + 0.5 for at in seconds],
+    }  # fmt: skip
+    transfers = {
+        "policy": policy, "kind": ["storage_read"] * 60, "request": list(range(60)),
+        "size_bytes": [100] * 60, "t_first_byte": seconds,
+        "t_last_byte": [at + 1 for at in seconds],
+    }  # fmt: skip
+    for name, table in (("requests", requests), ("transfers", transfers)):
+        pl.DataFrame(table).write_parquet(layout.table_path(directory, name))
+    gpu_time = None if idle is None else {"idle": idle}
+    summary = {"window_s": [0.0, 60.0], "bound_by": bound_by, "gpu_time": gpu_time}
+    run = {
+        "policies": {"made": {"summary": summary}},
+        "predicted": {"mean_turn": {"hit_bytes": 200.0, "miss_tokens": 20.0}},
+    }
+    return RunData(directory, run, Verdict("PASS", [], []))
+
+
+@pytest.mark.parametrize(
+    ("bound_by", "idle", "per_s"),
+    [
+        ("storage", 0.01, 0.5),  # by bytes: the mean turn would have read twice as many
+        ("compute", 0.01, 0.25),  # by tokens: it would have appended four times as many
+        ("compute", 0.2, 1.0),  # nothing binds: by their ends
+        ("load", None, 1.0),
+    ],
+)
+def test_turns_are_counted_by_the_work_of_what_binds(
+    tmp_path: Path, bound_by: str, idle: float | None, per_s: float
+) -> None:
+    found = steady_turns_per_s(turns_every_second(tmp_path, bound_by, idle), "made")
+    assert found is not None
+    assert found.value == pytest.approx(per_s)
+    assert found.low == pytest.approx(per_s) == found.high

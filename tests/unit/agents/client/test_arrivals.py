@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.client.arrivals import PoissonArrivals, in_proportion
+from agents.client.arrivals import PoissonArrivals, in_proportion, spread_entries
 from agents.client.playing import Submission
 from agents.client.replay import make_replay
 from agents.cluster import Arrivals
@@ -172,6 +172,33 @@ def test_draws_are_in_proportion() -> None:
         np.concatenate([in_proportion([1.0, 2.0, 3.0, 4.0], 1, rng) for _ in range(4000)])
     )
     assert drawn / 4000 == pytest.approx([0.1, 0.2, 0.3, 0.4], abs=0.03)
+
+
+@given(st.lists(st.integers(1, 500), min_size=1, max_size=200), st.integers(0, 2**32))
+def test_entries_are_turns_of_the_sessions(turns: list[int], seed: int) -> None:
+    found = spread_entries(turns, np.random.default_rng(seed))
+    assert len(found) == len(turns)
+    assert all(0 <= entry < count for entry, count in zip(found, turns, strict=True))
+
+
+def test_any_turn_is_entered_alike() -> None:
+    rng = np.random.default_rng(5)
+    found = np.concatenate([spread_entries([4], rng) for _ in range(4000)])
+    assert (abs(np.bincount(found, minlength=4) - 1000) < 100).all()  # over three deviations
+
+
+def test_as_many_sessions_are_about_to_end_as_expected() -> None:
+    turns = [60 + 2 * n for n in range(160)]
+    soon = 8  # turns
+    expected = sum(soon / count for count in turns)
+    ending = []
+    for seed in range(200):
+        entries = spread_entries(turns, np.random.default_rng(seed))
+        pairs = zip(entries, turns, strict=True)
+        ending.append(sum(count - entry <= soon for entry, count in pairs))
+    assert np.mean(ending) == pytest.approx(expected, rel=0.05)
+    # Independent draws would differ by the root of what is expected.
+    assert np.std(ending) < np.sqrt(expected) / 2
 
 
 def test_a_rate_is_positive() -> None:
