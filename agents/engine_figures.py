@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from agents.records import IterationRecord, StepRecord
+
+_MOST_IDLE = 0.05  # share of their time in which engines that bind have nothing to do
 
 
 def engine_figures(
@@ -39,8 +41,17 @@ def engine_figures(
     }
 
 
+def always_at_work(shares: Mapping[str, float] | None) -> bool:
+    """Whether prefill engines bind: they had work, or waited for each other or for its KV.
+
+    Args:
+        shares: of `gpu_time`; None where nothing was computed.
+    """
+    return shares is not None and shares["idle"] <= _MOST_IDLE
+
+
 def gpu_time(iterations: Sequence[IterationRecord], total_s: float) -> dict[str, float]:
-    """Shares of prefill engines' time: computing, waiting for KV, for other ranks, idle.
+    """Shares of prefill engines' time: computing, waiting for KV, ranks and collectives, idle.
 
     Waiting for KV is both for layers on their way into HBM, and for reads when an engine has
     requests but none that is read.
@@ -52,7 +63,12 @@ def gpu_time(iterations: Sequence[IterationRecord], total_s: float) -> dict[str,
     compute_s = sum(i.attention_s + i.ffn_s for i in iterations)
     kv_s = sum(i.stall_s + i.starved_s for i in iterations)
     ranks_s = sum(i.wait_s for i in iterations)
-    shares = {"compute": compute_s, "kv": kv_s, "ranks": ranks_s}
+    # What an iteration took besides is the traffic of model execution.
+    took_s = sum(i.t_end - i.t_start + i.starved_s for i in iterations)
+    collectives_s = max(0.0, took_s - compute_s - kv_s - ranks_s)
+    shares = {
+        "compute": compute_s, "kv": kv_s, "ranks": ranks_s, "collectives": collectives_s,
+    }  # fmt: skip
     found = {name: seconds / total_s for name, seconds in shares.items()}
     return found | {"idle": max(0.0, 1.0 - sum(found.values()))}
 

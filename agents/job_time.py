@@ -26,7 +26,6 @@ PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
 PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
-_MOST_IDLE = 0.05  # share of time in which prefill engines that bind have nothing to do
 
 
 def window(run: RunData, policy: str) -> tuple[float, float] | None:
@@ -95,13 +94,8 @@ def steady_turns_per_s(run: RunData, policy: str) -> Interval | None:
     How much of the binding resource a window's turns need varies between turns, far more than how
     much of it there is for each second.
     """
-    summary = run.policies[policy]["summary"]
-    if summary["bound_by"] == "storage":
-        return read_turns_per_s(run, policy)
-    gpu_time = summary["gpu_time"]
-    if gpu_time is not None and gpu_time["idle"] <= _MOST_IDLE:
-        return computed_turns_per_s(run, policy)
-    return turns_per_s(run, policy)
+    by_work = {"storage": read_turns_per_s, "compute": computed_turns_per_s}
+    return by_work.get(run.policies[policy]["summary"]["bound_by"], turns_per_s)(run, policy)
 
 
 def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:

@@ -16,7 +16,7 @@ from agents.assumptions import assumptions
 from agents.bounds import best_split
 from agents.cache_figures import cache_figures
 from agents.caps import TurnBytes, shape_of
-from agents.engine_figures import engine_figures
+from agents.engine_figures import always_at_work, engine_figures
 from agents.network_figures import fairness, intervals, nic_use, round_trips, slowdowns
 from agents.nics import Load, Shares, load_table
 from agents.prediction_error import prediction_error
@@ -153,7 +153,7 @@ def read_queues_empty_s(run: Run) -> dict[str, float]:
 
 
 def bound_by(run: Run) -> str:
-    """What limited the run: "storage", a NIC class, or "load" if nothing was full.
+    """What limited the run: "storage", a NIC class, "compute", or "load" if nothing was full.
 
     Storage: every SNIC that the policy may use is busy, and none of its read queues ever empty.
     """
@@ -176,7 +176,18 @@ def bound_by(run: Run) -> str:
     ]
     if full:
         return max(full)[1]
-    return "compute" if run.scenario.engines == "modelled" else "load"
+    return "compute" if always_at_work(_engines(run, run.window)["gpu_time"]) else "load"
+
+
+def _engines(run: Run, window: tuple[float, float]) -> dict[str, Any]:
+    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
+    return engine_figures(
+        run.of(IterationRecord),
+        run.of(StepRecord),
+        window,
+        nodes=kinds.count("dram"),
+        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
+    )
 
 
 def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
@@ -237,14 +248,6 @@ def summarise(run: Run) -> dict[str, Any]:
         turn = TurnBytes(1.0, measured.miss, measured.generated)
         best_bps = best_split(shape_of(run.plan), turn).kv_load_bps
     imbalance = run.nics.imbalance(*window, scale.emulated_s(_IMBALANCE_STEP_S))
-    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
-    figures = engine_figures(
-        run.of(IterationRecord),
-        run.of(StepRecord),
-        window,
-        nodes=kinds.count("dram"),
-        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
-    )
     return summary | {
         "kv_load_bps": load_bps,
         **intervals(run.read_between, np.array([r.t_done for r in done]), window),
@@ -274,7 +277,7 @@ def summarise(run: Run) -> dict[str, Any]:
             ]
         ),
         "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
-        **figures,
+        **_engines(run, window),
         "prediction_error": prediction_error(
             run.of(PredictionRecord),
             {r.request for r in run.in_window(requests, "t_scheduled")},
