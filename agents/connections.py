@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import socket
 
-from agents.ports import DATA_PORT, Ports, pair_name
+from agents.ports import DATA_PORT, Ports
 from agents.wire.pair import set_lane
+from agents.wire.pair_names import pair_name
 
 _CONNECT_TIMEOUT_S = 20.0
 _BACKLOG = 4096

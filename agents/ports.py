@@ -1,36 +1,35 @@
 """The queue pairs of one process, and its transfers as coroutines.
 
 `Ports` sits between the engines, which think in transfers ("group 3 of request 7 is in HBM"), and
-the transport, which thinks in writes.  It cuts transfers into writes, wakes whoever waits
-for one, checks the digest of every write that carries one, and records every arrival.
+the transport, which thinks in writes.  It posts transfers, tells `Incoming` what has landed, checks
+the digest of every write that carries one, and records every arrival.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from collections import deque
+from collections.abc import Callable
 
 import xxhash
 
 from agents.accounts import node_of
 from agents.control.mesh import PeerLost
-from agents.loss import NodeGone
+from agents.incoming import Incoming
 from agents.process import Process
 from agents.records import AccountRecord, TransferRecord
 from agents.round_trips import PERIOD_S as ROUND_TRIP_PERIOD_S
 from agents.round_trips import Connection, RoundTrips
 from agents.traffic.submission import SubmissionClock, SubmissionCosts, submitter
 from agents.wire.header import PATHS
-from agents.wire.immediates import Immediate, Kind, pack, unpack
+from agents.wire.immediates import Immediate, Kind, unpack
+from agents.wire.pair_names import parse_pair
 from agents.wire.stream import StreamTransport
+from agents.wire.transfers import Transfer
 from agents.wire.transport import (
     Completion,
     Failed,
-    FileRange,
     QueuePair,
     Received,
     Sent,
@@ -39,96 +38,12 @@ from agents.wire.transport import (
 from testbed.errors import ProgramError
 
 DATA_PORT = 7100
-Source: TypeAlias = memoryview | FileRange
-Side = Literal["caller", "called"]
 Arrival = Callable[[Immediate, Received], None]
-# Kinds whose transfers are counted by request: their sender may give up in the middle.
-_COUNTED = frozenset({Kind.KV_RETURN, Kind.CHUNK_RETURN, Kind.LAYER_FETCH, Kind.CHUNK_FETCH})
 _PATH_NAMES = {number: name for name, number in PATHS.items()}
-
-
-class WrongBytes(Exception):
-    """Bytes that arrived are not those that were sent, or not those that were meant."""
-
-
-class Route(NamedTuple):
-    """The two memory domains that a queue pair joins, seen from this process, and its port."""
-
-    local: str
-    remote: str
-    port: str  # that was called; with its lane, if that is not kv
-
-
-class _Expected(NamedTuple):
-    """A transfer that somebody waits for, and the node that it comes from."""
-
-    future: asyncio.Future[Received]
-    source: str
-
-
-class _Landing(NamedTuple):
-    """Somebody who waits for so many transfers of a kind."""
-
-    transfers: int
-    future: asyncio.Future[None]
-    source: str
-
-
-class Transfer(NamedTuple):
-    """A transfer to post: source memory, where it goes, and what it is.
-
-    Args:
-        number: the request (or put) it belongs to, and `kind`, `part` what part of it.
-        key, offset: the remote region and where in it.
-        digest: send the xxh3-64 of every write along (memory sources only).
-        blocks: Layer Blocks in it, whose submission is charged where that is emulated.
-    """
-
-    kind: Kind
-    number: int
-    part: int
-    sources: Sequence[Source]
-    key: int
-    offset: int
-    layer_first: int = 0
-    layer_count: int = 0
-    path: str = "none"
-    digest: bool = False
-    blocks: int = 0
-
-
-def source_bytes(source: Source) -> int:
-    """Length of memory or of a file range."""
-    return source.length if isinstance(source, FileRange) else source.nbytes
-
-
-def cut(sources: Sequence[Source], limit: int) -> list[list[Source]]:
-    """Split a list of sources into writes of at most `limit` bytes, in order."""
-    writes: list[list[Source]] = []
-    room = 0
-    for source in sources:
-        at, length = 0, source_bytes(source)
-        while at < length:
-            if room == 0:
-                writes.append([])
-                room = limit
-            take = min(room, length - at)
-            if isinstance(source, FileRange):
-                piece: Source = FileRange(source.fd, source.offset + at, take)
-            else:
-                piece = source[at : at + take]
-            writes[-1].append(piece)
-            at += take
-            room -= take
-    return writes
 
 
 class Ports:
     """Transfers of one process over its queue pairs.
-
-    A transfer that is expected stays expected until its last write has landed, or until its sender
-    has said that it will never come (`fail`, `end`), or is lost (`lose`).  So whoever has waited
-    for all that it expected may give the memory back: nothing will write into it any more.
 
     Args:
         process: where arrivals are recorded and failures end.
@@ -154,15 +69,11 @@ class Ports:
         self.transport.on_completions(self._deliver)
         self._pairs: dict[str, QueuePair] = {}
         self._regions: dict[int, memoryview] = {}
-        self._lost: set[str] = set()
         self._closed: set[str] = set()
-        self._arrivals: dict[tuple[int, Kind, int], _Expected] = {}
+        self.incoming = Incoming()
         self._handlers: dict[Kind, Arrival] = {}
         self._watchers: dict[Kind, Arrival] = {}
         self._wrong: dict[tuple[int, Kind, int], str] = {}
-        self._landed: Counter[tuple[int, Kind]] = Counter()
-        self._ends: dict[tuple[int, Kind], tuple[int, Exception]] = {}
-        self._waiting: dict[tuple[int, Kind], list[_Landing]] = {}
         # What waits for each write of a queue pair, in the order of posting: so they complete.
         self._posted: dict[str, deque[asyncio.Future[Sent | None] | None]] = {}
         self._changed = asyncio.Event()
@@ -185,18 +96,11 @@ class Ports:
 
         From here on no byte of it lands, however late it was sent.
         """
-        self._lost.add(node)
         for pair in list(self._pairs):
             if node_of(parse_pair(pair).remote) == node and pair not in self._closed:
                 self.transport.disconnect(pair)
                 self._flush(pair)
-        for name, expected in list(self._arrivals.items()):
-            if expected.source == node:
-                self.fail(*name, NodeGone(node))
-        for waiting in self._waiting.values():
-            for landing in waiting:
-                if landing.source == node and not landing.future.done():
-                    landing.future.set_exception(NodeGone(node))
+        self.incoming.lose(node)
 
     def _flush(self, pair: str) -> None:
         """A queue pair is closed: what was posted will not be sent, and nobody waits for that."""
@@ -213,26 +117,6 @@ class Ports:
 
     # --- transfers ---------------------------------------------------------------------
 
-    def expect(
-        self, number: int, kind: Kind, index: int = 0, of: str = ""
-    ) -> asyncio.Future[Received]:
-        """A future for the last write of a transfer; ask before anybody can send it.
-
-        Args:
-            of: the node that sends it, if it is another one.
-
-        Raises (from the future): WrongBytes when a write did not match its digest; whatever
-        `fail` and `end` were given; NodeGone when `of` is lost.
-        """
-        if (number, kind, index) in self._arrivals:
-            raise ProgramError(f"two wait for transfer {index} of {kind.name}, request {number}")
-        future: asyncio.Future[Received] = self._loop.create_future()
-        self._arrivals[number, kind, index] = _Expected(future, of)
-        self._end_reached(number, kind)
-        if of in self._lost:
-            self.fail(number, kind, index, NodeGone(of))
-        return future
-
     def handle(self, kind: Kind, handler: Arrival) -> None:
         """Call `handler` at the end of every transfer of a kind that nobody expects."""
         self._handlers[kind] = handler
@@ -241,44 +125,6 @@ class Ports:
         """Call `watcher` at every write of a kind, whoever expects the transfer."""
         self._watchers[kind] = watcher
 
-    def fail(self, number: int, kind: Kind, index: int, error: Exception) -> None:
-        """This transfer will never come: whoever waits for it gets `error`."""
-        expected = self._arrivals.pop((number, kind, index), None)
-        if expected is not None and not expected.future.done():
-            expected.future.set_exception(error)
-
-    def end(self, number: int, kind: Kind, count: int, error: Exception) -> None:
-        """The sender has given the request up after `count` transfers of a kind.
-
-        When so many have landed, whoever still waits for another gets `error`.
-        """
-        self._ends[number, kind] = (count, error)
-        self._end_reached(number, kind)
-
-    def _end_reached(self, number: int, kind: Kind) -> None:
-        count, error = self._ends.get((number, kind), (None, None))
-        if count is None or error is None or self._landed[number, kind] < count:
-            return
-        for name in [n for n in self._arrivals if n[:2] == (number, kind)]:
-            self.fail(*name, error)
-
-    async def landed(self, number: int, kind: Kind, count: int, of: str = "") -> None:
-        """Wait until `count` transfers of a kind have landed in all, since the last `forget`.
-
-        Args:
-            of: the node that sends them.
-
-        Raises:
-            NodeGone: it is lost.
-        """
-        if self._landed[number, kind] >= count:
-            return
-        if of in self._lost:
-            raise NodeGone(of)
-        future: asyncio.Future[None] = self._loop.create_future()
-        self._waiting.setdefault((number, kind), []).append(_Landing(count, future, of))
-        await future
-
     def forget(self, number: int) -> None:
         """A request has ended.
 
@@ -286,15 +132,11 @@ class Ports:
             ProgramError: a transfer of it is still expected: it would land in memory that by then
                 belongs to somebody else.
         """
-        left = [name for name in self._arrivals if name[0] == number]
-        for name in left:
-            self._arrivals.pop(name).future.cancel()
-        for table in (self._landed, self._ends, self._waiting):
-            for pair in [p for p in table if p[0] == number]:
-                del table[pair]
+        left = self.incoming.forget(number)
         if left and not self._process.mesh.closing:
-            what = ", ".join(f"{kind.name} {index}" for _, kind, index in left)
-            raise ProgramError(f"request {number} has ended, but {what} is still to come")
+            raise ProgramError(
+                f"request {number} has ended, but {', '.join(left)} is still to come"
+            )
 
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent | None]:
         """Post a transfer; the future is done when its sources may be reused.
@@ -305,28 +147,7 @@ class Ports:
         if pair in self._closed:
             future.set_result(None)
             return future
-        # A transfer may be empty (one token has no byte in a small layer) and still arrive.
-        writes = cut(transfer.sources, self._write_bytes) or [[]]
-        batch = []
-        at = transfer.offset
-        for position, sources in enumerate(writes):
-            length = sum(source_bytes(source) for source in sources)
-            last = position == len(writes) - 1
-            batch.append(
-                WriteRequest(
-                    sources=sources,
-                    remote_key=transfer.key,
-                    remote_offset=at,
-                    length=length,
-                    immediate=pack(transfer.number, transfer.kind, transfer.part, last=last),
-                    request=transfer.number,
-                    layer_first=transfer.layer_first,
-                    layer_count=transfer.layer_count,
-                    path=PATHS[transfer.path],
-                    digest=_digest(sources) if transfer.digest else 0,
-                )
-            )
-            at += length
+        batch = transfer.writes(self._write_bytes)
         self._posted.setdefault(pair, deque()).extend([*[None] * (len(batch) - 1), future])
         self._submit(pair, batch, transfer.blocks)
         return future
@@ -391,26 +212,12 @@ class Ports:
         if not what.last:
             return
         wrong = self._wrong.pop(name, "")
-        expected = self._arrivals.pop(name, None)
-        if expected is not None:
-            if wrong and not expected.future.done():
-                expected.future.set_exception(WrongBytes(wrong))
-            elif not expected.future.done():
-                expected.future.set_result(received)
-        elif what.kind in self._handlers:
-            self._handlers[what.kind](what, received)
-        else:
-            self._process.event("late-arrival", what.number, f"{what.kind.name} {what.part}")
-        if what.kind in _COUNTED:
-            self._count(what.number, what.kind)
-
-    def _count(self, number: int, kind: Kind) -> None:
-        self._landed[number, kind] += 1
-        landed = self._landed[number, kind]
-        for landing in self._waiting.get((number, kind), []):
-            if landed >= landing.transfers and not landing.future.done():
-                landing.future.set_result(None)
-        self._end_reached(number, kind)
+        if not self.incoming.arrived(name, received, wrong):
+            if what.kind in self._handlers:
+                self._handlers[what.kind](what, received)
+            else:
+                self._process.event("late-arrival", what.number, f"{what.kind.name} {what.part}")
+        self.incoming.count(what.number, what.kind)
 
     def _mismatch(self, received: Received) -> str:
         if received.digest == 0:
@@ -442,27 +249,3 @@ class Ports:
     def close(self) -> None:
         """Close every queue pair."""
         self.transport.close()
-
-
-def _digest(sources: Sequence[Source]) -> int:
-    state = xxhash.xxh3_64()
-    for source in sources:
-        if isinstance(source, FileRange):
-            raise ProgramError("a file range cannot carry a digest of its own")
-        state.update(source)
-    return state.intdigest()
-
-
-def pair_name(caller: str, target: str, device: str, side: Side, lane: str = "kv") -> str:
-    """The name of one end of a queue pair: who called which port, in which lane, which end."""
-    port = device if lane == "kv" else f"{device}:{lane}"
-    return f"{caller}>{target}/{port}#{side}"
-
-
-@functools.cache
-def parse_pair(name: str) -> Route:
-    """The domains that a queue pair joins, seen from the end that `name` names."""
-    ends, _, side = name.partition("#")
-    caller, _, called = ends.partition(">")
-    target, _, port = called.partition("/")
-    return Route(caller, target, port) if side == "caller" else Route(target, caller, port)

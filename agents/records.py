@@ -156,7 +156,7 @@ class AccountRecord(msgspec.Struct, frozen=True, tag="account"):
     """What one end of a queue pair sent and received, in bytes, its own headers included.
 
     Args:
-        pair: name of the end, see `agents.ports.pair_name`.
+        pair: name of the end, see `agents.wire.pair_names.pair_name`.
     """
 
     pair: str

@@ -34,9 +34,11 @@ from agents.engines.node import SCHEDULER, Node, ReadError
 from agents.engines.oracle import Oracle
 from agents.engines.peers import Peers
 from agents.engines.persist import Persister
+from agents.incoming import WrongBytes
 from agents.loss import NodeGone
-from agents.ports import Transfer, WrongBytes, pair_name
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 
 
 class DecodeNode(Node):
@@ -136,7 +138,7 @@ class DecodeNode(Node):
                     message.retry,
                     message.failed_side,
                 )
-                self.ports.end(message.request, Kind.KV_RETURN, message.groups, error)
+                self.ports.incoming.end(message.request, Kind.KV_RETURN, message.groups, error)
                 self.replies.fail("prefill-done", message.request, error)
             case _:
                 raise TypeError(f"{self.name} cannot handle {message}")
@@ -270,7 +272,7 @@ class DecodeNode(Node):
         self, job: Assign, geometry: Geometry, buffer: Extent, extent: Extent
     ) -> None:
         """H2D: the whole prompt crosses the decode engine's CNIC as a loopback."""
-        arrived = self.ports.expect(job.request, Kind.H2D)
+        arrived = self.ports.incoming.expect(job.request, Kind.H2D)
         source = buffer.view[: geometry.prompt_bytes]
         key = self.hbm_keys[job.decode.rail]
         device = self.cluster.local_device(job.decode.rail)

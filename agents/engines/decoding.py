@@ -14,8 +14,10 @@ from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.peers import Peers
 from agents.engines.persist import Persister
-from agents.ports import Transfer, WrongBytes, pair_name
+from agents.incoming import WrongBytes
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 
 
 class Prompted(NamedTuple):
@@ -115,7 +117,7 @@ class Decoding:
             tail = node.layout.token_bytes(geometry.tail_tokens)
             node.copied_bytes["scattered"] += node.layout.layers * tail
         staged = await node.staging.allocate(size)
-        arrived = node.ports.expect(job.request, Kind.D2H, index)
+        arrived = node.ports.incoming.expect(job.request, Kind.D2H, index)
         device = node.cluster.local_device(job.decode.rail)
         pair = pair_name(job.decode.domain, node.name, device, "caller")
         await node.ports.post(

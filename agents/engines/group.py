@@ -22,8 +22,8 @@ from agents.engines.execution import ModelExecution
 from agents.engines.layers import Abandoned, Passage
 from agents.engines.meeting import Meeting
 from agents.engines.starved import Starved
+from agents.incoming import WrongBytes
 from agents.loss import NodeGone
-from agents.ports import WrongBytes
 from agents.records import IterationRecord
 
 

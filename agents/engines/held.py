@@ -18,8 +18,9 @@ from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import Landing, send_group
 from agents.loss import NodeGone
-from agents.ports import Transfer, pair_name
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 
 
 class PrefillFailed(Exception):
@@ -61,7 +62,7 @@ class Held:
         self.allocated_s = allocated_s
         # Expected before anybody can send or answer.
         self._returns = [
-            node.ports.expect(job.request, Kind.KV_RETURN, group.index, job.prefill.node)
+            node.ports.incoming.expect(job.request, Kind.KV_RETURN, group.index, job.prefill.node)
             for group in geometry.groups()
         ]
         self._prefilled = node.replies.expect("prefill-done", job.request, job.prefill.node)
@@ -93,7 +94,7 @@ class Held:
         """What earlier chunks have computed, as soon as all of it has come back."""
         node, request, prefill = self._node, self.job.request, self.job.prefill.node
         try:
-            await node.ports.landed(request, Kind.CHUNK_RETURN, credit.landed, prefill)
+            await node.ports.incoming.landed(request, Kind.CHUNK_RETURN, credit.landed, prefill)
         except NodeGone:
             return  # it is not there to take it
         group = self.geometry.groups()[credit.group]
@@ -163,6 +164,6 @@ class Held:
                 await self._prefilled
             except PrefillFailed as stopped:
                 landed = stopped.chunk_groups
-                await self._node.ports.landed(request, Kind.CHUNK_RETURN, landed, prefill)
+                await self._node.ports.incoming.landed(request, Kind.CHUNK_RETURN, landed, prefill)
         await asyncio.gather(*self._returns, *self.leaving, return_exceptions=True)
         await asyncio.gather(*self._sends)

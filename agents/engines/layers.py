@@ -26,8 +26,10 @@ from agents.engines.chunks import Chunk
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import EarlierChunks, LayerSource
-from agents.ports import Transfer, WrongBytes, pair_name
+from agents.incoming import WrongBytes
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Sent
 
 

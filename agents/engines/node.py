@@ -33,7 +33,8 @@ from agents.engines.geometry import Geometry
 from agents.engines.leader import Leader
 from agents.engines.makers import kv_maker
 from agents.engines.meters import Meters
-from agents.ports import Ports, WrongBytes
+from agents.incoming import WrongBytes
+from agents.ports import Ports
 from agents.process import Process
 from agents.traffic.execution import Collectives
 from agents.wire.immediates import Immediate, Kind
@@ -268,10 +269,14 @@ class Node(Process):
                 arrivals = []
                 at = 0
                 for part, segment in enumerate(job.on(side)):
-                    blocks = self.ports.expect(job.request, Kind.STORAGE_READ, part, segment.node)
+                    blocks = self.ports.incoming.expect(
+                        job.request, Kind.STORAGE_READ, part, segment.node
+                    )
                     done = ReadDone(job.request, part)
                     blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
-                    digests = self.ports.expect(job.request, Kind.DIGESTS, part, segment.node)
+                    digests = self.ports.incoming.expect(
+                        job.request, Kind.DIGESTS, part, segment.node
+                    )
                     arrivals += [blocks, digests]
                     read = Read(
                         job.request,
@@ -310,7 +315,7 @@ class Node(Process):
         """Storage has refused one segment of a read."""
         error = ReadError(message.reason, message.part, message.missing)
         for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
-            self.ports.fail(message.request, kind, message.part, error)
+            self.ports.incoming.fail(message.request, kind, message.part, error)
 
     def back(self, peer: str) -> None:
         """The scheduler is another one: tell it what there is here."""

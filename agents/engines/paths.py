@@ -19,8 +19,8 @@ from agents.control.messages import Assign, Credit
 from agents.engines.chunks import Chunk
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
-from agents.ports import Transfer
 from agents.wire.immediates import Kind
+from agents.wire.transfers import Transfer
 
 
 class LayerSource(Protocol):
@@ -95,7 +95,7 @@ class PrefillSide:
 
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Gather, and cross the engine's CNIC twice: the NIC reads DRAM, then writes HBM."""
-        arrived = self._node.ports.expect(self._request, self._landing.kind, group.index)
+        arrived = self._node.ports.incoming.expect(self._request, self._landing.kind, group.index)
         span = self._geometry.pe_in_slot(group)
         at = offset + span.offset
         async with self._node.meters.at_work("load", self._rail):
@@ -113,7 +113,9 @@ class DecodeSide:
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for one group and wait for its bytes."""
         node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.LAYER_FETCH, group.index, job.decode.node)
+        arrived = node.ports.incoming.expect(
+            job.request, Kind.LAYER_FETCH, group.index, job.decode.node
+        )
         key = node.hbm_keys[job.prefill.rail]
         async with node.meters.at_work("fetch", job.prefill.rail):
             node.mesh.send(job.decode.node, Credit(job.request, group.index, key, offset))
@@ -136,7 +138,9 @@ class EarlierChunks:
     async def load(self, group: LayerGroup, offset: int) -> None:
         """Give credit for it and wait for its bytes."""
         node, job = self._node, self._job
-        arrived = node.ports.expect(job.request, Kind.CHUNK_FETCH, group.index, job.decode.node)
+        arrived = node.ports.incoming.expect(
+            job.request, Kind.CHUNK_FETCH, group.index, job.decode.node
+        )
         key = node.hbm_keys[job.prefill.rail]
         at = offset + self._chunk.earlier_in_slot(group).offset
         credit = Credit(job.request, group.index, key, at, self._chunk.first, self._landed)

@@ -27,9 +27,10 @@ from agents.engines.cache import Held, NotCached, PrefixCache
 from agents.engines.geometry import Geometry
 from agents.engines.node import SCHEDULER, ReadTimes
 from agents.loss import NodeGone
-from agents.ports import Transfer, pair_name
 from agents.records import CacheRecord, TransferRecord
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Sent
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ class Peers:
         if segment.node == node.name:
             self._copy(job, names, buffer.view[at : at + segment.count * size])
             return
-        arrived = node.ports.expect(job.request, Kind.PEER_READ, index, segment.node)
+        arrived = node.ports.incoming.expect(job.request, Kind.PEER_READ, index, segment.node)
         async with node.meters.at_work("peer", job.decode.rail):
             node.mesh.send(
                 segment.node,
@@ -242,7 +243,7 @@ class Peers:
     def failed(self, message: PeerReadFailed) -> None:
         """Another node's cache has not what it was asked for; it has written nothing."""
         error = NotCached(message.reason)
-        self._node.ports.fail(message.request, Kind.PEER_READ, message.part, error)
+        self._node.ports.incoming.fail(message.request, Kind.PEER_READ, message.part, error)
 
     def serve(self, sender: str, message: PeerRead) -> None:
         """Another decode node wants blocks of this cache."""

@@ -11,9 +11,10 @@ from agents.control.messages import PutBegin, PutReply
 from agents.engines.node import Node
 from agents.loss import NodeGone
 from agents.numbers import put_numbers
-from agents.ports import Transfer, pair_name
 from agents.storage.placement import Run
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from testbed.units import show_size
 
 

@@ -24,9 +24,10 @@ from agents.engines.group import PrefillGroup
 from agents.engines.layers import Abandoned, Passage
 from agents.engines.node import Node, ReadError, ReadTimes
 from agents.engines.paths import DecodeSide, LayerSource, PrefillSide
+from agents.incoming import WrongBytes
 from agents.loss import NodeGone
-from agents.ports import WrongBytes, pair_name
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
 
 
 class Serving:
@@ -120,8 +121,8 @@ class PrefillNode(Node):
             return  # all of it had been sent to the decode node already
         error = Abandoned(message.reason)
         serving.abandon(error)
-        self.ports.end(message.request, Kind.LAYER_FETCH, message.groups, error)
-        self.ports.end(message.request, Kind.CHUNK_FETCH, message.chunk_groups, error)
+        self.ports.incoming.end(message.request, Kind.LAYER_FETCH, message.groups, error)
+        self.ports.incoming.end(message.request, Kind.CHUNK_FETCH, message.chunk_groups, error)
         self.replies.fail("loaded", message.request, error)
         self.group.wake()
 

@@ -26,12 +26,14 @@ from agents.control.messages import (
     ReadDone,
     ReadFailed,
 )
-from agents.ports import Ports, Transfer, pair_name
+from agents.ports import Ports
 from agents.process import Process, main
 from agents.records import StorageRecord
 from agents.storage.errors import MissingBlock, StoreError, StoreFull
 from agents.storage.store import Reservation, Store, StoredBlocks
 from agents.wire.immediates import Immediate, Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Received
 from testbed.units import show_size
 

@@ -27,10 +27,12 @@ import struct
 import time
 from typing import NamedTuple
 
-from agents.ports import Ports, Transfer, parse_pair
+from agents.ports import Ports
 from agents.traffic.members import SLOT_BYTES, Members
 from agents.traffic.sizes import Carry, Execution, spread
 from agents.wire.immediates import Immediate, Kind
+from agents.wire.pair_names import parse_pair
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Received
 
 _BELOW_ENGINE_BITS = 26  # of an operation's number: a bit for the role, and a counter

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from agents.ports import Side, pair_name
+from agents.wire.pair_names import Side, pair_name
 
 LANE = "model"
 NVLINK = "nvl"

@@ -15,10 +15,12 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from agents.ports import Ports, Transfer, parse_pair
+from agents.ports import Ports
 from agents.traffic.exchange import Finished
 from agents.traffic.members import SLOT_BYTES, Members
 from agents.wire.immediates import Immediate, Kind
+from agents.wire.pair_names import parse_pair
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Received
 
 _RAIL_BITS = 6  # of a part: the sender's rail below its step; see `members.MOST_RAILS`

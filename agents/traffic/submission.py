@@ -59,7 +59,7 @@ def submitter(pair: str, costs: SubmissionCosts) -> Submitter | None:
     """Who submits on an end of a queue pair; None where nobody is charged (storage).
 
     Args:
-        pair: name of the end, see `agents.ports.pair_name`.
+        pair: name of the end, see `agents.wire.pair_names.pair_name`.
         costs: of a Layer Block.
     """
     ends, _, side = pair.partition("#")

@@ -119,7 +119,7 @@ def _flip_returned_byte() -> None:
 def _fail_some_prefills() -> None:
     """A prefill engine gives every third request up when half of its groups have been returned."""
     from agents.engines import layers
-    from agents.ports import WrongBytes
+    from agents.incoming import WrongBytes
 
     arrived = layers.Passage.arrived
 
@@ -151,7 +151,7 @@ def _fail_some_held() -> None:
     import asyncio
 
     from agents.engines import held
-    from agents.ports import WrongBytes
+    from agents.incoming import WrongBytes
 
     prefilled = held.Held.prefilled
 

@@ -21,11 +21,13 @@ from agents.blocks.arena import Arena
 from agents.cluster import Cluster
 from agents.connections import call, listen
 from agents.control.messages import Inboxes, Message
-from agents.ports import Ports, Transfer, pair_name
+from agents.ports import Ports
 from agents.process import Process, main, say
 from agents.traffic.execution import Collectives
 from agents.traffic.sizes import Execution
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from testbed.sandbox.sockets import Broker
 
 PIECE_BYTES = 128 * 1024  # as the engines' own transfers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agents.accounts import carried_bytes
-from agents.ports import pair_name
 from agents.records import AccountRecord
+from agents.wire.pair_names import pair_name
 
 
 @pytest.mark.parametrize(

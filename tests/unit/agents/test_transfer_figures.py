@@ -4,10 +4,10 @@ import pytest
 
 from agents.accounts import carried_bytes
 from agents.network_figures import nic_use, round_trips
-from agents.ports import pair_name, parse_pair
 from agents.records import AccountRecord, RoundTripRecord, TransferRecord
 from agents.summary import distribution
 from agents.transfer_figures import crossed, transfer_rows
+from agents.wire.pair_names import pair_name, parse_pair
 from testbed.kernel.samples import LaneSample, MeterSample
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan

@@ -17,7 +17,7 @@ from agents.engines.geometry import Geometry
 from agents.engines.group import PrefillGroup
 from agents.engines.layers import Abandoned, Passage
 from agents.engines.meeting import Meeting
-from agents.ports import WrongBytes
+from agents.incoming import WrongBytes
 from agents.records import IterationRecord
 from tests.unit.agents.engines import virtual
 

@@ -27,11 +27,11 @@ from agents.control.messages import (
     ReadDone,
     ReadFailed,
 )
-from agents.ports import Transfer
 from agents.records import AnyRecord, EventRecord, StorageRecord
 from agents.storage.server import StorageNode
 from agents.traces.load import TraceSpec
 from agents.wire.immediates import Immediate, Kind
+from agents.wire.transfers import Transfer
 from agents.wire.transport import FileRange, Received
 
 CAPACITY = 20  # blocks

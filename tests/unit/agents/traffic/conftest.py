@@ -7,11 +7,11 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
-from agents.ports import Transfer
 from agents.records import CollectiveRecord
 from agents.traffic.execution import Collectives
 from agents.traffic.sizes import Execution
 from agents.wire.immediates import Kind, pack, unpack
+from agents.wire.transfers import Transfer
 from agents.wire.transport import Received
 
 

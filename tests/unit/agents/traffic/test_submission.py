@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.ports import Ports, Transfer, pair_name
+from agents.ports import Ports
 from agents.traffic.submission import SubmissionClock, SubmissionCosts, Submitter, submitter
 from agents.wire.immediates import Kind
+from agents.wire.pair_names import pair_name
+from agents.wire.transfers import Transfer
 from agents.wire.transport import WriteRequest
 
 COSTS = SubmissionCosts(rdma_s=1e-6, copy_s=6e-6)
