@@ -33,7 +33,7 @@ test-user: $(STAMP) ## the tests marked `user`, without privileges (also from ro
 lint: $(STAMP) ## ruff, mypy and the import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy --strict testbed agents
+	$(BIN)/mypy --strict testbed agents scripts
 	$(BIN)/lint-imports --no-logo
 
 check: lint ## lint, then test, then test-user

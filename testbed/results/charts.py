@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -20,9 +21,9 @@ class Series(msgspec.Struct, frozen=True):
     """
 
     name: str
-    x: list[str] | list[float]
-    y: list[Interval | None]
-    paper: list[float | None] = []
+    x: Sequence[str] | Sequence[float]
+    y: Sequence[Interval | None]
+    paper: Sequence[float | None] = ()
 
 
 class Chart(msgspec.Struct, frozen=True):

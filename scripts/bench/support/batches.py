@@ -110,7 +110,7 @@ def _veths(veths: list[Veth], devices: dict[str, list[str]]) -> None:
             )
 
 
-def _shapers(everything: list[object], shaping: dict[str, list[str]]) -> None:
+def _shapers(everything: Iterable[object], shaping: dict[str, list[str]]) -> None:
     for shaper in _of(everything, Shaper):
         shaping[shaper.namespace].append(
             f"qdisc add dev {shaper.device} root handle {shaper.handle:x}: htb"
@@ -149,8 +149,10 @@ def _match(chosen: Filter) -> str:
     return " ".join(keys) or "match u32 0 0"
 
 
-def _addresses(everything: list[object], addressing: dict[str, list[str]]) -> None:
-    for device in [each for kind in (Bridge, Ifb, Veth) for each in _of(everything, kind)]:
+def _addresses(everything: Iterable[object], addressing: dict[str, list[str]]) -> None:
+    devices: list[Bridge | Ifb | Veth] = []
+    devices += [*_of(everything, Bridge), *_of(everything, Ifb), *_of(everything, Veth)]
+    for device in devices:
         addressing[device.namespace].append(f"link set dev {device.device} up")
     for address in _of(everything, Address):
         addressing[address.namespace].append(
