@@ -15,18 +15,19 @@ from pydantic import Field, field_validator, model_validator
 from agents.blocks.layout import KVLayout, from_model
 from agents.cache_settings import CacheSection
 from agents.compute import engine_speeds
+from agents.engines.settings import Buffers, Prefill
 from agents.fault_settings import Fault, check_times
 from agents.model_settings import Compute, Hardware, ModelSection
 from agents.models import PRESETS, Model
 from agents.scheduler.settings import SchedulerSection
-from agents.traces.agentic import TRACES
+from agents.storage.settings import Storage
 from agents.traces.load import TraceSpec
-from agents.traces.session import BLOCK_TOKENS
 from agents.traffic.settings import TrafficSection
 from agents.variants import Variant, check_variant, label, variant
+from agents.workload_settings import Workload
 from testbed.errors import TestbedError
 from testbed.experiment.scale import Scale
-from testbed.experiment.scenario import DurationS, PerSecond, RateBps, Scenario, Section, SizeBytes
+from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section
 from testbed.plan.graph import LEAST_RATE_BPS, MOST_RATE_BPS
 from testbed.units import show_rate
 
@@ -35,9 +36,8 @@ _OUR_PARAMETERS = {"cnic_mbit": "cnic", "nvlink_mbit": "nvlink", "pcie_mbit": "p
 _LONGEST_FETCH_S = 1.0  # between fetches of real tokens, emulated
 # Before a node counts as lost: an overloaded machine is no dead node.
 _LEAST_SILENCE_S, _SILENT_FETCHES, _LEAST_FETCHES = 5.0, 20, 4
-_OPEN_LENGTH = (
-    3  # a trace released by the clock must not end before the window that follows warm-up
-)
+# A trace that is released by the clock must not end before the window that follows warm-up.
+_OPEN_LENGTH = 3
 
 
 class Cluster(Section):
@@ -51,183 +51,6 @@ class Cluster(Section):
 
     pcie: Annotated[RateBps, Field(gt=0)] = 512_000_000_000
     """Rate of a GPU's PCIe link to DRAM, each way; it is there with traffic: direct only."""
-
-
-class Prefill(Section):
-    """How prefill engines make batches, and what of a request is in their HBM."""
-
-    layerwise: bool = True
-    """HBM holds few layers of a request; false: all of its layers, so that HBM bounds the batch."""
-
-    quota: Annotated[DurationS, Field(gt=0)] = 0.3
-    """Attention time that one iteration of an engine may take, in real time."""
-
-    attention_tflops: float = Field(default=989.0, gt=0)
-    """Rate at which attention time follows from its FLOPs; default H100's, dense BF16."""
-
-    layers_per_transfer: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Layers that travel together; auto makes a transfer of the mean prompt about 128 KiB."""
-
-    hbm_layers: int | None = Field(default=None, ge=1)
-    """Layers of one request that a prefill engine's HBM holds at most.  The unit is a transfer:
-    default 2 × layers_per_transfer, one that computes while the next arrives (`testbed predict`
-    shows both); two layers are `layers_per_transfer: 1, hbm_layers: 2`."""
-
-    concurrent_requests: int = Field(default=4, ge=1)
-    """Requests that one engine works on at a time, when engines are network-only."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> Prefill:
-        wanted, limit = self.layers_per_transfer, self.hbm_layers
-        if wanted != "auto" and limit is not None and wanted > limit:
-            raise ValueError(f"a transfer of {wanted} layers does not fit hbm_layers: {limit}")
-        return self
-
-
-class Arrivals(Section):
-    """Sessions that arrive in the open, by a seeded Poisson process, instead of a closed loop."""
-
-    rate: Annotated[PerSecond, Field(gt=0)]
-    """Sessions per second of the real cluster (APS), e.g. "0.5/s"."""
-
-
-class Workload(Section):
-    """What the agents do."""
-
-    kind: Literal["agentic", "sessions", "weka", "mooncake"] = "agentic"
-    """Generated agents; recorded sessions, compact or in WEKA's files; requests as Mooncake's."""
-
-    trace: str = "64k"
-    """Of generated agents: 32k, 48k or 64k."""
-
-    file: str | None = None
-    """The recorded trace, plain or gzip (of weka also a directory); `$VARIABLES` are expanded."""
-
-    agents: Literal["auto"] | Annotated[int, Field(ge=1)] = "auto"
-    """Agents of a closed loop; auto is enough for every policy to have requests waiting.  With
-    arrivals, those in flight at the start; auto is the rate times a session's expected time."""
-
-    arrivals: Arrivals | None = None
-    """Sessions arrive and leave; default a closed loop."""
-
-    start: Literal["warm", "cold"] = "warm"
-    """Warm: agents enter midway, with their prefix in storage.  Cold: at their first turn (with
-    arrivals: nobody is there yet)."""
-
-    enter: Literal["trajectory", "steady"] = "trajectory"
-    """Agents of a warm closed loop are in a trajectory drawn evenly, or in one drawn by how long it
-    takes: as after a long time, so that every turn of the trace counts alike."""
-
-    sessions: Literal["endless", "one"] = "endless"
-    """An agent of a closed loop that ends a session begins another, or stays away: the run ends
-    with the last one, or with duration."""
-
-    every: int = Field(default=1, ge=1)
-    """Of generated agents with `sessions: one`: only each so many-th turn is played, with the
-    context, append and generation that it has; what turns between would have stored is there."""
-
-    think: Literal["none", "trace"] = "none"
-    """Pauses between turns: none, or those of the trace."""
-
-    think_time: Annotated[DurationS, Field(ge=0)] = 0.0
-    """Of generated agents: pause before every turn but the first, in real time."""
-
-    think_limit: DurationS | None = None
-    """Longest pause, in real time."""
-
-    time_compression: float = Field(default=1.0, gt=0)
-    """Mooncake: requests are released so many times faster than they were recorded."""
-
-    skip: DurationS = 0.0
-    """Mooncake: the first part of the trace that is not played, in its own time."""
-
-    max_context: Literal["model"] | Annotated[int, Field(ge=64)] = "model"
-    """Longest context in tokens; sessions end before it.  Default the model's."""
-
-    append_scale: float = Field(default=1.0, gt=0)
-    """Of generated agents: multiplies what each turn appends."""
-
-    generation_scale: float = Field(default=1.0, gt=0)
-    """Of generated agents: multiplies what each turn generates."""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Workload:
-        if self.kind == "agentic":
-            if self.trace not in TRACES:
-                raise ValueError(
-                    f"there is no generated trace {self.trace!r}; there are {', '.join(TRACES)}"
-                )
-            recorded_only = {"file", "think", "think_limit"} & self.model_fields_set
-            if recorded_only:
-                raise ValueError(f"generated agents have no {', '.join(sorted(recorded_only))}")
-        elif self.think_time:
-            raise ValueError("think_time is of generated agents; recorded ones take think: trace")
-        elif self.file is None:
-            raise ValueError(f"kind {self.kind} needs the path of a trace: file")
-        if self.file is not None and "$" in (expanded := os.path.expandvars(self.file)):
-            raise ValueError(f"{expanded}: an environment variable in it is not set")
-        closed = {"enter": "trajectory", "sessions": "endless"}
-        changed = [name for name, usual in closed.items() if getattr(self, name) != usual]
-        if changed and (self.kind == "mooncake" or self.arrivals is not None):
-            raise ValueError(f"{', '.join(changed)}: only a closed loop has these")
-        if self.enter == "steady" and (self.start == "cold" or self.sessions == "one"):
-            raise ValueError("enter: steady is of agents that enter midway and go on")
-        if self.every > 1 and (self.kind, self.start, self.sessions) != ("agentic", "cold", "one"):
-            raise ValueError("every: needs kind: agentic, start: cold and sessions: one")
-        clock = {"time_compression", "skip"} & self.model_fields_set
-        if clock and self.kind != "mooncake":
-            raise ValueError(f"{', '.join(sorted(clock))}: only mooncake releases by the clock")
-        if self.arrivals is not None and self.kind == "mooncake":
-            raise ValueError("arrivals: requests of a mooncake trace are released by the clock")
-        return self
-
-
-class Buffers(Section):
-    """Capacities of memory, as in the real cluster; what is left out follows from the load."""
-
-    pe: SizeBytes | None = None
-    """DRAM of a prefill node for KV that it reads."""
-
-    de: SizeBytes | None = None
-    """DRAM of a decode node for whole prompts."""
-
-    staging: SizeBytes | None = None
-    """DRAM of each node for what is on its way to HBM or to storage."""
-
-    hbm: SizeBytes = 40 * 2**30
-    """HBM of one engine for KV; not a limit when engines are network-only."""
-
-    prefill_hbm: SizeBytes | None = None
-    """HBM of one prefill engine for KV, if that is another: weights take their part of it."""
-
-
-class Storage(Section):
-    """Where the emulated storage keeps its blocks."""
-
-    directory: str | None = None
-    """A directory of this machine, which must be there; default a tmpfs."""
-
-    capacity: SizeBytes | None = None
-    """Of each storage node, in emulated bytes; default what the run can write."""
-
-    eviction: Literal["lru", "none"] = "lru"
-    """When a node is full: the least recently used prefixes go, from their ends; or it refuses
-    new blocks, which fails the run."""
-
-    extent_tokens: int = Field(default=4096, ge=BLOCK_TOKENS, multiple_of=BLOCK_TOKENS)
-    """Tokens of a prefix that lie together on one storage node, when there are several."""
-
-    @field_validator("directory")
-    @classmethod
-    def _is_there(cls, directory: str | None) -> str | None:
-        """Bytes are not to land in a place that a slip of the pen has made."""
-        if directory is not None:
-            path = Path(directory).expanduser()
-            if not path.is_dir():
-                raise ValueError(f"there is no directory {directory!r}; make it, or leave it out")
-            if not os.access(path, os.W_OK | os.X_OK):
-                raise ValueError(f"this user may not write to {directory!r}")
-        return directory
 
 
 class Window(Section):
