@@ -2,25 +2,24 @@
 
 The programs at both ends say what they take.  Most of forwarding is not theirs: shapers let packets
 go by timers, in softirqs that interrupt whatever runs, or nothing.  So all softirqs of the machine
-are added (/proc/stat, see proc_stat(5)), less those of the same cluster without load, before and
+are added (`testbed.fidelity.processors`), less those of the same cluster without load, before and
 behind.  Programs of others do not disturb this by much; their packets do, and then a load is
 measured again, once more.  (Softirqs that run on top of the programs count twice where the
-kernel has no CONFIG_IRQ_TIME_ACCOUNTING; full links have few.)
+kernel has no CONFIG_IRQ_TIME_ACCOUNTING; on an idle machine most interrupt nothing.)
 """
 
 from __future__ import annotations
 
 import math
-import os
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
 from agents.costing.costs import GIB
 from testbed.errors import CapacityError, ProgramError
+from testbed.fidelity.processors import CpuSpent, read_cpu_times, spent
 from testbed.lab import Lab, Process
 from testbed.sandbox.program import Program
 
@@ -33,11 +32,6 @@ _READY_S = 20.0
 _TRIES = 2
 _QUIET_SPREAD = 0.15  # good enough not to try again
 _LEAST_SHARE = 0.7  # of the line; below, the load did not run
-# Fields of the first line of /proc/stat.
-_IDLE_FIELDS = (3, 4, 7)  # idle, waiting for I/O, stolen by the host
-_IRQ_FIELDS = (5, 6)
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_CORES = os.cpu_count() or 1
 
 
 class Loaded(NamedTuple):
@@ -94,34 +88,11 @@ def least_disturbed(lab: Lab, load: Load, rate_bps: float) -> LinkCost:
     return min(tries, key=lambda one: one.spread)
 
 
-class _Spent(NamedTuple):
-    """CPU seconds of all cores, counted from an arbitrary moment."""
-
-    at_s: float
-    irq_s: float
-    idle_s: float
-
-
-def _spent() -> _Spent:
-    ticks = [int(n) for n in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]]
-    irq, idle = (sum(ticks[i] for i in fields) for fields in (_IRQ_FIELDS, _IDLE_FIELDS))
-    return _Spent(time.monotonic(), irq / _TICKS_PER_S, idle / _TICKS_PER_S)
-
-
-class _Idle(NamedTuple):
-    """Cores that are busy without the load: in softirqs, and in all."""
-
-    irq: float
-    all: float
-
-
-def _idle() -> _Idle:
-    before = _spent()
+def _idle() -> CpuSpent:
+    """What the machine does without the load."""
+    before = read_cpu_times()
     time.sleep(_IDLE_S)  # the window itself
-    after = _spent()
-    seconds = after.at_s - before.at_s
-    idle_cores = (after.idle_s - before.idle_s) / seconds
-    return _Idle((after.irq_s - before.irq_s) / seconds, max(0.0, _CORES - idle_cores))
+    return spent(before, read_cpu_times())
 
 
 def _cost(lab: Lab, load: Load, rate_bps: float) -> LinkCost | None:
@@ -129,24 +100,39 @@ def _cost(lab: Lab, load: Load, rate_bps: float) -> LinkCost | None:
     first = _idle()
     with load(lab) as loaded:
         time.sleep(_SETTLE_S)
-        spent, (began_s, size) = _spent(), carried(lab, loaded.links)
+        before, (began_s, size) = read_cpu_times(), carried(lab, loaded.links)
         programs_s = loaded.programs.cpu_s()
         time.sleep(_LOADED_S)  # the window itself
         programs_s = loaded.programs.cpu_s() - programs_s
         ended_s, size_then = carried(lab, loaded.links)
-        spent_then = _spent()
+        now = spent(before, read_cpu_times())
     last = _idle()
     seconds, size_bytes = ended_s - began_s, size_then - size
     if 8 * size_bytes < _LEAST_SHARE * rate_bps * len(loaded.links) * seconds:
         return None
-    window_s = spent_then.at_s - spent.at_s
-    irq_s = max(0.0, spent_then.irq_s - spent.irq_s - (first.irq + last.irq) / 2 * window_s)
-    machine_s = programs_s + irq_s
+    return link_cost(size_bytes, programs_s, now, first, last)
+
+
+def link_cost(
+    size_bytes: int, programs_s: float, loaded: CpuSpent, first: CpuSpent, last: CpuSpent
+) -> LinkCost:
+    """What a load cost.
+
+    Args:
+        size_bytes: that it moved.
+        programs_s: that its programs took meanwhile.
+        loaded: by all processors in that time.
+        first, last: by all processors without the load, before and behind.
+    """
+    without = [one.softirq / one.wall_s for one in (first, last)]
+    softirq_s = max(0.0, loaded.softirq - sum(without) / 2 * loaded.wall_s)
+    machine_s = programs_s + softirq_s
+    gib = size_bytes / GIB
     return LinkCost(
-        machine_s / (size_bytes / GIB),
-        programs_s / (size_bytes / GIB),
-        max(first.all, last.all),
-        abs(first.irq - last.irq) * window_s / machine_s if machine_s else math.inf,
+        machine_s / gib,
+        programs_s / gib,
+        max((one.busy - one.steal) / one.wall_s for one in (first, last)),
+        abs(without[0] - without[1]) * loaded.wall_s / machine_s if machine_s else math.inf,
     )
 
 

@@ -4,9 +4,8 @@
 
 DRAM -> CNIC (read and write shaper) -> HBM, one connection, at 100 Mbit, 500 Mbit and 2 Gbit/s.
 CPU is the whole machine's over a window, interrupts and softirqs included: all that is not idle
-(see proc(5); the kernel measures idle time exactly, and charges busy time by the clock tick), less
-what the idle machine takes in a window of the same run.  Bytes are the CNIC's own, headers
-included.  The two take turns, A B B A; medians.  Target: 1.3 times iperf3.
+(`testbed.fidelity.processors`), less what the idle machine takes in a window of the same run.
+Bytes are the CNIC's own, headers included.  The two take turns, A B B A; medians.  Target: 1.3 times iperf3.
 
     pe0 ──┐ read ┌──────┐ write ┌── pe0g0
           └──────┤ cnic ├───────┘
@@ -16,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
 import subprocess
@@ -27,6 +25,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from testbed.fidelity.processors import read_cpu_times, spent
 from testbed.lab import Lab, Process
 from testbed.units import show_rate
 from topologies.dualpath import DualPathTopo
@@ -38,18 +37,7 @@ SETTLE_S = 1.5
 WINDOW_BYTES = 100e6
 LEAST_WINDOW_S, MOST_WINDOW_S = 4.0, 8.0
 GIB = 1 << 30
-# Fields of the first line of /proc/stat: idle, waiting for I/O, stolen by the host.
-_NOT_BUSY = (3, 4, 7)
-_CORES = os.cpu_count() or 1
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _ROOT = str(Path(__file__).resolve().parents[2])
-
-
-def busy_s() -> float:
-    """CPU-seconds that all cores have been busy, counted from an arbitrary moment."""
-    fields = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
-    not_busy_s = sum(int(fields[index]) for index in _NOT_BUSY) / _TICKS_PER_S
-    return _CORES * time.monotonic() - not_busy_s
 
 
 def cnic_bytes(lab: Lab) -> tuple[float, int]:
@@ -61,11 +49,11 @@ def cnic_bytes(lab: Lab) -> tuple[float, int]:
 def window(lab: Lab, seconds: float) -> tuple[float, float, float]:
     """(seconds, busy CPU-seconds, bytes) of a window that begins now."""
     began_s, before = cnic_bytes(lab)
-    busy = busy_s()
+    cpu = read_cpu_times()
     time.sleep(seconds)  # the window itself
-    busy = busy_s() - busy
+    found = spent(cpu, read_cpu_times())
     ended_s, after = cnic_bytes(lab)
-    return ended_s - began_s, busy, after - before
+    return ended_s - began_s, found.busy - found.steal, after - before
 
 
 @contextmanager

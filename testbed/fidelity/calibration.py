@@ -28,7 +28,7 @@ from testbed.fidelity.link_classes import (
     class_of,
     flows_of,
 )
-from testbed.fidelity.monitor import cpu_shares, read_cpu_ticks
+from testbed.fidelity.processors import read_cpu_times, spent
 from testbed.kernel.samples import MeterSample
 from testbed.plan.model import Meter, Plan
 from testbed.sandbox.program import Program
@@ -150,7 +150,7 @@ def calibrate(lab: Lab, budget_s: float = BUDGET_S) -> Calibration:
         ProgramError: the loading program failed.
         KernelError: a shaper is gone.
     """
-    began_s, ticks = time.monotonic(), read_cpu_ticks()
+    began_s, cpu = time.monotonic(), read_cpu_times()
     chosen = choose(lab.plan)
     window_s = window_length_s(len(chosen.rounds), budget_s)
     found = _measured(lab, chosen.rounds, window_s) if chosen.rounds else {}
@@ -165,7 +165,7 @@ def calibrate(lab: Lab, budget_s: float = BUDGET_S) -> Calibration:
         for nic, result in _measured(lab, [[filling] for filling in again], window_s).items():
             if problem(found[nic]) and not problem(result):
                 found[nic] = result
-    busy = cpu_shares(ticks, read_cpu_ticks()).busy
+    busy = spent(cpu, read_cpu_times()).busy_share
     links = [*_representatives(lab.plan, found), *_unfilled(lab.plan, chosen)]
     return Calibration(links, time.monotonic() - began_s, busy)
 

@@ -16,8 +16,9 @@ from typing import NamedTuple
 import msgspec
 import psutil
 
+from testbed.fidelity.processors import CpuTimes, read_cpu_times, spent
+
 PERIOD_S = 0.2
-_USER, _NICE, _SYSTEM, _IDLE, _IOWAIT, _IRQ, _SOFTIRQ, _STEAL = range(8)
 _DROPPED, _SQUEEZED = 1, 2  # columns of /proc/net/softnet_stat
 
 
@@ -27,7 +28,7 @@ class MachineSample(msgspec.Struct, frozen=True):
     Args:
         t_s: end of the period, time.monotonic().
         cpu_share: of all processors' time, busy: user, system, interrupts and steal; 0..1.
-        softirq_share: of all processors' time, in softirq: where forwarding is done.
+        softirq_share: of all processors' time, in softirqs, where forwarding is done.
         steal_share: of all processors' time, taken by the hypervisor.
         softnet_dropped: packets that found a processor's backlog full, since the monitor began.
         softnet_squeezed: times that softirq gave up with work left, since the monitor began.
@@ -50,49 +51,13 @@ class MachineSample(msgspec.Struct, frozen=True):
     available_bytes: int = 0
 
 
-class CpuShares(NamedTuple):
-    """Of all processors' time: busy in any way, in softirq, taken by the hypervisor; 0..1."""
-
-    busy: float
-    softirq: float
-    steal: float
-
-
 class Reading(NamedTuple):
     """The kernel's counters at one moment, since boot."""
 
-    cpu_ticks: tuple[int, ...]
+    cpu: CpuTimes
     dropped: int
     squeezed: int
     throttled_s: float | None
-
-
-def cpu_ticks(stat: str) -> tuple[int, ...]:
-    """The eight disjoint counts of the line "cpu" of /proc/stat, proc_stat(5).
-
-    Guest time is left out: it is within user and nice.
-    """
-    for line in stat.splitlines():
-        name, *values = line.split()
-        if name == "cpu":
-            return tuple(int(value) for value in values[:8])
-    raise ValueError("/proc/stat has no line 'cpu'")
-
-
-def read_cpu_ticks() -> tuple[int, ...]:
-    """The counts now."""
-    return cpu_ticks(Path("/proc/stat").read_text())
-
-
-def cpu_shares(before: Sequence[int], now: Sequence[int]) -> CpuShares:
-    """How busy the processors were between two readings of `cpu_ticks`."""
-    spent = [b - a for a, b in zip(before, now, strict=True)]
-    # Idle and iowait may run backwards by a tick, proc_stat(5).
-    whole = max(1, sum(max(0, ticks) for ticks in spent))
-    idle = max(0, spent[_IDLE]) + max(0, spent[_IOWAIT])
-    return CpuShares(
-        1 - idle / whole, max(0, spent[_SOFTIRQ]) / whole, max(0, spent[_STEAL]) / whole
-    )
 
 
 def softnet(text: str) -> tuple[int, int]:
@@ -153,28 +118,25 @@ def cgroup_stats(cgroup: str, mounts: str) -> list[Path] | None:
     return None
 
 
-def between(
-    before: Reading, first: Reading, now: Reading, t_s: float, lag_s: float
-) -> MachineSample:
+def between(before: Reading, first: Reading, now: Reading, lag_s: float) -> MachineSample:
     """A sample from two readings.
 
     Args:
         before, now: readings at the period's ends.
         first: the monitor's first, which totals count from.
-        t_s: when `now` was read.
         lag_s: how late the timer was.
     """
-    cpu = cpu_shares(before.cpu_ticks, now.cpu_ticks)
+    cpu = spent(before.cpu, now.cpu)
     stopped = (
         None
         if now.throttled_s is None or first.throttled_s is None
         else now.throttled_s - first.throttled_s
     )
     return MachineSample(
-        t_s=t_s,
-        cpu_share=cpu.busy,
-        softirq_share=cpu.softirq,
-        steal_share=cpu.steal,
+        t_s=now.cpu.at_s,
+        cpu_share=cpu.busy_share,
+        softirq_share=cpu.softirq_share,
+        steal_share=cpu.steal_share,
         softnet_dropped=now.dropped - first.dropped,
         softnet_squeezed=now.squeezed - first.squeezed,
         throttled_s=stopped,
@@ -237,9 +199,9 @@ class Monitor:
         stopped = (
             None if self._stats is None else throttled_s([path.read_text() for path in self._stats])
         )
-        return Reading(read_cpu_ticks(), dropped, squeezed, stopped)
+        return Reading(read_cpu_times(), dropped, squeezed, stopped)
 
     def _take(self, lag_s: float) -> None:
         now = self._read()
-        self._samples.append(between(self._before, self._first, now, time.monotonic(), lag_s))
+        self._samples.append(between(self._before, self._first, now, lag_s))
         self._before = now

@@ -7,16 +7,7 @@ import pytest
 
 from testbed.fidelity import monitor
 from testbed.fidelity.monitor import Monitor, Reading, between, cgroup_stats
-
-
-def test_time_of_the_processors_without_guests_which_user_holds_already() -> None:
-    stat = "cpu  10 1 20 300 5 2 8 4 7 0\ncpu0 10 1 20 300 5 2 8 4 7 0\nbtime 1"
-    assert monitor.cpu_ticks(stat) == (10, 1, 20, 300, 5, 2, 8, 4)
-
-
-def test_a_stat_file_without_processors_is_refused() -> None:
-    with pytest.raises(ValueError, match="cpu"):
-        monitor.cpu_ticks("intr 1 2 3")
+from testbed.fidelity.processors import CpuTimes
 
 
 def test_backlog_counters_are_hexadecimal_and_one_row_for_each_processor() -> None:
@@ -30,23 +21,20 @@ def test_throttling_of_both_versions_of_cgroups() -> None:
 
 
 def test_a_sample_is_the_share_of_a_period() -> None:
-    #                 user nice sys idle iowait irq softirq steal
-    before = Reading((100, 0, 100, 500, 100, 0, 0, 0), 3, 5, 1.0)
-    now = Reading((130, 0, 110, 540, 100, 0, 15, 5), 4, 9, 1.5)
-    sample = between(before, before, now, 7.0, 0.001)
+    # Two processors, half a second.
+    before = Reading(CpuTimes(10.0, 2, idle=6.0, interrupts=0.0, steal=0.0, charged=8.0), 3, 5, 1.0)
+    now = Reading(CpuTimes(10.5, 2, idle=6.4, interrupts=0.15, steal=0.05, charged=9.0), 4, 9, 1.5)
+    sample = between(before, before, now, 0.001)
+    assert sample.t_s == 10.5
     assert sample.cpu_share == pytest.approx(0.6)
     assert sample.softirq_share == pytest.approx(0.15)
     assert sample.steal_share == pytest.approx(0.05)
     assert (sample.softnet_dropped, sample.softnet_squeezed) == (1, 4)
     assert sample.throttled_s == 0.5
-
-
-def test_idle_that_runs_backwards_does_not_make_a_machine_more_than_busy() -> None:
-    before = Reading((100, 0, 0, 500, 0, 0, 0, 0), 0, 0, None)
-    now = Reading((110, 0, 0, 499, 0, 0, 0, 0), 0, 0, None)
-    sample = between(before, before, now, 7.0, 0.0)
-    assert sample.cpu_share == 1.0
-    assert sample.throttled_s is None
+    unreadable = between(
+        before._replace(throttled_s=None), before, now._replace(throttled_s=None), 0.0
+    )
+    assert unreadable.throttled_s is None
 
 
 def test_quotas_of_all_cgroups_above_are_read(tmp_path: Path) -> None:
