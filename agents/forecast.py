@@ -137,7 +137,7 @@ def forecast(
     compute, times, switched, batch = _compute(scenario, scale, means, hbm_layers)
     tokens = {"prefill": means.miss_tokens, "decode": means.generate_tokens}
     exchange = turn_exchange(scenario, shape, passes_of(times, means), tokens)
-    times = replace(times, exchange_s=exchange.prefill_s)
+    times = replace(times, exchange_s=exchange.prefill_s, decode_exchange_s=exchange.decode_s)
     turn = replace(turn, prefill_model=exchange.prefill_bytes, decode_model=exchange.decode_bytes)
     prediction = predict(
         shape,
@@ -146,6 +146,7 @@ def forecast(
         list(scenario.variants),
         hbm_bytes=_hbm_bytes(scenario, scale),
         arrivals_per_s=offered_per_s,
+        agents=_closed_loop_of(scenario, offered_per_s),
         switched=switched,
     )
     arrivals = _arrivals(scenario, scale, prediction)
@@ -217,6 +218,12 @@ def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) 
     if wanted is None:
         return None
     return Arrivals(scale.emulated_per_s(wanted.rate), prediction.service_s)
+
+
+def _closed_loop_of(scenario: DualPathScenario, offered_per_s: float | None) -> int | None:
+    """Agents of a closed loop, if a number of them is asked for."""
+    wanted = scenario.workload.agents
+    return None if wanted == "auto" or offered_per_s is not None else wanted
 
 
 def _agents(

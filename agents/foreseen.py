@@ -34,6 +34,7 @@ def figures(
     lengths = run_lengths(scenario, found, known.costs, limits.cores)
     caps = dict(prediction.caps_turns_per_s)
     caps["best-split"] = best_split(found.shape, found.turn).turns_per_s
+    calibration_s = found.site.calibration_s if scenario.calibration else 0.0
     policies = {
         name: {
             "turns_per_s": _finite(policy.turns_per_s),
@@ -75,7 +76,8 @@ def figures(
         "layers_per_transfer": found.layers_per_transfer,
         "hbm_layers": found.hbm_layers,
         "collectives": fusing_figures(scenario, found),
-        "length_s": sum(length.length_s for length in lengths.values()),
+        "calibration_s": calibration_s,
+        "length_s": calibration_s + sum(length.length_s for length in lengths.values()),
         "cores": _finite(found.cores),
         "cores_available": limits.cores,
         "cores_allowed": limits.allowed_cores,

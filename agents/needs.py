@@ -15,6 +15,7 @@ from agents.process import LAG_PERIOD_S
 from agents.settings import DualPathScenario
 from agents.traces.load import TurnMeans
 from agents.traffic.offered import Passes, volume_of
+from testbed.fidelity.calibration import foreseen_s
 from testbed.fidelity.sampler import SAMPLE_PERIOD_S
 from testbed.plan.footprint import Footprint, footprint
 from testbed.plan.model import Plan, counts
@@ -29,6 +30,7 @@ class Site(NamedTuple):
         processes: of agents, one for each DRAM domain.
         shapers: whose counters are read.
         footprint: of the plan in the kernel.
+        calibration_s: that calibrating its links takes.
     """
 
     shape: Shape
@@ -36,6 +38,7 @@ class Site(NamedTuple):
     processes: int
     shapers: int
     footprint: Footprint
+    calibration_s: float
 
 
 def site_of(plan: Plan) -> Site:
@@ -47,7 +50,7 @@ def site_of(plan: Plan) -> Site:
     domains = [domain for domain in plan.domains.values() if domain.kind == "dram"]
     storage = sum(domain.role == "storage" for domain in domains)
     shapers = counts(plan)["shaper"]
-    return Site(shape_of(plan), storage, len(domains), shapers, footprint(plan))
+    return Site(shape_of(plan), storage, len(domains), shapers, footprint(plan), foreseen_s(plan))
 
 
 def passes_of(times: TurnTimes, means: TurnMeans) -> Passes:

@@ -27,6 +27,8 @@ class TurnTimes:
         alone_s: as `prefill_s`, of a turn that is a batch by itself; None if that is the same.
         exchange_s: in which a prefill engine waits for collectives of the turn, on idle links;
             it computes nothing meanwhile.
+        decode_exchange_s: as `exchange_s`, of a decode engine with this turn alone; the requests
+            of a step share one exchange, which is so many times longer.
     """
 
     prefill_s: float = 0.0
@@ -34,6 +36,7 @@ class TurnTimes:
     think_s: float = 0.0
     alone_s: float | None = None
     exchange_s: float = 0.0
+    decode_exchange_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class PolicyPrediction:
 
     Args:
         kv_load_bps: KV read from storage; 0 if KV is not moved.
-        bound_by: a NIC or PCIe class, "prefill-compute", "decode-hbm" or "arrivals".
+        bound_by: a NIC or PCIe class, "prefill-compute", "decode-hbm", "arrivals", or "load": so
+            few agents cannot keep anything busy.
         share: of reads on the prefill side.
         speedup: of `turns_per_s` over the first policy's, and so of the load; None where nothing
             is stored that could be read.
@@ -97,6 +101,7 @@ def predict(
     *,
     hbm_bytes: float | None = None,
     arrivals_per_s: float | None = None,
+    agents: int | None = None,
     switched: Mapping[str, Switched] | None = None,
 ) -> Prediction:
     """Predict a run.
@@ -108,6 +113,7 @@ def predict(
         policies: read-path policies; the first is the baseline.
         hbm_bytes: for KV on each decode engine; None for unlimited.
         arrivals_per_s: turns that the clock releases; None for a closed loop.
+        agents: of a closed loop; None for as many as are needed.
         switched: what is different for some names in `policies`.
 
     Raises:
@@ -127,6 +133,7 @@ def predict(
         caps["pcie"] = best_network_cap(shape, turn, nics="pcie").turns_per_s
     predictions: dict[str, PolicyPrediction] = {}
     baseline: float | None = None
+    fastest = 0.0
     for policy in policies:
         mine = (switched or {}).get(policy, Switched(policy, times.prefill_s))
         network = policy_network_cap(shape, turn, mine.policy)
@@ -136,6 +143,10 @@ def predict(
             "decode-hbm": caps["decode-hbm"],
             "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
         }
+        fastest = max(fastest, min(limits.values()))
+        if agents is not None:
+            served_s = least_s(shape, turn, times, moves_kv=mine.moves_kv)
+            limits["load"] = _load_cap(agents, served_s + times.think_s)
         bound_by = min(limits, key=limits.__getitem__)
         turns_per_s = limits[bound_by]
         kv_load_bps = 8 * turn.hit * turns_per_s if mine.moves_kv else 0.0
@@ -146,7 +157,6 @@ def predict(
             turns_per_s, kv_load_bps, bound_by, network.share, speedup
         )
     service_s = unloaded_s(shape, turn, times)
-    fastest = max(p.turns_per_s for p in predictions.values())
     return Prediction(caps, predictions, service_s, agents_needed(fastest, service_s, times))
 
 
@@ -162,7 +172,24 @@ def unloaded_s(shape: Shape, turn: TurnBytes, times: TurnTimes) -> float:
     layers_s = 8 * (turn.hit / inner_bps + turn.prompt / shape.cnic_bps)
     copy_s = 8 * turn.prompt / inner_bps
     prefill_s = times.prefill_s if times.alone_s is None else times.alone_s
-    return read_s + layers_s + prefill_s + times.exchange_s + copy_s + times.decode_s
+    decode_s = times.decode_s + times.decode_exchange_s
+    return read_s + layers_s + prefill_s + times.exchange_s + copy_s + decode_s
+
+
+def least_s(shape: Shape, turn: TurnBytes, times: TurnTimes, *, moves_kv: bool = True) -> float:
+    """As `unloaded_s`, on the shortest path and with all the overlap that there can be.
+
+    Args:
+        moves_kv: else a turn is nothing but compute.
+    """
+    prefill_s = times.prefill_s if times.alone_s is None else times.alone_s
+    prefill_s += times.exchange_s
+    decode_s = times.decode_s + times.decode_exchange_s
+    if not moves_kv:
+        return prefill_s + decode_s
+    inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
+    read_s, load_s = 8 * turn.hit / shape.snic_bps, 8 * turn.hit / max(inner_bps, shape.cnic_bps)
+    return read_s + max(load_s, prefill_s) + 8 * turn.prompt / inner_bps + decode_s
 
 
 def agents_needed(
@@ -201,11 +228,19 @@ def _prefill_cap(shape: Shape, prefill_s: float) -> float:
     return engines / prefill_s if prefill_s > 0 else math.inf
 
 
+def _load_cap(agents: int, turn_s: float) -> float:
+    """Each agent has one turn at a time (Little's law)."""
+    return agents / turn_s if turn_s > 0 else math.inf
+
+
 def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: float | None) -> float:
-    """A request holds HBM for its prompt and generation while it is copied in and decoded."""
+    """A request holds HBM for its prompt and generation while it is copied in and decoded.
+
+    A step's collective has a token of every request in HBM.
+    """
     if hbm_bytes is None or times.decode_s <= 0:
         return math.inf
     at_once = math.floor(hbm_bytes / (turn.prompt + turn.generated))
     inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
-    held_s = times.decode_s + 8 * turn.prompt / inner_bps
+    held_s = times.decode_s + at_once * times.decode_exchange_s + 8 * turn.prompt / inner_bps
     return shape.decode * shape.engines * at_once / held_s

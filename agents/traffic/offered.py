@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -137,12 +138,13 @@ class TurnExchange(NamedTuple):
 
     Args:
         prefill_bytes, decode_bytes: sent over the CNICs of all engines of a role.
-        prefill_s: that the prefill engine waits for them, on idle links.
+        prefill_s, decode_s: that the prefill and the decode engine wait for them, on idle links.
     """
 
     prefill_bytes: float
     decode_bytes: float
     prefill_s: float
+    decode_s: float
 
 
 def turn_exchange(
@@ -160,20 +162,25 @@ def turn_exchange(
     """
     execution = execution_of(scenario, shape, passes)
     if execution is None:
-        return TurnExchange(0.0, 0.0, 0.0)
+        return TurnExchange(0.0, 0.0, 0.0, 0.0)
     by_role = {
         role: _of_token(scenario, execution, nodes, shape.engines)
         for role, nodes in (("prefill", shape.prefill), ("decode", shape.decode))
     }
-    prefill = by_role["prefill"]
-    wait_s = 8 * prefill.cnic_bytes / shape.cnic_bps
-    if scenario.cluster.nvlink is not None:
-        nvlink_bps = scenario.scale.emulated_rate_bps(scenario.cluster.nvlink)
-        wait_s += 8 * prefill.port_bytes / nvlink_bps
+    nvlink = scenario.cluster.nvlink
+    nvlink_bps = math.inf if nvlink is None else scenario.scale.emulated_rate_bps(nvlink)
+
+    def sent_bytes(role: str) -> float:
+        return tokens[role] * by_role[role].cnic_bytes
+
+    def wait_s(role: str) -> float:
+        token = by_role[role]
+        return (
+            tokens[role] * 8 * (token.cnic_bytes / shape.cnic_bps + token.port_bytes / nvlink_bps)
+        )
+
     return TurnExchange(
-        tokens["prefill"] * prefill.cnic_bytes,
-        tokens["decode"] * by_role["decode"].cnic_bytes,
-        tokens["prefill"] * wait_s,
+        sent_bytes("prefill"), sent_bytes("decode"), wait_s("prefill"), wait_s("decode")
     )
 
 

@@ -5,7 +5,8 @@
 DRAM -> CNIC (read and write shaper) -> HBM, one connection, at 100 Mbit, 500 Mbit and 2 Gbit/s.
 CPU is the whole machine's over a window, interrupts and softirqs included: all that is not idle
 (`testbed.fidelity.processors`), less what the idle machine takes in a window of the same run.
-Bytes are the CNIC's own, headers included.  The two take turns, A B B A; medians.  Target: 1.3 times iperf3.
+Bytes are the CNIC's own, headers included.  The two take turns, A B B A; medians.  Target: 1.3
+times iperf3.
 
     pe0 ──┐ read ┌──────┐ write ┌── pe0g0
           └──────┤ cnic ├───────┘

@@ -190,6 +190,12 @@ def window_length_s(rounds: int, budget_s: float) -> float:
     return min(most_s, max(least_s, 0.8 * each_s))  # the rest is for connecting and draining
 
 
+def foreseen_s(plan: Plan, budget_s: float = BUDGET_S) -> float:
+    """How long calibrating a plan's cluster takes, if nothing has to be tried again."""
+    rounds = len(choose(plan).rounds)
+    return _OVERHEAD_S + rounds * (_SETTLE_S + window_length_s(rounds, budget_s))
+
+
 def _measured(
     lab: Lab, rounds: Sequence[Sequence[Filling]], window_s: float
 ) -> dict[Nic, ClassResult]:

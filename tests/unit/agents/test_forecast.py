@@ -174,6 +174,15 @@ def test_a_number_of_agents_is_taken_as_it_is() -> None:
     assert foresee(shipped("demo", **{"workload.agents": "7"})).agents == 7
 
 
+def test_so_few_agents_are_the_load_that_binds_and_more_are_asked_for() -> None:
+    few, many = (foresee(shipped("demo", **{"workload.agents": n})) for n in ("2", "auto"))
+    for name, policy in few.prediction.policies.items():
+        assert policy.bound_by == "load"
+        assert 2 / few.prediction.service_s <= policy.turns_per_s
+        assert policy.turns_per_s < many.prediction.policies[name].turns_per_s
+    assert few.prediction.agents == many.prediction.agents == many.agents
+
+
 def test_costs_of_another_machine() -> None:
     scenario = shipped("demo")
     plan = compile_plan(DualPathTopo(gpus=4, cnic_mbit=200.0))
@@ -209,6 +218,10 @@ def test_prefill_waits_for_its_collectives() -> None:
     wait_s = exchanging.times.exchange_s
     assert 0 < wait_s < slow.times.exchange_s
     assert 16 / caps[1] == pytest.approx(16 / caps[0] + wait_s)
+    # Decode engines wait for theirs between two steps; a step exchanges all of its requests.
+    assert 0 < exchanging.times.decode_exchange_s < slow.times.decode_exchange_s
+    hbm_caps = [f.prediction.caps_turns_per_s["decode-hbm"] for f in (plain, exchanging, slow)]
+    assert hbm_caps[0] > hbm_caps[1] > hbm_caps[2]
     # What the engines of both prefill nodes send over their CNICs for one turn.
     assert exchanging.turn.prefill_model > exchanging.turn.miss
     assert wait_s > 8 * exchanging.turn.prefill_model / exchanging.shape.cnic_bps
@@ -250,8 +263,9 @@ def test_agents_in_flight_may_be_stated() -> None:
 
 
 def test_faster_gpus_are_kept_waiting_by_the_same_nics() -> None:
+    many = {"buffers.hbm": "1TiB", "workload.agents": "auto"}
     plain, faster = (
-        foresee(shipped("2p4d-modelled", **{"hardware.flops": flops, "buffers.hbm": "1TiB"}))
+        foresee(shipped("2p4d-modelled", **{"hardware.flops": flops, **many}))
         for flops in ("1", "28.8")
     )
     assert faster.compute.seconds_per_flop == pytest.approx(plain.compute.seconds_per_flop / 28.8)
