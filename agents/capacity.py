@@ -66,7 +66,7 @@ class Background:
     """What goes on at any rate of turns.
 
     Args:
-        messages_per_s: fetches of the groups' leaders.
+        messages_per_s: fetches of the groups' leaders, and asking who is there.
         timers_per_s: of all processes.
         steps_per_s: of a decode engine that is never idle; 0 if engines do not compute.
         shapers_per_s: whose counters are read.

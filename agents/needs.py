@@ -12,6 +12,7 @@ from agents.cluster import Compute
 from agents.costing.costs import MachineCosts
 from agents.prediction import PolicyPrediction, Prediction, TurnTimes
 from agents.process import LAG_PERIOD_S
+from agents.scheduler.liveness import TICKS, limit_s
 from agents.settings import DualPathScenario
 from agents.traces.load import TurnMeans
 from agents.traffic.offered import Passes, volume_of
@@ -85,9 +86,12 @@ def policy_needs(
     period_s = scenario.realised_scale.emulated_s(scenario.scheduler.fetch_period)
     pulled = scenario.scheduler.placement == "adaptive"
     fetches_per_s = (shape.prefill + shape.decode) / period_s if pulled else 0.0
+    # Who does not fetch is asked whether he is there.
+    rounds_per_s = TICKS / limit_s(scenario.silent_after_s, faults=bool(scenario.faults))
+    asked = site.storage_nodes + (0 if pulled else shape.prefill + shape.decode)
     background = Background(
-        messages_per_s=fetches_per_s,
-        timers_per_s=site.processes / LAG_PERIOD_S + fetches_per_s,
+        messages_per_s=fetches_per_s + 2 * asked * rounds_per_s,
+        timers_per_s=site.processes / LAG_PERIOD_S + fetches_per_s + rounds_per_s,
         steps_per_s=1 / compute.tpot_s if compute.tpot_s > 0 else 0.0,
         shapers_per_s=site.shapers / SAMPLE_PERIOD_S,
     )

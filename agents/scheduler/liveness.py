@@ -12,6 +12,20 @@ from collections.abc import Iterable
 TICKS = 8
 """In the time that makes a node count as lost."""
 
+_UNEXPECTED = 4
+
+
+def limit_s(silent_after_s: float, *, faults: bool) -> float:
+    """How long a node may be silent.
+
+    A node that nobody was to harm gets more time: if it is lost, so is the run.
+
+    Args:
+        silent_after_s: the scenario's.
+        faults: are expected.
+    """
+    return silent_after_s * (1 if faults else _UNEXPECTED)
+
 
 class Liveness:
     """When nodes were heard last.

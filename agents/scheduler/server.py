@@ -35,7 +35,7 @@ from agents.process import Process, main
 from agents.scheduler.attempts import Attempts
 from agents.scheduler.directory import NOBODY, CacheDirectory, Peer
 from agents.scheduler.found import Found
-from agents.scheduler.liveness import Liveness
+from agents.scheduler.liveness import Liveness, limit_s
 from agents.scheduler.lookup import StorageLookup
 from agents.scheduler.placement import AtOnce, Placed, Placement
 from agents.scheduler.policies import load_policy
@@ -50,8 +50,6 @@ from testbed.errors import ProgramError
 from testbed.units import show_duration, show_size
 
 CLIENT = "client"
-_UNEXPECTED = 4
-"""Times `silent_after` that a node may be silent where no fault is expected."""
 
 
 class Scheduler(Process):
@@ -75,8 +73,7 @@ class Scheduler(Process):
         self._found = Found([name, *self._engine_nodes] if cluster.incarnation else [])
         self._hits: dict[int, list[Run]] = {}  # of those that have no engines yet
         self._assigned: dict[int, Assign] = {}
-        # A node that nobody was to harm gets more time: if it is lost, so is the run.
-        self._silent_after_s = cluster.silent_after_s * (1 if cluster.faults else _UNEXPECTED)
+        self._silent_after_s = limit_s(cluster.silent_after_s, faults=bool(cluster.faults))
         self._liveness = Liveness([*self._engine_nodes, *cluster.storage], self._silent_after_s)
 
     async def connect(self) -> None:
