@@ -201,6 +201,7 @@ def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Ch
         return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     over: dict[str, float] = {}
     fullest = 0.0
+    waits = sum(b.overlimits - a.overlimits for a, b in zip(samples[0], samples[-1], strict=True))
     for index, meter in enumerate(samples[-1]):
         burst = bursts_bytes.get((meter.nic, meter.direction))
         if burst is None:
@@ -227,7 +228,12 @@ def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Ch
         reason = f"{_named([f'{label} carried {over[label]:.1%}' for label in worst])} " + (
             "of what its shaper may let through: the shaping has a hole"
         )
-    return Check(name, variant, not over, f"fullest at {fullest:.1%} of its bound", bound, reason)
+    return Check(
+        name, variant, not over,
+        f"fullest at {fullest:.1%} of its bound; packets waited for their rate {waits} times "
+        "(overlimits)",
+        bound, reason,
+    )  # fmt: skip
 
 
 def unclassified(variant: str, samples: Samples) -> Check:

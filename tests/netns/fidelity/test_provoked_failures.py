@@ -42,6 +42,7 @@ def test_without_mischief_nothing_fails(tmp_path: Path) -> None:
     ("mischief", "check", "told"),
     [
         ("short queue", "no drop", "h1/h1-eth0 out dropped"),
+        ("short queue", "retransmitted bytes", "segments sent twice: h1 "),
         ("class changed", "cluster as planned to the end", "class h1 h1-eth0 32: ceil_bps"),
         ("class raised", "no NIC above its rate", "h1/h1-eth0 out (50Mbit/s) carried"),
         ("class removed", "counters read throughout", "h1/h1-eth0 (out)"),
