@@ -196,12 +196,12 @@ class MachineLimits:
     """What a run may take of this machine.
 
     Args:
-        cores: of it.
+        cores: of it; a quota may leave a part of one.
         cpu_share: of them that a run may keep busy.
         memory_bytes: available.
     """
 
-    cores: int
+    cores: float
     cpu_share: float
     memory_bytes: float
 

@@ -106,7 +106,7 @@ def refuse(
     if found.cores > limits.allowed_cores:
         what = (
             f"{now} would keep {found.cores:.1f} cores busy; {limits.cpu_share:.0%} of the "
-            f"{limits.cores} of this machine is {limits.allowed_cores:.1f}"
+            f"{limits.cores:g} of this machine is {limits.allowed_cores:.1f}"
         )
     else:
         what = (

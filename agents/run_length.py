@@ -41,7 +41,7 @@ class RunLength(NamedTuple):
 
 
 def run_lengths(
-    scenario: DualPathScenario, found: Forecast, costs: MachineCosts, cores: int
+    scenario: DualPathScenario, found: Forecast, costs: MachineCosts, cores: float
 ) -> dict[str, RunLength]:
     """Policy -> how long it takes; one comes after the other.
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import psutil
 from mininet.topo import Topo
 
 from agents import cluster as cluster_file
@@ -52,6 +50,7 @@ from testbed.errors import CapacityError, ScenarioError
 from testbed.experiment.profile import Profile
 from testbed.experiment.scale import Scale
 from testbed.experiment.workload import Outcome, Placed, Series
+from testbed.kernel.machine import machine
 from testbed.plan.compile import PlanSettings, compile_plan
 from testbed.plan.model import Plan
 from testbed.plan.source import build_topology
@@ -325,8 +324,8 @@ def _check_faults(scenario: DualPathScenario, plan: Plan) -> None:
 
 
 def _limits_here(scenario: DualPathScenario) -> MachineLimits:
-    cores = len(os.sched_getaffinity(0))
-    return MachineLimits(cores, scenario.cpu_share, psutil.virtual_memory().available)
+    here = machine()
+    return MachineLimits(here.cores, scenario.cpu_share, here.room_bytes)
 
 
 def _formula(scenario: DualPathScenario, found: Forecast) -> Limits:

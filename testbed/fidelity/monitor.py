@@ -17,6 +17,7 @@ import msgspec
 import psutil
 
 from testbed.fidelity.processors import CpuTimes, read_cpu_times, spent
+from testbed.kernel import cgroups
 
 PERIOD_S = 0.2
 _DROPPED, _SQUEEZED = 1, 2  # columns of /proc/net/softnet_stat
@@ -88,36 +89,6 @@ def throttled_s(stats: Sequence[str]) -> float:
     return total
 
 
-def cgroup_stats(cgroup: str, mounts: str) -> list[Path] | None:
-    """The `cpu.stat` files that say whether this process was stopped.
-
-    Only cgroups below the mount point can be seen; a quota above it shows as timer lag.
-
-    Args:
-        cgroup: text of /proc/self/cgroup, cgroups(7).
-        mounts: text of /proc/self/mounts.
-
-    Returns:
-        None where there are cgroups for processors, but no file system to read them in.
-    """
-    groups = [line.split(":", 2) for line in cgroup.splitlines()]
-    # With both versions mounted, the processors belong to one of them: version 1 names it.
-    first = [(path, True) for _, names, path in groups if "cpu" in names.split(",")]
-    second = [(path, False) for number, names, path in groups if number == "0" and not names]
-    if not first and not second:
-        return []
-    path, is_first = (first or second)[0]
-    for mount in mounts.splitlines():
-        _, place, kind, options, *_ = mount.split(" ")
-        if (kind == "cgroup" and "cpu" in options.split(",")) if is_first else kind == "cgroup2":
-            top = Path(place)
-            mine = top / path.lstrip("/")
-            places = [mine, *(above for above in mine.parents if above.is_relative_to(top))]
-            # A cgroup that can have no quota may have no such file.
-            return [p / "cpu.stat" for p in places if (p / "cpu.stat").is_file()]
-    return None
-
-
 def between(before: Reading, first: Reading, now: Reading, lag_s: float) -> MachineSample:
     """A sample from two readings.
 
@@ -156,8 +127,12 @@ class Monitor:
         self._stop = threading.Event()
         self._error: BaseException | None = None
         self._samples: list[MachineSample] = []
-        self._stats = cgroup_stats(
-            Path("/proc/self/cgroup").read_text(), Path("/proc/self/mounts").read_text()
+        places = cgroups.mine("cpu")
+        # A cgroup that can have no quota may have no such file.
+        self._stats = (
+            None
+            if places is None
+            else [stat for place in places if (stat := place / "cpu.stat").is_file()]
         )
         self._thread = threading.Thread(target=self._work, name="monitor", daemon=True)
         self._first = self._before = self._read()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from testbed.fidelity.monitor import cgroup_stats
+from testbed.kernel import cgroups
 
 ROOT = Path(__file__).resolve().parents[3]
 PERIOD_US = 100_000
@@ -48,17 +48,17 @@ def a_quarter(above: Path) -> Iterator[Path]:
 
 
 def test_a_cpu_quota_turns_the_verdict(tmp_path: Path, runtime_directory: Path) -> None:
-    stats = cgroup_stats(
-        Path("/proc/self/cgroup").read_text(), Path("/proc/self/mounts").read_text()
-    )
-    if not stats:
+    places = cgroups.mine("cpu")
+    if not places:
         pytest.skip("this process is in no cgroup that can be seen")
-    with a_quarter(stats[0].parent) as cgroup:
+    with a_quarter(places[0]) as cgroup:
         done = subprocess.run(
             [sys.executable, "-m", "tests.netns.fidelity.throttled", str(cgroup), str(tmp_path)],
             cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120,
             check=False,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    failed = json.loads(done.stdout)
-    assert failed["not throttled"] == "a cgroup limits this process: lift its cpu quota"
+    found = json.loads(done.stdout)
+    assert found["failed"]["not throttled"] == "a cgroup limits this process: lift its cpu quota"
+    # A prediction would have refused it: what is carried is measured by what there is.
+    assert found["cores"] == QUOTA_US / PERIOD_US

@@ -2,7 +2,7 @@
 
 python -m tests.netns.fidelity.throttled CGROUP DIRECTORY
 
-Prints the reasons of the checks that failed, by name, as one JSON object.
+Prints one JSON object: the `cores` that there are, and of the checks that `failed` the reasons.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import os
 import sys
 from pathlib import Path
 
+from testbed.kernel.machine import machine
 from tests.netns.fidelity.test_provoked_failures import judged
 
 
@@ -19,7 +20,8 @@ def main() -> None:
     cgroup, directory = map(Path, sys.argv[1:])
     (cgroup / "cgroup.procs").write_text(str(os.getpid()))
     _, failed, _ = judged("CPU hog", directory)
-    print(json.dumps({name: check.reason for name, check in failed.items()}))
+    reasons = {name: check.reason for name, check in failed.items()}
+    print(json.dumps({"cores": machine().cores, "failed": reasons}))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import pytest
 
 from testbed.fidelity import monitor
-from testbed.fidelity.monitor import Monitor, Reading, between, cgroup_stats
+from testbed.fidelity.monitor import Monitor, Reading, between
 from testbed.fidelity.processors import CpuTimes
 
 
@@ -35,26 +34,6 @@ def test_a_sample_is_the_share_of_a_period() -> None:
         before._replace(throttled_s=None), before, now._replace(throttled_s=None), 0.0
     )
     assert unreadable.throttled_s is None
-
-
-def test_quotas_of_all_cgroups_above_are_read(tmp_path: Path) -> None:
-    inner = tmp_path / "a" / "b"
-    inner.mkdir(parents=True)
-    (inner / "cpu.stat").touch()
-    (tmp_path / "a" / "cpu.stat").touch()
-    mounts = f"cgroup2 {tmp_path} cgroup2 rw 0 0\nproc /proc proc rw 0 0"
-    assert cgroup_stats("0::/a/b\n", mounts) == [inner / "cpu.stat", tmp_path / "a/cpu.stat"]
-
-
-def test_version_one_says_who_has_the_processors(tmp_path: Path) -> None:
-    (tmp_path / "cpu.stat").touch()
-    mounts = f"cgroup2 /nowhere cgroup2 rw 0 0\ncgroup {tmp_path} cgroup rw,cpu,cpuacct 0 0"
-    assert cgroup_stats("2:cpu,cpuacct:/\n0::/", mounts) == [tmp_path / "cpu.stat"]
-
-
-def test_without_a_mount_throttling_is_unknown_and_without_cgroups_there_is_none() -> None:
-    assert cgroup_stats("0::/", "proc /proc proc rw 0 0") is None
-    assert cgroup_stats("", "proc /proc proc rw 0 0") == []
 
 
 def test_the_monitor_sees_this_machine() -> None:
