@@ -85,12 +85,14 @@ class MachineNeed:
     Args:
         cores: busy on average, softirqs included.
         agents_cores: of them, by the agents' processes.
+        process_cores: of them, by the busiest process, which can have one at most.
         messages_per_s: control messages.
         timers_per_s: that event loops wait for.
     """
 
     cores: float
     agents_cores: float
+    process_cores: float
     messages_per_s: float
     timers_per_s: float
 
@@ -128,11 +130,16 @@ def machine_need(
     agents = turns_per_s * work.computed_tokens * costs.token_s
     agents += messages_per_s * costs.operation_s + timers_per_s * costs.timer_s
     others = background.shapers_per_s * costs.counter_s
+    busiest = 0.0
     if moves_kv:
         found = _bytes_s(shape, turn, share, costs, packet_bytes)
         agents += turns_per_s * (found.programs + work.completions * costs.operation_s)
         others += turns_per_s * (found.machine - found.programs)
-    return MachineNeed(agents + others, agents, messages_per_s, timers_per_s)
+        operations = work.messages(share) + work.completions
+        busiest = turns_per_s * _busiest_s(
+            shape, turn, share, operations, work.storage_nodes, costs, packet_bytes
+        )
+    return MachineNeed(agents + others, agents, busiest, messages_per_s, timers_per_s)
 
 
 def _bytes_s(
@@ -161,6 +168,45 @@ def _bytes_s(
         hop = hop_s_per_gib(points, rate_bps, packet_bytes(rate_bps))
         machine, programs = machine + size * hop.machine, programs + size * hop.programs
     return HopSeconds(machine / GIB, programs / GIB)
+
+
+def _busiest_s(
+    shape: Shape,
+    turn: TurnBytes,
+    share: float,
+    operations: float,
+    storage_nodes: int,
+    costs: MachineCosts,
+    packet_bytes: Callable[[float], float],
+) -> float:
+    """CPU seconds of one turn by the process that it takes most of.
+
+    Either end of a hop takes half of what its programs take; engines' nodes have the operations.
+    """
+    kv = TurnBytes(turn.hit, turn.miss, turn.generated)
+    loads = cluster_loads(shape, kv, share)
+    made = turn.miss + turn.generated
+
+    def seconds(of: str, checked: float) -> float:
+        total = checked * costs.check_s_per_gib
+        for kind, points, rate_bps in (
+            ("snic", costs.snic, shape.snic_bps),
+            ("cnic", costs.cnic, shape.cnic_bps),
+            ("pcie", costs.snic, shape.pcie_bps or shape.cnic_bps),
+        ):
+            size = sum(size for nic, size in loads.items() if nic.startswith(of) and kind in nic)
+            ends = 2 if kind == "pcie" else 1  # both are in one process
+            hop = hop_s_per_gib(points, rate_bps, packet_bytes(rate_bps))
+            total += size * ends * hop.programs / 2
+        return total / GIB
+
+    sent = hop_s_per_gib(costs.snic, shape.snic_bps, packet_bytes(shape.snic_bps)).programs / 2
+    return max(
+        (turn.hit + made) * sent / GIB / storage_nodes,
+        (seconds("pe", turn.prompt) + operations * costs.operation_s / 2) / shape.prefill,
+        (seconds("de", turn.prompt + 2 * turn.generated) + operations * costs.operation_s / 2)
+        / shape.decode,
+    )
 
 
 def collective_cores(
@@ -211,10 +257,19 @@ class MachineLimits:
         return self.cores * self.cpu_share
 
     @property
+    def allowed_process_cores(self) -> float:
+        """Of one core, what one process may keep busy."""
+        return self.cpu_share * min(1.0, self.cores)
+
+    @property
     def allowed_bytes(self) -> float:
         """Memory that a run may take."""
         return self.memory_bytes * MEMORY_SHARE
 
-    def carry(self, cores: float, memory_bytes: float) -> bool:
+    def carry(self, cores: float, process_cores: float, memory_bytes: float) -> bool:
         """Whether a run that needs so much may start."""
-        return cores <= self.allowed_cores and memory_bytes <= self.allowed_bytes
+        return (
+            cores <= self.allowed_cores
+            and process_cores <= self.allowed_process_cores
+            and memory_bytes <= self.allowed_bytes
+        )

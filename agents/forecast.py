@@ -96,6 +96,11 @@ class Forecast:
         return max(need.cores for need in self.needs.values())
 
     @property
+    def process_cores(self) -> float:
+        """By the busiest process of any policy."""
+        return max(need.process_cores for need in self.needs.values())
+
+    @property
     def passes(self) -> Passes:
         """The shortest passes through the model: a request of mean length, and one token."""
         return passes_of(self.times, self.means)

@@ -44,6 +44,7 @@ def figures(
             "speedup": policy.speedup,
             "cores": _finite(found.needs[name].cores),
             "agents_cores": _finite(found.needs[name].agents_cores),
+            "process_cores": _finite(found.needs[name].process_cores),
             "memory_bytes": found.memory_bytes,
             "messages_per_s": _finite(found.needs[name].messages_per_s),
             "timers_per_s": _finite(found.needs[name].timers_per_s),
@@ -100,13 +101,18 @@ def refuse(
     Raises:
         CapacityError: with the largest scale that it can carry.
     """
-    if limits.carry(found.cores, found.memory_bytes):
+    if limits.carry(found.cores, found.process_cores, found.memory_bytes):
         return
     now = f"at scale.rate {scenario.scale.rate:g}, scale.bytes {scenario.scale.bytes:g} the run"
     if found.cores > limits.allowed_cores:
         what = (
             f"{now} would keep {found.cores:.1f} cores busy; {limits.cpu_share:.0%} of the "
             f"{limits.cores:g} of this machine is {limits.allowed_cores:.1f}"
+        )
+    elif found.process_cores > limits.allowed_process_cores:
+        what = (
+            f"{now} would keep one process {found.process_cores:.2f} of a core busy; it can have "
+            f"one, and may take {limits.allowed_process_cores:.2f}"
         )
     else:
         what = (

@@ -104,7 +104,7 @@ def policy_needs(
 
     def need(name: str, policy: PolicyPrediction) -> MachineNeed:
         if not math.isfinite(policy.turns_per_s):
-            return MachineNeed(math.inf, math.inf, math.inf, math.inf)
+            return MachineNeed(*[math.inf] * 5)
         found = machine_need(
             shape,
             turn,
@@ -138,6 +138,7 @@ def policy_needs(
             found,
             cores=found.cores + more.machine,
             agents_cores=found.agents_cores + more.programs,
+            process_cores=found.process_cores + more.programs / (shape.prefill + shape.decode),
         )
 
     return {name: need(name, policy) for name, policy in prediction.policies.items()}

@@ -81,6 +81,7 @@ WORDS = {
     "service_s": "a turn alone in the cluster",
     "cores": "processors busy",
     "agents_cores": "of them, by the agents",
+    "process_cores": "of them, by the busiest process",
     "cores_available": "processors of this machine",
     "cores_allowed": "processors that a run may keep busy",
     "memory_bytes": "memory",

@@ -58,7 +58,9 @@ class Carried:
     def fits(self, scale: Scale) -> bool:
         """Whether the scenario can be carried at a scale."""
         found = self._at(scale)
-        return found is not None and self._limits.carry(found.cores, found.memory_bytes)
+        return found is not None and self._limits.carry(
+            found.cores, found.process_cores, found.memory_bytes
+        )
 
     @property
     def _layer_block_bytes(self) -> float:

@@ -319,6 +319,7 @@ def _of_the_run(run: Run) -> dict[str, Any]:
         "loop_lag_p99_s": max((p.loop_lag_p99_s for p in processes), default=None),
         "cpu_s": sum(p.cpu_s for p in processes),
         "agents_cores": _ratio(sum(p.load_cpu_s for p in processes), run.length_s),
+        "process_cores": _ratio(max((p.load_cpu_s for p in processes), default=0.0), run.length_s),
         "messages_per_s": _ratio(sum(p.messages_sent for p in processes), run.length_s),
         "timers_per_s": _ratio(sum(p.timers for p in processes), run.length_s),
         "events": len(run.of(EventRecord)),

@@ -86,6 +86,7 @@ def test_a_run_shows_predicted_beside_measured(tmp_path: Path) -> None:
     for policy, figures in found["predicted_measured"].items():
         assert set(figures) == {
             "turns_per_s", "kv_load_bps", "bound_by", "speedup", "cores", "agents_cores",
+            "process_cores",
             "memory_bytes", "messages_per_s", "timers_per_s", "bring_up_s", "ready_s", "warm_up_s",
             "window_length_s", "drain_s", "length_s",
         }  # fmt: skip

@@ -54,6 +54,22 @@ def test_what_programs_take_is_part_of_it() -> None:
     assert need.agents_cores == pytest.approx(2.0)
 
 
+def test_the_busiest_process_has_its_ends_of_hops_and_its_checks() -> None:
+    """1P1D: storage sends hits; the prefill node reads them, loads them, and returns them."""
+    cluster = Shape(1, 1, 8, 100e6, 100e6)
+
+    def busiest(**given: object) -> float:
+        return machine_need(
+            cluster, TurnBytes(GIB, 0, 0), TurnWork(0, -1), Background(), 1.0, 1.0, 0.0,
+            costs(**given), lambda _: 65536,
+        ).process_cores  # fmt: skip
+
+    hop = (HopCost(1e8, 65536, 3.0, 2.0),)
+    assert busiest(snic=hop) == pytest.approx(1.0)
+    assert busiest(cnic=hop) == pytest.approx(1.0 + 1.0 + 1.0)  # read twice, written once
+    assert busiest(check_s_per_gib=1.0) == pytest.approx(1.0)
+
+
 def test_what_goes_by_pcie_costs_as_a_link_that_is_shaped_at_both_ends() -> None:
     direct = Shape(2, 4, 8, 100e6, 100e6, pcie_bps=200e6)
     turn = TurnBytes(GIB, 0.0, 0.0)
@@ -119,6 +135,7 @@ def test_collectives_cost_by_their_links_and_messages() -> None:
 
 def test_a_run_may_take_its_share_of_the_machine_and_no_more() -> None:
     limits = MachineLimits(cores=2, cpu_share=0.85, memory_bytes=1e9)
-    assert limits.carry(1.7, 0.8e9)
-    assert not limits.carry(1.71, 1e6)
-    assert not limits.carry(0.1, 0.81e9)
+    assert limits.carry(1.7, 0.85, 0.8e9)
+    assert not limits.carry(1.71, 0.1, 1e6)
+    assert not limits.carry(0.1, 0.1, 0.81e9)
+    assert not limits.carry(1.0, 0.86, 1e6)  # a process can have one core, however many there are

@@ -36,7 +36,9 @@ def foresee(scenario: DualPathScenario) -> Forecast:
 
 def carried(found: Forecast, memory_bytes: float) -> bool:
     """By a machine of two cores."""
-    return MachineLimits(2, 0.85, memory_bytes).carry(found.cores, found.memory_bytes)
+    return MachineLimits(2, 0.85, memory_bytes).carry(
+        found.cores, found.process_cores, found.memory_bytes
+    )
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_the_largest_is_carried_and_a_little_more_is_not(cores: int) -> None:
     assert found is not None
     chosen = at(scenario, found)
     foreseen = forecast(chosen, site(chosen))
-    assert limits.carry(foreseen.cores, foreseen.memory_bytes)
+    assert limits.carry(foreseen.cores, foreseen.process_cores, foreseen.memory_bytes)
     assert found.stretch == pytest.approx(scenario.scale.stretch, rel=1e-3)
     n = layer_block_bytes(chosen)
     larger_n = n + max(1, n // 50)
@@ -61,7 +61,7 @@ def test_the_largest_is_carried_and_a_little_more_is_not(cores: int) -> None:
     larger = at(scenario, more)
     assert layer_block_bytes(larger) == larger_n
     foreseen = forecast(larger, site(larger))
-    assert not limits.carry(foreseen.cores, foreseen.memory_bytes)
+    assert not limits.carry(foreseen.cores, foreseen.process_cores, foreseen.memory_bytes)
 
 
 def test_more_cores_carry_a_larger_cluster() -> None:
