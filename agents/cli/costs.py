@@ -60,8 +60,8 @@ def _rows(costs: MachineCosts) -> list[tuple[str, str]]:
     from testbed.units import show_duration, show_size
 
     return [
-        *((f"SNIC, {_link(hop)}", f"{hop.s_per_gib:.2f} CPU-s/GiB") for hop in costs.snic),
-        *((f"CNIC, {_link(hop)}", f"{hop.s_per_gib:.2f} CPU-s/GiB") for hop in costs.cnic),
+        *((f"SNIC, {_link(hop)}", _cost(hop)) for hop in costs.snic),
+        *((f"CNIC, {_link(hop)}", _cost(hop)) for hop in costs.cnic),
         ("KV made or checked", f"{costs.check_s_per_gib:.2f} CPU-s/GiB"),
         ("message or transfer", show_duration(costs.operation_s)),
         ("timer", show_duration(costs.timer_s)),
@@ -76,6 +76,10 @@ def _link(hop: HopCost) -> str:
     from testbed.units import show_rate, show_size
 
     return f"{show_rate(hop.rate_bps)}/s, packets up to {show_size(hop.packet_bytes)}"
+
+
+def _cost(hop: HopCost) -> str:
+    return f"{hop.s_per_gib:.2f} CPU-s/GiB, of them {hop.programs_s_per_gib:.2f} of programs"
 
 
 def _origin(found: Known) -> str:
