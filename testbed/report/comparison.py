@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed.metrics import NOTHING, axis, label, show_interval
-from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, save, warn
+from testbed.report.drawing import COLOURS, SOFT, figure, legend, plain, save, warn
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
@@ -198,10 +198,8 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
                 _interval(axes, number, values, interval, unit)
         axes.set_yticks(range(len(contestants)), [each.label for each in contestants])
         axes.set_ylim(len(contestants) - 0.5, -0.5)
-        axes.set_title(title, loc="left", fontsize=8, color=GREY)
-        plain(axes, "", "")
-        axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
-        axes.tick_params(labelsize=7)
+        axes.set_title(title, loc="left", fontsize=8, color=SOFT)
+        plain(axes, "", "", size=7, grid="both")
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
     return drawn
@@ -281,14 +279,14 @@ def nic_rates(rates: Mapping[str, Mapping[str, pl.DataFrame]]) -> Figure:
                 color=COLOURS[number % len(COLOURS)],
                 linestyle="-" if number < len(COLOURS) else "--",
             )  # fmt: skip
-        axes.axvline(0, color=GREY, lw=0.7, alpha=0.6)
-        axes.set_title(kind, loc="left", fontsize=9, color=GREY)
+        axes.axvline(0, color=SOFT, lw=0.7, alpha=0.6)
+        axes.set_title(kind, loc="left", fontsize=9, color=SOFT)
         plain(axes, "", "Mbit/s")
         axes.set_ylim(bottom=0)
     for axes in panels[len(rates) :]:
         axes.set_visible(False)
     for axes in panels[max(0, len(rates) - 2) : len(rates)]:
-        axes.set_xlabel("time since the steady window opened (s)", color=GREY)
+        axes.set_xlabel("time since the steady window opened (s)", color=SOFT)
         axes.tick_params(labelbottom=True)
     legend(panels[0], 7)
     return drawn

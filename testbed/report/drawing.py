@@ -17,17 +17,20 @@ from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from testbed.errors import UsageError
+from testbed.report.svg import COLOURS as svg_colours
 
-# Okabe and Ito's palette: told apart by everybody.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442")
+# As on light paper; `svg.themed` makes them a page's.
+PALETTE = {name: light for name, (light, _) in svg_colours.items()}
+COLOURS = tuple(PALETTE[name] for name in ("blue", "amber", "green", "red", "pink", "sky"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-GREY = "#7f7f7f"  # readable on white and on black
+SOFT = PALETTE["soft"]  # of what is written
 
 
 class Drawing(Figure):
-    """A figure that a notebook shows by itself."""
+    """A figure that a notebook shows by itself, on white whatever the notebook's theme."""
 
     def _repr_svg_(self) -> str:
+        self.patch.set(facecolor="white", alpha=1)
         return svg(self)
 
 
@@ -38,34 +41,40 @@ def figure(width: float, height: float) -> Figure:
     return made
 
 
-def plain(axes: Axes, xlabel: str, ylabel: str) -> None:
-    """Labels, two spines, and a faint grid of values."""
-    axes.set_xlabel(xlabel, color=GREY)
-    axes.set_ylabel(ylabel, color=GREY)
-    axes.tick_params(colors=GREY)
+def plain(axes: Axes, xlabel: str, ylabel: str, *, size: float = 10, grid: str = "y") -> None:
+    """Labels, two spines, and a faint grid behind what is drawn.
+
+    Args:
+        size: of the text, points.
+        grid: the axis whose values have lines: "x", "y" or "both".
+    """
+    axes.set_xlabel(xlabel, color=SOFT, fontsize=size)
+    axes.set_ylabel(ylabel, color=SOFT, fontsize=size)
+    axes.tick_params(colors=SOFT, labelsize=size)
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(GREY)
-    axes.grid(axis="y", color=GREY, alpha=0.25, linewidth=0.5)
+        spine.set_color(PALETTE["grey"])
+    axes.grid(axis=grid, color=PALETTE["line"], linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
 
 
-def legend(axes: Axes, size: int, *, beside: bool = False) -> None:
+def legend(axes: Axes, size: float, *, beside: bool = False) -> None:
     """Names of what was drawn, if anything was: a run may have no window."""
     if not axes.get_legend_handles_labels()[0]:
         return
     place: dict[str, Any] = {"loc": "center left", "bbox_to_anchor": (1, 0.5)} if beside else {}
-    axes.legend(fontsize=size, frameon=False, labelcolor=GREY, **place)
+    axes.legend(fontsize=size, frameon=False, labelcolor=PALETTE["fg"], **place)
 
 
 def warn(drawn: Figure, text: str) -> None:
     """Write in red above all panels why the figure must not be believed; nothing, if it may."""
     if text:
-        drawn.suptitle(text, color="#c00000", fontsize=9, weight="bold")
+        drawn.suptitle(text, color=PALETTE["red"], fontsize=9, weight="bold")
 
 
 def svg(drawn: Figure) -> str:
-    """The figure as an SVG element; text stays text, in the page's font and colour."""
+    """The figure as an SVG element; text stays text, in the page's font."""
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]

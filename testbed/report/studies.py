@@ -10,6 +10,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from testbed.report.svg import COLOURS, themed
 from testbed.results import layout
 
 PAGE = "index.html"
@@ -49,6 +50,7 @@ def write_page(
         headings=headings,
         figures={each.name: _figures(directory / each.name, each.figures) for each in findings},
         reports=_reports(directory),
+        palette=COLOURS,
         command=command,
     )
     page = directory / PAGE
@@ -61,7 +63,7 @@ def _figures(place: Path, names: Sequence[str]) -> list[Markup]:
     found = []
     for name in names:
         text = (place / f"{name}.svg").read_text()
-        found.append(Markup(text[text.index("<svg") :]))
+        found.append(Markup(themed(text[text.index("<svg") :])))
     return found
 
 

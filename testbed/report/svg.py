@@ -29,6 +29,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "use3": ("#14609c", "#93c9f3"),
     "full": ("#c44e00", "#ff8a4c"),
 }
+_NAMES = {light: name for name, (light, _) in reversed(COLOURS.items())}
 
 
 def colour(name: str) -> str:
@@ -39,6 +40,16 @@ def colour(name: str) -> str:
 def alone(drawn: str) -> str:
     """A drawing of the page for a file of its own."""
     return re.sub(r"var\(--\w+, ?(#[0-9a-f]{6})\)", r"\1", drawn)
+
+
+def themed(drawn: str) -> str:
+    """The same the other way: colours of the light palette become variables of the page."""
+    return re.sub("#[0-9a-f]{6}", lambda found: _variable(found[0]), drawn)
+
+
+def _variable(light: str) -> str:
+    name = _NAMES.get(light)
+    return light if name is None else f"var(--{name}, {light})"
 
 
 def element(tag: str, content: str = "", **attributes: object) -> str:

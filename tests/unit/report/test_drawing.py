@@ -6,7 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from testbed.errors import UsageError
-from testbed.report.drawing import figure, plain, save, svg, warn
+from testbed.report.drawing import SOFT, figure, plain, save, svg, warn
+from testbed.report.svg import alone, themed
 
 
 def drawn() -> Figure:
@@ -26,8 +27,17 @@ def test_a_figure_is_written_as_svg_and_pdf_the_same_bytes_each_time(tmp_path: P
     assert one[1].read_bytes().startswith(b"%PDF-")
 
 
-def test_a_notebook_shows_a_figure_as_svg() -> None:
-    assert drawn()._repr_svg_() == svg(drawn())  # type: ignore[attr-defined]
+def test_a_notebook_shows_a_figure_as_svg_on_a_ground_of_its_own() -> None:
+    """Its colours are for light paper, and a notebook may be dark."""
+    shown = drawn()._repr_svg_()  # type: ignore[attr-defined]
+    assert "fill: #ffffff" in shown.partition("axes_1")[0]
+    assert "fill: #ffffff" not in svg(drawn()).partition("axes_1")[0]
+
+
+def test_a_figure_takes_the_colours_of_the_page_that_it_is_put_in() -> None:
+    in_page = themed(svg(drawn()))
+    assert f"var(--soft, {SOFT})" in in_page
+    assert alone(in_page) == svg(drawn())
 
 
 def test_a_warning_stands_above_all_panels_or_not_at_all() -> None:
