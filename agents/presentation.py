@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from testbed.metrics import show
-from testbed.report.presentation import Phase, Presentation, Requests
+from testbed.report.presentation import Lateness, Phase, Presentation, Requests
 
 REQUESTS = Requests(
     began="t_submit",
@@ -99,6 +99,18 @@ WORDS = {
 VALUES = {
     "pcie": "PCIe links",
     "best-split": "the best split of the reads",
+    "snic kv": "SNIC, KV lane",
+    "snic model": "SNIC, model lane",
+    "cnic kv": "CNIC, KV lane",
+    "cnic model": "CNIC, model lane",
+    "nvl kv": "NVLink, KV lane",
+    "nvl model": "NVLink, model lane",
+    "pcie kv": "PCIe",
+    "d2h": "HBM to DRAM",
+    "h2d": "DRAM to HBM",
+    "kv_return": "KV back from prefill",
+    "layer_load": "layers into prefill HBM, same node",
+    "layer_fetch": "layers into prefill HBM, from the decode node",
     "pe-snics": "SNICs of prefill nodes",
     "all-snics": "all SNICs",
     "cnics": "CNICs",
@@ -155,8 +167,34 @@ PRESENTATION = Presentation(
             "NIC loads beside the formulae",
             "All NICs of a class together, payload, in the steady window. Formulae: DualPath, "
             "section 4.2, with the shares of misses and write-backs that were measured.",
-        )
+        ),
+        "nic_use": (
+            "Use of the NICs, lanes and queues",
+            "In the steady window, headers included: the mean over the NICs of a class and the "
+            "fullest of them, shares of the line's time by lane, and what waited in front of a NIC "
+            "in the mean, as time of its line.",
+        ),
+        "round_trip_s": (
+            "Round trips under load",
+            "By kind of NIC and lane, as TCP sees them in the steady window (smoothed), and the "
+            "least that it has seen; queues in front of the NICs are part of them.",
+        ),
+        "slowdown": (
+            "Slowdown of transfers",
+            "By kind of transfer: from posting to the last byte, over the time of its bytes alone "
+            "on the slowest line of its way. Small transfers that wait behind large ones have "
+            "large values.",
+        ),
     },
+    lateness=Lateness("Lateness of the agents' event loops", check="loop lag"),
+    marks=(
+        "fault",
+        "node-lost",
+        "nothing-left",
+        "put-lost",
+        "scheduler-lost",
+        "scheduler-back",
+    ),
     not_shown=(
         ("The cost of RDMA verbs and of copy engines", "small transfers look cheaper, relatively"),
         ("PCIe ordering and its congestion", "loopbacks look smoother"),

@@ -29,6 +29,7 @@ _AXES = (
     ("share", "%", 0.01),
     ("_rate", "%", 0.01),
 )
+_SHARES = ("share", "_rate", "utilisation", "utilisation_fullest", "lanes")
 _HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records know
 
 
@@ -111,7 +112,7 @@ def _number(stem: str, value: float) -> str:
         return show_duration(value)
     if stem.endswith("_bytes") or stem.startswith("bytes_"):
         return show_size(value)
-    if stem.endswith(("share", "_rate")):
+    if stem.endswith(_SHARES):
         return f"{value:.1%}"
     if stem.endswith("speedup"):
         return f"{value:.2f}×"
@@ -120,7 +121,7 @@ def _number(stem: str, value: float) -> str:
 
 def _inner(outer: str, key: str) -> str:
     """The name that says the unit of a value in a mapping: its own, else the mapping's."""
-    return key if key.endswith(_UNITS) else outer
+    return key if key.endswith((*_UNITS, *_SHARES)) else outer
 
 
 def names(summaries: Mapping[str, Mapping[str, Any]]) -> list[str]:

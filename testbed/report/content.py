@@ -234,9 +234,26 @@ class Content:
         titled = self.presentation.tables
         found = (
             tables.of_rows(name, self.summaries, titled, self.words)
-            for name in tables.lists_of_rows(self.summaries)
+            for name in tables.tabled(self.summaries, titled)
         )
         return [table for table in found if table is not None]
+
+    @property
+    def figures(self) -> tables.Table:
+        """All figures that are in no other table."""
+        apart = tables.tabled(self.summaries, self.presentation.tables)
+        return tables.figures(self.summaries, self.words, apart)
+
+    @cached_property
+    def calibration(self) -> tables.Table:
+        """The links before the load."""
+        return tables.calibration(self.run)
+
+    @property
+    def calibration_failed(self) -> bool:
+        """Whether a link was not what it should be."""
+        checks = self.data.verdict.checks
+        return any(c.ok is not True for c in checks if c.name == "links calibrated")
 
     @cached_property
     def predicted(self) -> tables.Table:

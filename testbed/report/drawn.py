@@ -12,7 +12,7 @@ from testbed.report import bars, cluster, figures, requests, tables, zoomable
 from testbed.report.presentation import Presentation
 from testbed.report.series import IDLE_SHARE, MOST_PRINTED, Series, timeline, uses
 from testbed.report.variants import Variant, table_of, variants_of
-from testbed.report.words import Words, shown
+from testbed.report.words import Words, shown, spaced
 from testbed.results.load import RunData
 
 
@@ -27,6 +27,7 @@ class Drawn:
 
     def __init__(self, data: RunData, presentation: Presentation, words: Words) -> None:
         self._data = data
+        self._late = presentation.lateness
         self._how = presentation.requests
         self._words = words
         self._nics = table_of(data, "nics")
@@ -163,9 +164,14 @@ class Drawn:
             found["nic_timelines"] = figures.timelines(
                 {v.name: self._printed(v, nics) for v in self.variants},
                 {v.name: v.window for v in self.variants},
+                {v.name: v.marks for v in self.variants},
             )
             found["nic_utilisation"] = figures.utilisation(
                 {v.name: uses(nics, v.name, v.span) for v in self.variants}
+            )
+        if any(v.load is not None or v.late is not None for v in self.variants):
+            found["machine"] = figures.machine(
+                {v.name: (v.load, v.late, v.window) for v in self.variants}
             )
         if how is not None and any(v.waits is not None for v in self.variants):
             found["waits"] = figures.waits(
@@ -184,17 +190,28 @@ class Drawn:
     @cached_property
     def payload(self) -> str:
         """The data of the timelines that can be zoomed; empty if there is nothing."""
-        how, machine = self._how, table_of(self._data, "machine")
+        how = self._how
         panels, kinds = [], dict[str, None]()
         for v in self.variants:
             points = None
             if how is not None and v.rows is not None and v.waits is not None:
                 points, _ = requests.over_time(v.rows, how)
                 kinds |= dict.fromkeys(points["kind"].unique().sort())
-            panels.append(zoomable.panel(v.name, v.classes, v.window, points, machine, v.started_s))
+            panels.append(zoomable.panel(v, points, self.lateness(v.name)))
         if not any(panel["series"] for panel in panels):
             return ""
         return zoomable.payload(panels, sorted(kinds), "" if how is None else how.title)
+
+    def lateness(self, variant: str) -> str:
+        """What is said of the lateness of a variant's timers: its name, and how it was judged."""
+        if self._late is None:
+            return ""
+        said = f"{self._late.title}, the latest at each moment"
+        for check in self._data.verdict.checks:
+            if check.name == self._late.check and check.variant == variant:
+                asked = f"asked in the window: {check.bound}; " if check.bound else ""
+                said += f" ({asked}found: {check.measured})"
+        return spaced(said)
 
     @property
     def thinning(self) -> list[str]:

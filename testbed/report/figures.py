@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import polars as pl
+from matplotlib.axes import Axes
 
 from testbed.report.drawing import COLOURS, PALETTE, figure, legend, plain, svg
+from testbed.report.machine import Latest, Load
+from testbed.report.marks import Mark
 from testbed.report.requests import distribution
 from testbed.report.series import KINDS, Series, Span, Use
 from testbed.report.style import line_styles
@@ -21,13 +24,16 @@ _TEXT_PT = 7.5  # the page sets the figure half as large again
 
 
 def timelines(
-    by_variant: Mapping[str, Sequence[Series]], windows: Mapping[str, Span | None]
+    by_variant: Mapping[str, Sequence[Series]],
+    windows: Mapping[str, Span | None],
+    marks: Mapping[str, Sequence[Mark]],
 ) -> str:
     """Use of every class of NIC over time, a panel for each variant; the window is shaded.
 
     Args:
         by_variant: the classes that are drawn.
         windows: steady window, seconds since the start of the variant.
+        marks: moments that are numbered.
     """
     drawn = figure(_WIDTH, 2.5 * len(by_variant) + 0.3)
     panels = drawn.subplots(len(by_variant), 1, squeeze=False, sharex=True, sharey=True)[:, 0]
@@ -41,13 +47,61 @@ def timelines(
                 color=PALETTE[style.colour],
                 linestyle=(0, (4, 1.5)) if style.dashed else "-",
             )
-        if (window := windows.get(variant)) is not None:
-            axes.axvspan(*window, color=PALETTE["grey"], alpha=0.13, lw=0)
+        _shade(axes, windows.get(variant))
+        _mark(axes, marks.get(variant, ()))
         axes.set_title(variant, loc="left", fontsize=9, color=PALETTE["fg"])
         axes.set_ylim(0, None)
         times = "time since the start (s)" if axes is panels[-1] else ""
         plain(axes, times, "% of the line", size=_TEXT_PT)
         legend(axes, _TEXT_PT, beside=True)
+    return themed(svg(drawn))
+
+
+def _shade(axes: Axes, window: Span | None) -> None:
+    """The steady window."""
+    if window is not None:
+        axes.axvspan(*window, color=PALETTE["grey"], alpha=0.13, lw=0)
+
+
+def _mark(axes: Axes, marks: Sequence[Mark]) -> None:
+    """A line at each moment, and its number above it."""
+    for mark in marks:
+        axes.axvline(mark.at_s, color=PALETTE["fg"], lw=0.8, linestyle=(0, (1, 1.5)))
+        axes.annotate(
+            str(mark.number), (mark.at_s, 1), xycoords=("data", "axes fraction"),
+            xytext=(1.5, -6), textcoords="offset points", fontsize=6.5, color=PALETTE["fg"],
+        )  # fmt: skip
+
+
+def machine(by_variant: Mapping[str, tuple[Load | None, Latest | None, Span | None]]) -> str:
+    """How busy the machine was, and how late timers came: a row for each variant.
+
+    Args:
+        by_variant: load, lateness and steady window.
+    """
+    drawn = figure(_WIDTH, 1.5 * len(by_variant) + 0.4)
+    rows = drawn.subplots(len(by_variant), 2, squeeze=False, sharex=True, sharey="col")
+    for (busy, lag), (variant, (load, late, window)) in zip(rows, by_variant.items(), strict=True):
+        for axes in (busy, lag):
+            _shade(axes, window)
+        if load is not None:
+            busy.plot(load.times_s, 100 * load.cpu_share, color=PALETTE["fg"], lw=0.9,
+                      label="processors busy")  # fmt: skip
+            busy.plot(load.times_s, 100 * load.softirq_share, color=PALETTE["pink"], lw=0.9,
+                      label="of it in softirq")  # fmt: skip
+            lag.plot(load.times_s, 1000 * load.lag_s, color=PALETTE["green"], lw=0.7,
+                     label="the monitor's timer")  # fmt: skip
+        if late is not None:
+            lag.plot(late.times_s, 1000 * late.late_s, color=PALETTE["blue"], lw=0.7,
+                     label="the latest of all programs")  # fmt: skip
+        busy.set_ylim(0, 105)
+        lag.set_ylim(0, None)
+        last = "time since the start (s)" if busy is rows[-1][0] else ""
+        plain(busy, last, "% of all processors", size=_TEXT_PT)
+        plain(lag, last, "late by (ms)", size=_TEXT_PT)
+        busy.set_title(variant, loc="left", fontsize=9, color=PALETTE["fg"])
+    legend(rows[0][0], _TEXT_PT)
+    legend(rows[0][1], _TEXT_PT)
     return themed(svg(drawn))
 
 

@@ -17,7 +17,6 @@ from testbed.report.content import Content
 from testbed.report.drawn import Drawn
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import alone
-from testbed.report.tables import figures as all_figures
 from testbed.report.tables import needs
 from testbed.report.words import shown
 from testbed.results import layout
@@ -94,7 +93,6 @@ def render(content: Content) -> str:
         style=Markup(templates.joinpath("page.css").read_text()),
         legend=Markup(cluster.legend()),
         needs=needs(content.run, content.words),
-        figures=all_figures(content.summaries, content.words),
         payload=payload,
         library=zoomable.library() if payload else "",
         script=Markup(templates.joinpath("timelines.js").read_text()) if payload else "",

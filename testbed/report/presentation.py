@@ -61,6 +61,27 @@ class Requests:
     labels: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Lateness:
+    """How late programs' own timers were, where that is recorded and judged.
+
+    Args:
+        title: for people.
+        check: of the verdict, that judges it.
+        table: that it is in.
+        who: column that says whose timer it was.
+        due: column of the moment at which it was due.
+        late: column of how much later it came, seconds.
+    """
+
+    title: str
+    check: str
+    table: str = "loop_lags"
+    who: str = "process"
+    due: str = "t_s"
+    late: str = "lag_s"
+
+
 def _nothing(_: Mapping[str, Any]) -> list[str]:
     return []
 
@@ -76,7 +97,10 @@ class Presentation:
         words: names of figures -> what people say.
         values: what figures name (resources, say) -> what people say.
         glossary: terms that the page uses, and what they mean.
-        tables: name of a list of rows in the summaries -> (heading, what it is).
+        tables: name of a list of rows in the summaries, or of a mapping of rows by their
+            names -> (heading, what it is).
+        lateness: of the programs' timers, if it is recorded.
+        marks: kinds of events (table `events`) that are marked in the timelines.
         not_shown: what the workload's part of the emulation leaves out, and what follows.
         notes: what has to be known before the figures of a run (its run.json) are read.
     """
@@ -88,6 +112,8 @@ class Presentation:
     values: Mapping[str, str] = field(default_factory=dict)
     glossary: tuple[tuple[str, str], ...] = ()
     tables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    lateness: Lateness | None = None
+    marks: tuple[str, ...] = ()
     not_shown: tuple[tuple[str, str], ...] = ()
     notes: Callable[[Mapping[str, Any]], list[str]] = _nothing
 

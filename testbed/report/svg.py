@@ -18,16 +18,16 @@ COLOURS: dict[str, tuple[str, str]] = {
     "paper": ("#ffffff", "#141619"),
     "blue": ("#0072b2", "#4da6e0"),
     "sky": ("#3a91c6", "#9ad2f5"),
-    "red": ("#c44e00", "#ff8a4c"),
+    "red": ("#bb4a00", "#ff8a4c"),
     "amber": ("#c17f00", "#ffc24d"),
-    "green": ("#008a64", "#3cc79a"),
+    "green": ("#007e5b", "#3cc79a"),
     "pink": ("#a9518a", "#d98bc4"),
     "grey": ("#8b8f96", "#82868d"),
     "use0": ("#d3e3f1", "#2a4058"),
     "use1": ("#9cc4e2", "#2f6597"),
     "use2": ("#4f97c9", "#4a94d0"),
     "use3": ("#14609c", "#93c9f3"),
-    "full": ("#c44e00", "#ff8a4c"),
+    "full": ("#bb4a00", "#ff8a4c"),
 }
 _NAMES = {light: name for name, (light, _) in reversed(COLOURS.items())}
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from testbed.fidelity.checks import Check
 from testbed.metrics import NOTHING, label, names
+from testbed.report.series import KINDS
 from testbed.report.words import Words, shown, spaced
 
 Summaries = Mapping[str, Mapping[str, Any]]
+
+_MOST_COLUMNS = 10  # that a page is wide enough for
 
 
 class Table(NamedTuple):
@@ -104,51 +107,120 @@ def needs(run: Mapping[str, Any], words: Words) -> Table:
 def of_rows(
     name: str, summaries: Summaries, titled: Mapping[str, tuple[str, str]], words: Words
 ) -> Table | None:
-    """A list of rows in the summaries as one table: the first field names a row, the others are
-    columns of each variant."""
-    lists = {variant: summary.get(name) or [] for variant, summary in summaries.items()}
-    rows = {
-        variant: [row for row in each if isinstance(row, Mapping)]
-        for variant, each in lists.items()
-    }
-    first = next((row for each in rows.values() for row in each), None)
-    if first is None:
+    """Rows in the summaries as one table.
+
+    What names a row is its own name, or its text; its numbers are columns of each variant.  Where
+    that would be too wide, each variant has a line of its own below a row's name.
+    """
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for variant, summary in summaries.items():
+        for row_name, row in _named_rows(summary.get(name), words):
+            found.setdefault(row_name, {})[variant] = row
+    rows = [row for each in found.values() for row in each.values()]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    if not columns:
         return None
-    key, *columns = first
-    found: dict[str, dict[tuple[str, str], str]] = {}
-    for variant, each in rows.items():
-        for row in each:
-            cells = found.setdefault(str(row.get(key)), {})
-            cells |= {(variant, column): shown(column, row.get(column)) for column in columns}
-    places = [(variant, column) for variant, each in rows.items() if each for column in columns]
+    variants = [v for v in summaries if any(v in each for each in found.values())]
     title, about = titled.get(name, (label(name), ""))
+    heads = [label(column) for column in columns]
+
+    def cells(row: Mapping[str, Any] | None) -> list[str]:
+        if row is None:
+            return [NOTHING] * len(columns)
+        return [shown(f"{name}.{column}", row.get(column)) for column in columns]
+
+    if len(variants) * len(columns) > _MOST_COLUMNS and len(variants) > 1:
+        each_line = [
+            [row_name if number == 0 else "", variant, *cells(of_variant[variant])]
+            for row_name, of_variant in found.items()
+            for number, variant in enumerate(v for v in variants if v in of_variant)
+        ]
+        return Table(["", "", *heads], each_line, title, about, numeric=2)
     return Table(
-        ["", *(label(column) for _, column in places)],
+        ["", *heads * len(variants)],
         [
-            [words.value("", row), *(cells.get(place, NOTHING) for place in places)]
-            for row, cells in found.items()
+            [row_name, *(cell for v in variants for cell in cells(of_variant.get(v)))]
+            for row_name, of_variant in found.items()
         ],
         title,
         about,
-        groups=(("", 1), *((variant, len(columns)) for variant, each in rows.items() if each)),
+        groups=(("", 1), *((variant, len(columns)) for variant in variants)),
     )
 
 
-def lists_of_rows(summaries: Summaries) -> list[str]:
-    """Names of what the summaries hold as lists of rows."""
+def _named_rows(value: Any, words: Words) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and numbers of each row of a list, or of a mapping."""
+    if isinstance(value, Mapping):
+        for name, row in value.items():
+            yield words.value("", name).replace("_", " "), _flat(row)
+        return
+    for row in value or []:
+        if isinstance(row, Mapping):
+            said = {key: text for key, text in row.items() if isinstance(text, str)}
+            yield _row_name(said, words), _flat({k: v for k, v in row.items() if k not in said})
+
+
+def _row_name(said: Mapping[str, str], words: Words) -> str:
+    if {"kind", "role", "direction"} <= set(said):  # a class of NIC, as it is called everywhere
+        kind = KINDS.get(said["kind"], said["kind"])
+        return f"{said['role']} {kind} {said['direction']}".strip()
+    return " ".join(words.value("", text) for text in said.values())
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Its columns; a mapping in it is a column for each of its keys."""
+    found: dict[str, Any] = {}
+    for column, value in row.items():
+        if isinstance(value, Mapping):
+            found |= {f"{column}.{key}": inner for key, inner in value.items()}
+        else:
+            found[column] = value
+    return found
+
+
+def tabled(summaries: Summaries, titled: Mapping[str, tuple[str, str]]) -> list[str]:
+    """Names of what the summaries hold as rows: lists, and what is to be a table by its title."""
     found = dict.fromkeys(
         name
         for summary in summaries.values()
         for name, value in summary.items()
-        if isinstance(value, list) and any(isinstance(row, Mapping) for row in value)
+        if (isinstance(value, list) and any(isinstance(row, Mapping) for row in value))
+        or (name in titled and isinstance(value, Mapping))
     )
     return list(found)
 
 
-def figures(summaries: Summaries, words: Words) -> Table:
-    """All figures of all variants; what consists of several is a row for each."""
+def calibration(run: Mapping[str, Any]) -> Table:
+    """What each class of link reached before the load, and how quick it was when idle."""
+    links = (run.get("calibration") or {}).get("links", [])
+    rows = [
+        [
+            f"{link['role'] or 'management'} {KINDS.get(link['kind'], 'network')} "
+            f"{link['direction']}",
+            shown("_bps", link["rate_bps"]),
+            shown("_bps", link["reached_bps"]),
+            f"{shown('_bps', link['least_bps'])} \u2013 {shown('_bps', link['most_bps'])}",
+            shown("share", link.get("counted_share")),
+            shown("_s", link["round_trip_s"]),
+            link.get("note", ""),
+        ]
+        for link in links
+    ]
+    heads = ["", "line", "reached", "allowed", "counted by its shaper", "idle round trip"]
+    remarks = any(row[-1] for row in rows)
+    return Table(
+        [*heads, "remark"] if remarks else heads, [row[: len(heads) + remarks] for row in rows]
+    )
+
+
+def figures(summaries: Summaries, words: Words, apart: Collection[str] = ()) -> Table:
+    """All figures of all variants; what consists of several is a row for each.
+
+    Args:
+        apart: names of those that have a table of their own.
+    """
     rows = []
-    for name in names(summaries):
+    for name in (name for name in names(summaries) if name not in apart):
         values = {variant: summary.get(name) for variant, summary in summaries.items()}
         for said, cells in _rows(words.figure(name), name, list(values.values()), words):
             if set(cells) != {NOTHING}:

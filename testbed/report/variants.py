@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 
 from testbed.report import requests
+from testbed.report.machine import Latest, Load, latest, load_of
+from testbed.report.marks import Mark, marks_of
 from testbed.report.presentation import Presentation
 from testbed.report.series import Series, Span, Timeline, timeline
 from testbed.results.load import RunData
@@ -26,6 +28,9 @@ class Variant:
         classes: of them, those that were used.
         idle: names of the others.
         rows: its requests; `waits` those that were answered in the window.
+        marks: what is marked in its timelines.
+        load: the machine's.
+        late: how late its programs' timers were.
     """
 
     name: str
@@ -36,6 +41,9 @@ class Variant:
     idle: list[str]
     rows: pl.DataFrame | None
     waits: pl.DataFrame | None
+    marks: list[Mark]
+    load: Load | None
+    late: Latest | None
 
     @property
     def window(self) -> Span | None:
@@ -70,15 +78,22 @@ def _variant(
         rows = requests.rows_of(table, name, how)
         if how.answered in rows.columns:
             waits = requests.answered(rows, how, span)
+    started_s = float(said.get("started_s") or _first_sample_s(nics, name))
+    late = None
+    if (judged := presentation.lateness) is not None:
+        late = latest(table_of(data, judged.table), name, judged, started_s)
     return Variant(
         name,
         span,
-        float(said.get("started_s") or _first_sample_s(nics, name)),
+        started_s,
         seen,
         [one for one in seen.classes if not one.idle],
         [one.name for one in seen.classes if one.idle],
         rows,
         waits,
+        marks_of(table_of(data, "events"), name, presentation.marks, started_s),
+        load_of(table_of(data, "machine"), name, started_s),
+        late,
     )
 
 

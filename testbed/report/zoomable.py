@@ -20,9 +20,10 @@ import numpy as np
 import polars as pl
 
 from testbed.errors import UnsupportedError
-from testbed.report.series import Floats, Series, Span, together
+from testbed.report.machine import Latest, Load
+from testbed.report.series import Floats
 from testbed.report.style import line_styles
-from testbed.results.writer import VARIANT_COLUMN
+from testbed.report.variants import Variant
 
 _SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 _KIB = 1024.0
@@ -72,26 +73,18 @@ def payload(panels: Sequence[Mapping[str, Any]], kinds: Sequence[str], title: st
     )
 
 
-def panel(
-    variant: str,
-    classes: Sequence[Series],
-    window: Span | None,
-    points: pl.DataFrame | None,
-    machine: pl.DataFrame | None,
-    started_s: float,
-) -> dict[str, Any]:
+def panel(variant: Variant, points: pl.DataFrame | None, lateness: str) -> dict[str, Any]:
     """The data of one variant; times are seconds since its start.
 
     Args:
-        classes: that are drawn.
-        window: since its start.
         points: requests, from `requests.over_time`.
-        machine: the table.
-        started_s: of time.monotonic().
+        lateness: what is said above the lateness of its programs' timers.
     """
+    window, classes = variant.window, variant.classes
     return {
-        "name": variant,
+        "name": variant.name,
         "window": None if window is None else [round(edge, 3) for edge in window],
+        "marks": [[mark.number, round(mark.at_s, 3), mark.said] for mark in variant.marks],
         "series": [
             {
                 "name": one.name,
@@ -107,8 +100,9 @@ def panel(
             }
             for one, style in zip(classes, line_styles(classes), strict=True)
         ],
-        "points": [] if points is None else _points(points, started_s),
-        "machine": None if machine is None else _machine(machine, variant, started_s),
+        "points": [] if points is None else _points(points, variant.started_s),
+        "machine": None if variant.load is None else _machine(variant.load),
+        "late": None if variant.late is None else {"said": lateness, **_late(variant.late)},
     }
 
 
@@ -132,21 +126,18 @@ def _points(points: pl.DataFrame, started_s: float) -> list[dict[str, Any]]:
     ]
 
 
-def _machine(machine: pl.DataFrame, variant: str, started_s: float) -> dict[str, Any] | None:
-    wanted = ("cpu_share", "softirq_share", "lag_s")
-    if not {"t_s", VARIANT_COLUMN, *wanted} <= set(machine.columns):
-        return None
-    rows = machine.filter(pl.col(VARIANT_COLUMN) == variant)
-    if rows.is_empty():
-        return None
-    groups = np.arange(0, len(rows), together(len(rows)))
-    columns = {
-        name: np.maximum.reduceat(rows[name].fill_null(0.0).to_numpy().astype(float), groups)
-        for name in wanted
-    }
+def _machine(load: Load) -> dict[str, Any]:
     return {
-        "t": _rounded(rows["t_s"].to_numpy()[groups] - started_s, 3),
-        "cpu": _rounded(100 * columns["cpu_share"], 1),
-        "softirq": _rounded(100 * columns["softirq_share"], 1),
-        "lag": _rounded(1000 * columns["lag_s"], 2),
+        "t": _rounded(load.times_s, 3),
+        "cpu": _rounded(100 * load.cpu_share, 1),
+        "softirq": _rounded(100 * load.softirq_share, 1),
+        "lag": _rounded(1000 * load.lag_s, 2),
+    }
+
+
+def _late(late: Latest) -> dict[str, Any]:
+    return {
+        "t": _rounded(late.times_s, 2),
+        "late": _rounded(1000 * late.late_s, 2),
+        "who": late.who,
     }

@@ -34,6 +34,7 @@
   const uses = upTo((v) => v.series.map((s) => s.mean).concat([[100]]));
   const queues = upTo((v) => v.series.map((s) => s.queue));
   const waited = upTo((v) => v.points.map((kind) => kind.wait));
+  const late = upTo((v) => (v.machine ? [v.machine.lag] : []).concat(v.late ? [v.late.late] : []));
   const share = new Bokeh.Range1d({ start: 0, end: 105 });
 
   const panel = (unit, height, range) => {
@@ -61,7 +62,15 @@
     });
     return p;
   };
-  const shade = (p, window) => {
+  // The steady window, and what happened: numbered lines, of which the page has a list.
+  const shade = (p, { window, marks }) => {
+    for (const [number, at] of marks) {
+      const at_mark = new Bokeh.Span({ location: at, dimension: "height", line_dash: [2, 3] });
+      const name = new Bokeh.Label({ x: at, y: 0, y_units: "screen", text: String(number), text_font_size: "11px", x_offset: 2 });
+      p.add_layout(at_mark);
+      p.add_layout(name);
+      paints.push(() => { at_mark.line_color = name.text_color = colour("fg"); });
+    }
     if (!window) return;
     const box = new Bokeh.BoxAnnotation({ left: window[0], right: window[1], line_color: null, fill_alpha: 0.15, level: "underlay" });
     p.add_layout(box);
@@ -113,10 +122,11 @@
   figure.classList.add("drawn"); // it must have a width to be drawn in
   for (const variant of data.variants) {
     place(variant.name, "h3");
+    let last = null; // the lowest panel has the axis's name
     if (variant.series.length) {
       const used = panel("% of the line", 260, uses);
       const queued = panel("KiB", 150, queues);
-      for (const p of [used, queued]) shade(p, variant.window);
+      for (const p of [used, queued]) shade(p, variant);
       const things = variant.series.map((s) => ({
         name: s.name,
         hue: s.colour,
@@ -134,10 +144,11 @@
       toggles(things);
       place("", "", used);
       place("Queued in front of the NICs, all of a class together", "h4", queued);
+      last = queued;
     }
     if (variant.points.length) {
       const waits = panel("s", 190, waited);
-      shade(waits, variant.window);
+      shade(waits, variant);
       const things = variant.points.map((kind) => {
         const failed = kind.kind === "failed";
         const hue = failed ? "red" : ["blue", "amber", "green", "pink", "sky", "grey"][data.kinds.indexOf(kind.kind) % 6];
@@ -155,11 +166,11 @@
       place(`${data.title} of each request, by when it was submitted`, "h4");
       toggles(things);
       place("", "", waits);
+      last = waits;
     }
     if (variant.machine && variant.machine.t.length) {
       const machine = panel("%", 150, share);
-      shade(machine, variant.window);
-      machine.xaxis.axis_label = "time since the start (s)";
+      shade(machine, variant);
       place("The machine", "h4");
       toggles([
         { name: "processors busy", hue: "fg", mark: "", drawn: [line(machine, variant.machine, "cpu", "fg", false, [
@@ -168,7 +179,20 @@
         { name: "of it in softirq", hue: "pink", mark: "", drawn: [line(machine, variant.machine, "softirq", "pink", false, null)] },
       ]);
       place("", "", machine);
+      last = machine;
     }
+    const timers = [];
+    if (variant.late) timers.push({ name: "the latest of all programs", hue: "blue", columns: variant.late, y: "late", tips: [["", "@who"], ["time", "@t{0.0} s"], ["late by", "@late{0.0} ms"]] });
+    if (variant.machine) timers.push({ name: "the monitor's own timer", hue: "green", columns: variant.machine, y: "lag", tips: null });
+    if (timers.length) {
+      const lags = panel("ms", 130, late);
+      shade(lags, variant);
+      place(variant.late ? variant.late.said : "Lateness of timers", "h4");
+      toggles(timers.map(({ name, hue, columns, y, tips }) => ({ name, hue, mark: "", drawn: [line(lags, columns, y, hue, false, tips)] })));
+      place("", "", lags);
+      last = lags;
+    }
+    if (last) last.xaxis.axis_label = "time since the start (s)";
   }
   const repaint = () => { for (const paint of paints) paint(); };
   repaint();

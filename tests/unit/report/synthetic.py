@@ -128,6 +128,36 @@ def machine(policies: Sequence[str] = POLICIES) -> pl.DataFrame:
     )
 
 
+def loop_lags(policies: Sequence[str] = POLICIES) -> pl.DataFrame:
+    """The table of lateness: two programs, of which the second is the later one each time."""
+    return pl.DataFrame(
+        [
+            {"policy": policy, "process": process, "t_s": STARTED_S + 0.05 * step, "lag_s": late}
+            for policy in policies
+            for step in range(2 * SAMPLES)
+            for process, late in (("pe0", 0.001), ("de0", 0.003))
+        ]
+    )
+
+
+def events(policy: str) -> pl.DataFrame:
+    """The table of events: a failed read, and a fault that is noticed two seconds later."""
+    known = (
+        (1.0, "pe0", "failed", "a <read>"),
+        (3.5, "sched", "node-lost", "de0: not a <word>"),
+        (1.5, "de0", "fault", "stop"),
+    )
+    return pl.DataFrame(
+        [
+            {
+                "policy": policy, "process": process, "t_s": STARTED_S + at, "kind": kind,
+                "detail": detail, "request": 3,
+            }
+            for at, process, kind, detail in known
+        ]
+    )  # fmt: skip
+
+
 def summary() -> dict[str, Any]:
     """The figures of one policy."""
     return {
@@ -139,6 +169,7 @@ def summary() -> dict[str, Any]:
         "nic_loads": [
             {"nic": "pe-snic-in", "measured_bps": 1e6, "formula_bps": 0.0, "ratio": None}
         ],
+        "round_trip_s": {"snic kv": {"p50": 0.01, "p99": 0.02, "mean": 0.01, "least": 1e-5}},
         "ttft_s": {"p50": 0.5, "p99": None, "mean": 0.5},
         "storage": {"capacity_bytes": 1 << 20, "stored_bytes": 1 << 10},
     }
@@ -163,6 +194,17 @@ def run(policies: Sequence[str] = POLICIES, workload: str = "dualpath") -> dict[
         },
         "git": None,
         "topology": {"name": "1p1d", "parameters": {}, "domains": 4, "meters": 10},
+        "calibration": {
+            "took_s": 1.5,
+            "cpu_share": 0.4,
+            "links": [
+                {
+                    "kind": "snic", "role": "prefill", "direction": "in", "rate_bps": LINE_BPS,
+                    "nic": "pe0/snic0", "reached_bps": 99.5e6, "counted_share": 1.0,
+                    "least_bps": 97e6, "most_bps": 103e6, "round_trip_s": 2e-5, "note": "",
+                }
+            ],
+        },
         "predicted": {"policies": dict.fromkeys(policies, predicted), "agents": 4},
         "comparison": {
             "engines": "network-only",
@@ -193,6 +235,10 @@ def write(path: Path, policies: Sequence[str] = POLICIES, *, believed: bool = Tr
         Check("no drop", name, believed, "0 packets" if believed else "3 packets", "0", "")
         for name in policies
     ]
+    checks += [
+        Check("loop lag", name, True, "p99 3ms (de0)", "p99 ≤ 20% of 100ms", "")
+        for name in policies
+    ]
     reasons = [] if believed else ["3 packets dropped <script>alert(1)</script>"]
     status = "PASS" if believed else "FAIL"
     write_json(
@@ -202,8 +248,8 @@ def write(path: Path, policies: Sequence[str] = POLICIES, *, believed: bool = Tr
     nics(policies=policies).write_parquet(layout.table_path(path, "nics"))
     requests(policies).write_parquet(layout.table_path(path, "requests"))
     machine(policies).write_parquet(layout.table_path(path, "machine"))
-    events = [{"policy": policies[0], "kind": "failed", "detail": "a <read>", "request": 3}]
-    pl.DataFrame(events).write_parquet(layout.table_path(path, "events"))
+    loop_lags(policies).write_parquet(layout.table_path(path, "loop_lags"))
+    events(policies[0]).write_parquet(layout.table_path(path, "events"))
     return path
 
 

@@ -119,5 +119,5 @@ def test_axes_step_by_round_numbers(most: float, step: float) -> None:
 def test_colours_are_variables_with_a_value_of_their_own() -> None:
     drawn = svg.rect(0, 0, 1, 1, fill=svg.colour("blue"), stroke=svg.colour("red"))
     assert drawn.count("style=") == 1
-    assert "fill:var(--blue,#0072b2);stroke:var(--red,#c44e00)" in drawn
+    assert "fill:var(--blue,#0072b2);stroke:var(--red,#bb4a00)" in drawn
     assert "&lt;b&gt;" in svg.text(0, 0, "<b>")

@@ -79,6 +79,9 @@ def test_the_page_says_what_matters_in_order(doubtful: tuple[Path, str]) -> None
     assert "decode HBM 4.566/s" in page
     assert "full &lt;b&gt;" in page
     assert "a read &lt;failed&gt;" in page
+    assert "fault (de0): stop" in page and "de0: not a &lt;word&gt;" in page
+    assert "99.5\u202fMbit/s" in page and "idle round trip" in page
+    assert "SNIC, KV lane" in page
     assert "testbed run synthetic --set &#39;policies=[pe-only, x]&#39;" in page
 
 
@@ -95,7 +98,7 @@ def test_every_figure_is_a_file_too(doubtful: tuple[Path, str]) -> None:
     assert not any("var(" in file.read_text() for file in (path / layout.FIGURES).iterdir())
     files = {file.stem for file in (path / layout.FIGURES).iterdir()}
     assert files == {
-        "nic_timelines", "nic_utilisation", "waits", "caps", "split",
+        "nic_timelines", "nic_utilisation", "machine", "waits", "caps", "split",
         "cluster_pe-only", "cluster_shorter-queue", "requests_pe-only", "requests_shorter-queue",
     }  # fmt: skip
 
@@ -107,7 +110,7 @@ def test_the_same_run_gives_the_same_page(doubtful: tuple[Path, str]) -> None:
 
 def test_a_run_of_one_policy_whose_name_is_no_file_name_has_a_page(tmp_path: Path) -> None:
     page = _page(synthetic.write(tmp_path, ["../<a>"]))
-    assert "All 1 checks held" in page
+    assert "All 2 checks held" in page
     assert "must not be believed" not in page
     assert "1.25×" not in page.split("Predicted and measured")[0]  # over itself
     assert "&lt;a&gt;" in page

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from testbed.fidelity.checks import Check
-from testbed.report.tables import checks, figures, foreseen, lists_of_rows, needs, of_rows
+from testbed.report.tables import (
+    calibration,
+    checks,
+    figures,
+    foreseen,
+    needs,
+    of_rows,
+    tabled,
+)
 from testbed.report.words import Words, spaced
 from tests.unit.report.synthetic import run, summary
 
@@ -49,13 +57,58 @@ def test_a_figure_of_several_parts_is_a_row_for_each() -> None:
 
 def test_lists_of_rows_are_tables_with_a_column_for_each_variant() -> None:
     summaries = {"a": summary(), "b": {"nic_loads": []}}
-    assert lists_of_rows(summaries) == ["nic_loads"]
+    assert tabled(summaries, {}) == ["nic_loads"]
     table = of_rows("nic_loads", summaries, {"nic_loads": ("Loads", "of NICs")}, WORDS)
     assert table is not None
     assert (table.title, table.about) == ("Loads", "of NICs")
     assert table.groups == (("", 1), ("a", 3))
     assert table.rows == [["pe-snic-in", "1\u202fMbit/s", "0\u202fbit/s", "–"]]
     assert of_rows("nic_loads", {"b": {}}, {}, WORDS) is None
+
+
+def _use(role: str, share: float) -> dict[str, Any]:
+    return {
+        "kind": "cnic", "role": role, "direction": "read", "nics": 4, "utilisation": share,
+        "lanes": {"model": 0.01, "kv": share}, "backlog_s": 0.001,
+    }  # fmt: skip
+
+
+def test_rows_are_named_by_all_of_their_text_so_that_none_hides_another() -> None:
+    summaries = {"a": {"nic_use": [_use("prefill", 0.25), _use("decode", 0.5)]}}
+    table = of_rows("nic_use", summaries, {}, WORDS)
+    assert table is not None
+    assert table.header[1:] == ["nics", "utilisation", "lanes model", "lanes kv", "backlog"]
+    rest = ["1.0\u202f%", "25.0\u202f%", "1\u202fms"]
+    assert table.rows[0] == ["prefill CNIC read", "4", "25.0\u202f%", *rest]
+    assert [row[0] for row in table.rows] == ["prefill CNIC read", "decode CNIC read"]
+
+
+def test_where_columns_of_all_variants_are_too_many_each_has_a_line() -> None:
+    summaries = {name: {"nic_use": [_use("prefill", 0.25)]} for name in ("a", "b", "c")}
+    table = of_rows("nic_use", summaries, {}, WORDS)
+    assert table is not None and table.groups == () and table.numeric == 2
+    assert [row[:2] for row in table.rows] == [["prefill CNIC read", "a"], ["", "b"], ["", "c"]]
+
+
+def test_a_mapping_of_rows_is_a_table_where_it_has_a_title() -> None:
+    trips = {"cnic kv": {"p50": 0.01, "least": 1e-5}}
+    summaries = {"a": {"round_trip_s": trips, "ttft_s": {"p50": 1.0}}}
+    titled = {"round_trip_s": ("Round trips", "")}
+    assert tabled(summaries, titled) == ["round_trip_s"]
+    table = of_rows("round_trip_s", summaries, titled, WORDS)
+    assert table is not None
+    assert table.rows == [["cnic kv", "10\u202fms", "10\u202fµs"]]
+    rest = figures(summaries, WORDS, tabled(summaries, titled)).rows
+    assert [row[0] for row in rest] == ["ttft: p50"]
+
+
+def test_calibrated_links_are_told_with_what_was_allowed() -> None:
+    (row,) = calibration(run()).rows
+    assert row == [
+        "prefill SNIC in", "100\u202fMbit/s", "99.5\u202fMbit/s",
+        "97\u202fMbit/s \u2013 103\u202fMbit/s", "100.0\u202f%", "20\u202fµs",
+    ]  # fmt: skip
+    assert calibration({"calibration": None}).rows == []
 
 
 def test_checks_that_did_not_hold_come_first() -> None:

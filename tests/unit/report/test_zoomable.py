@@ -12,26 +12,29 @@ from typing import Any
 
 import pytest
 
-from agents.presentation import REQUESTS
+from agents.presentation import PRESENTATION, REQUESTS
 from testbed.errors import UnsupportedError
 from testbed.report import zoomable
-from testbed.report.requests import over_time, rows_of
-from testbed.report.series import timeline
-from tests.unit.report.synthetic import STARTED_S, machine, nics, requests
+from testbed.report.requests import over_time
+from testbed.report.variants import variants_of
+from testbed.results.load import load
+from tests.unit.report import synthetic
 
 
 def _unpacked(packed: str) -> bytes:
     return gzip.decompress(base64.b64decode(packed))
 
 
-def _panel() -> dict[str, Any]:
-    points, _ = over_time(rows_of(requests(), "pe-only", REQUESTS), REQUESTS)
-    classes = timeline(nics(), "pe-only", STARTED_S).classes
-    return zoomable.panel("pe-only", classes, (1.0, 4.0), points, machine(), STARTED_S)
+@pytest.fixture
+def panel(tmp_path: Path) -> dict[str, Any]:
+    first = variants_of(load(synthetic.write(tmp_path)), PRESENTATION)[0]
+    assert first.rows is not None
+    points, _ = over_time(first.rows, REQUESTS)
+    return zoomable.panel(first, points, "Lateness (asked: ≤ 1 ms)")
 
 
-def test_the_data_are_the_tables_in_seconds_since_the_start() -> None:
-    data = json.loads(_unpacked(zoomable.payload([_panel()], ["de", "pe"], "Wait")))
+def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any]) -> None:
+    data = json.loads(_unpacked(zoomable.payload([panel], ["de", "pe"], "Wait")))
     (variant,) = data["variants"]
     assert (data["title"], data["kinds"], variant["window"]) == ("Wait", ["de", "pe"], [1.0, 4.0])
     first = variant["series"][0]
@@ -42,6 +45,11 @@ def test_the_data_are_the_tables_in_seconds_since_the_start() -> None:
     assert set(by_kind) == {"pe", "de", "failed"}
     assert by_kind["failed"]["wait"] == [0.0]
     assert len(variant["machine"]["t"]) == len(variant["machine"]["cpu"]) == 25
+    assert set(variant["late"]["late"]) == {3.0} and set(variant["late"]["who"]) == {"de0"}
+    assert variant["late"]["said"] == "Lateness (asked: ≤ 1 ms)"
+    assert variant["marks"] == [
+        [1, 1.5, "fault (de0): stop"], [2, 3.5, "node lost (sched): de0: not a <word>"]
+    ]  # fmt: skip
 
 
 def test_the_same_content_is_packed_alike() -> None:
