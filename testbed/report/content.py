@@ -36,6 +36,7 @@ class Tile(NamedTuple):
 
     variant: str
     value: str
+    interval: str
     full_scale: str
     factor: str
     bound: str
@@ -121,6 +122,11 @@ class Content:
         return said
 
     @property
+    def answer(self) -> str:
+        """What the tiles are of."""
+        return self.words.figure(self.presentation.answer)
+
+    @property
     def tiles(self) -> list[Tile]:
         """The answer, variant by variant."""
         name = self.presentation.answer
@@ -144,6 +150,7 @@ class Content:
                 Tile(
                     variant,
                     shown(name, summary.get(name)),
+                    tables.interval(name, summary),
                     "" if full is None else f"{shown(name, full)} at full scale",
                     said,
                     f"bound by {bound}" if summary.get("bound_by") else "",

@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 
 from testbed.report.drawing import COLOURS, PALETTE, figure, legend, plain, svg
 from testbed.report.machine import Latest, Load
-from testbed.report.marks import Mark
+from testbed.report.marks import Mark, labels
 from testbed.report.requests import distribution
 from testbed.report.series import KINDS, Series, Span, Use
 from testbed.report.style import line_styles
 from testbed.report.svg import themed
 
 _WIDTH = 10.0  # inches
+_LABEL_SHARE = 0.03  # of the width: numbers of marks that are closer would overlap
 _TEXT_PT = 7.5  # the page sets the figure half as large again
 
 
@@ -67,9 +68,10 @@ def _mark(axes: Axes, marks: Sequence[Mark]) -> None:
     """A line at each moment, and its number above it."""
     for mark in marks:
         axes.axvline(mark.at_s, color=PALETTE["fg"], lw=0.8, linestyle=(0, (1, 1.5)))
+    for at_s, said in labels(marks, _LABEL_SHARE * axes.get_xlim()[1]):
         axes.annotate(
-            str(mark.number), (mark.at_s, 1), xycoords=("data", "axes fraction"),
-            xytext=(1.5, -6), textcoords="offset points", fontsize=6.5, color=PALETTE["fg"],
+            said, (at_s, 1), xycoords=("data", "axes fraction"), xytext=(0, 1.5),
+            textcoords="offset points", ha="center", fontsize=6.5, color=PALETTE["fg"],
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ Marks are numbered in the order of time; figures have the numbers, and a list sa
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 import polars as pl
@@ -27,6 +27,17 @@ class Mark(NamedTuple):
     number: int
     at_s: float
     said: str
+
+
+def labels(marks: Sequence[Mark], apart_s: float) -> list[tuple[float, str]]:
+    """Numbers for a figure, (where, what): of marks that are closer than `apart_s` one label."""
+    found: list[tuple[float, int, int]] = []
+    for mark in marks:
+        if found and mark.at_s - found[-1][0] < apart_s:
+            found[-1] = (found[-1][0], found[-1][1], mark.number)
+        else:
+            found.append((mark.at_s, mark.number, mark.number))
+    return [(at, str(a) if a == b else f"{a}\u2013{b}") for at, a, b in found]
 
 
 def marks_of(

@@ -12,6 +12,7 @@ from testbed.report.words import Words, shown, spaced
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
+_INTERVAL = "interval_"  # before the name of the figure that it is of
 _MOST_COLUMNS = 10  # that a page is wide enough for
 
 
@@ -220,12 +221,25 @@ def figures(summaries: Summaries, words: Words, apart: Collection[str] = ()) -> 
         apart: names of those that have a table of their own.
     """
     rows = []
-    for name in (name for name in names(summaries) if name not in apart):
+    for name in names(summaries):
+        if name in apart or name.startswith(_INTERVAL):
+            continue
         values = {variant: summary.get(name) for variant, summary in summaries.items()}
         for said, cells in _rows(words.figure(name), name, list(values.values()), words):
             if set(cells) != {NOTHING}:
-                rows.append([said, *cells])
+                sure = [interval(name, summary) for summary in summaries.values()]
+                rows.append(
+                    [said, *(f"{c} [{i}]" if i else c for c, i in zip(cells, sure, strict=True))]
+                )
     return Table(["", *summaries], rows)
+
+
+def interval(name: str, summary: Mapping[str, Any]) -> str:
+    """Where the true value of a figure is with 95 % confidence, if the summary says so."""
+    ends = summary.get(f"{_INTERVAL}{name}")
+    if not isinstance(ends, list) or len(ends) != 2 or None in ends:
+        return ""
+    return f"{shown(name, ends[0])} \u2013 {shown(name, ends[1])}"
 
 
 def _rows(

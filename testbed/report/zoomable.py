@@ -21,12 +21,14 @@ import polars as pl
 
 from testbed.errors import UnsupportedError
 from testbed.report.machine import Latest, Load
+from testbed.report.marks import labels
 from testbed.report.series import Floats
 from testbed.report.style import line_styles
 from testbed.report.variants import Variant
 
 _SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 _KIB = 1024.0
+_LABEL_SHARE = 0.02  # of the width: numbers of marks that are closer would overlap
 
 
 def library() -> str:
@@ -81,10 +83,12 @@ def panel(variant: Variant, points: pl.DataFrame | None, lateness: str) -> dict[
         lateness: what is said above the lateness of its programs' timers.
     """
     window, classes = variant.window, variant.classes
+    length_s = max((float(one.times_s[-1]) for one in classes if len(one.times_s)), default=0.0)
     return {
         "name": variant.name,
         "window": None if window is None else [round(edge, 3) for edge in window],
-        "marks": [[mark.number, round(mark.at_s, 3), mark.said] for mark in variant.marks],
+        "marks": [round(mark.at_s, 3) for mark in variant.marks],
+        "labels": labels(variant.marks, _LABEL_SHARE * length_s),
         "series": [
             {
                 "name": one.name,

@@ -63,13 +63,16 @@
     return p;
   };
   // The steady window, and what happened: numbered lines, of which the page has a list.
-  const shade = (p, { window, marks }) => {
-    for (const [number, at] of marks) {
-      const at_mark = new Bokeh.Span({ location: at, dimension: "height", line_dash: [2, 3] });
-      const name = new Bokeh.Label({ x: at, y: 0, y_units: "screen", text: String(number), text_font_size: "11px", x_offset: 2 });
-      p.add_layout(at_mark);
+  const shade = (p, { window, marks, labels }) => {
+    for (const location of marks) {
+      const mark = new Bokeh.Span({ location, dimension: "height", line_dash: [2, 3] });
+      p.add_layout(mark);
+      paints.push(() => { mark.line_color = colour("fg"); });
+    }
+    for (const [x, text] of labels) {
+      const name = new Bokeh.Label({ x, y: p.y_range.end, text, text_font_size: "11px", text_baseline: "top", x_offset: 2, background_fill_alpha: 0.8 });
       p.add_layout(name);
-      paints.push(() => { at_mark.line_color = name.text_color = colour("fg"); });
+      paints.push(() => { name.text_color = colour("fg"); name.background_fill_color = colour("paper"); });
     }
     if (!window) return;
     const box = new Bokeh.BoxAnnotation({ left: window[0], right: window[1], line_color: null, fill_alpha: 0.15, level: "underlay" });

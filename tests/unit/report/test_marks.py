@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from testbed.report.marks import MOST_MARKS, marks_of
+from testbed.report.marks import MOST_MARKS, Mark, labels, marks_of
 from tests.unit.report import synthetic
 
 KINDS = ("fault", "node-lost")
@@ -16,6 +16,11 @@ def test_marks_are_numbered_in_the_order_of_time_and_only_of_what_is_marked() ->
         (1, 1.5, "fault"), (2, 3.5, "node"),
     ]  # fmt: skip
     assert marks_of(synthetic.events("a"), "b", KINDS, 0.0) == []
+
+
+def test_numbers_that_would_overlap_are_one_label() -> None:
+    marks = [Mark(number, at_s, "") for number, at_s in enumerate((1.0, 5.0, 5.1, 5.2, 9.0), 1)]
+    assert labels(marks, 0.5) == [(1.0, "1"), (5.0, "2\u20134"), (9.0, "5")]
 
 
 def test_events_of_older_runs_are_not_marked() -> None:

@@ -66,6 +66,13 @@ def test_lists_of_rows_are_tables_with_a_column_for_each_variant() -> None:
     assert of_rows("nic_loads", {"b": {}}, {}, WORDS) is None
 
 
+def test_a_figure_has_its_interval_beside_it() -> None:
+    one = {"kv_load_bps": 1e6, "interval_kv_load_bps": [9e5, 1.1e6]}
+    rows = figures({"a": one, "b": {"kv_load_bps": 1e6, "interval_kv_load_bps": None}}, WORDS).rows
+    around = "900\u202fKbit/s \u2013 1.1\u202fMbit/s"
+    assert rows == [["KV load", f"1\u202fMbit/s [{around}]", "1\u202fMbit/s"]]
+
+
 def _use(role: str, share: float) -> dict[str, Any]:
     return {
         "kind": "cnic", "role": role, "direction": "read", "nics": 4, "utilisation": share,

@@ -47,9 +47,8 @@ def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any
     assert len(variant["machine"]["t"]) == len(variant["machine"]["cpu"]) == 25
     assert set(variant["late"]["late"]) == {3.0} and set(variant["late"]["who"]) == {"de0"}
     assert variant["late"]["said"] == "Lateness (asked: ≤ 1 ms)"
-    assert variant["marks"] == [
-        [1, 1.5, "fault (de0): stop"], [2, 3.5, "node lost (sched): de0: not a <word>"]
-    ]  # fmt: skip
+    assert variant["marks"] == [1.5, 3.5]
+    assert variant["labels"] == [[1.5, "1"], [3.5, "2"]]
 
 
 def test_the_same_content_is_packed_alike() -> None:
