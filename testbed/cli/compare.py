@@ -48,7 +48,8 @@ def command(
 ) -> None:
     """Compare RUNs (or sets of `run --repeat`, whose policies may be compared alone)."""
     with output.failures(as_json):
-        from testbed.report.comparison import lines, write
+        from testbed.report.comparison import lines
+        from testbed.report.several import write_comparison
         from testbed.results.compare import chosen, compare
         from testbed.results.layout import find_results
 
@@ -58,7 +59,10 @@ def command(
             accept_unfaithful=accept_unfaithful,
         )
         wanted = chosen(found, metrics)
-        written = None if no_figures else write(found, wanted, out, sys.argv)
-        told = found.as_json() | {"figures": None if written is None else str(written)}
-        shown = [*lines(found, wanted), *([] if written is None else [f"figures: {written}"])]
+        page = None if no_figures else write_comparison(found, wanted, out, sys.argv)
+        told = found.as_json() | {
+            "figures": None if page is None else str(page.parent),
+            "report": None if page is None else str(page),
+        }
+        shown = [*lines(found, wanted), *([] if page is None else [f"report: {page}"])]
         output.result(told, shown, as_json=as_json)

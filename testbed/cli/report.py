@@ -1,4 +1,4 @@
-"""`testbed report`: write a run's page again, from its directory alone."""
+"""`testbed report`: write the page of a run or of a set again, from its directory alone."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from testbed.cli.arguments import json_option, runs_option
 @runs_option
 @json_option
 def command(run: str, out: Path, as_json: bool) -> None:
-    """Write the report of RUN (a path, a name or the beginning of one, or `latest`)."""
+    """Write the report of RUN, a run or a set (a path, a part of its name, or `latest`)."""
     with output.failures(as_json):
         from testbed.report.page import write_report
-        from testbed.results.layout import find_run
+        from testbed.results.layout import find_results
 
-        path = find_run(run, out)
+        path = find_results(run, out)
         page = write_report(path)
         output.result({"run": str(path), "report": str(page)}, [str(page)], as_json=as_json)

@@ -9,7 +9,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from testbed.report.drawing import COLOURS, MARKERS, SOFT, figure, legend, plain, save
+from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, save
 from testbed.results.charts import Chart, Series
 from testbed.results.statistics import Interval
 
@@ -31,14 +31,14 @@ def _drawn(chart: Chart) -> Figure:
         else:
             _line(axes, series, number)
     if any(value is not None for series in chart.series for value in series.paper):
-        axes.plot([], [], "D", color=SOFT, markerfacecolor="none", label="paper")
+        axes.plot([], [], "D", color=GREY, markerfacecolor="none", label="paper")
     if chart.kind == "bars" and chart.series:
         axes.set_xticks(range(len(chart.series[0].x)), [str(x) for x in chart.series[0].x])
     if chart.log:
         axes.set_yscale("log")
     else:
         axes.set_ylim(bottom=0)
-    axes.set_title(chart.title, loc="left", fontsize=10, color=SOFT)
+    axes.set_title(chart.title, loc="left", fontsize=10, color=GREY)
     plain(axes, chart.x, chart.y)
     legend(axes, 8, beside=True)
     return made
@@ -50,7 +50,7 @@ def _bars(axes: Axes, series: Series, number: int, count: int) -> None:
     shown = [(x, y) for x, y in zip(at, series.y, strict=True) if y is not None]
     axes.bar([x for x, _ in shown], [y.value for _, y in shown], width * 0.9,
              color=COLOURS[number % len(COLOURS)], label=series.name,
-             yerr=_errors([y for _, y in shown]), ecolor=SOFT)  # fmt: skip
+             yerr=_errors([y for _, y in shown]), ecolor=GREY)  # fmt: skip
     _paper(axes, at, series)
 
 
@@ -59,7 +59,7 @@ def _line(axes: Axes, series: Series, number: int) -> None:
     shown = [(x, y) for x, y in zip(at, series.y, strict=True) if y is not None]
     values = [y for _, y in shown]
     axes.errorbar([x for x, _ in shown], [y.value for y in values], yerr=_errors(values),
-                  color=COLOURS[number % len(COLOURS)], ecolor=SOFT, label=series.name,
+                  color=COLOURS[number % len(COLOURS)], ecolor=GREY, label=series.name,
                   marker=MARKERS[number % len(MARKERS)] if len(shown) <= _MARKED_POINTS else "",
                   markersize=4)  # fmt: skip
     _paper(axes, at, series)
@@ -67,7 +67,7 @@ def _line(axes: Axes, series: Series, number: int) -> None:
 
 def _paper(axes: Axes, at: Sequence[float], series: Series) -> None:
     known = [(x, y) for x, y in zip(at, series.paper, strict=False) if y is not None]
-    axes.plot([x for x, _ in known], [y for _, y in known], "D", color=SOFT,
+    axes.plot([x for x, _ in known], [y for _, y in known], "D", color=GREY,
               markerfacecolor="none", zorder=3)  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -14,13 +13,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed.metrics import NOTHING, axis, label, show_interval
-from testbed.report.drawing import COLOURS, SOFT, figure, legend, plain, save, warn
-from testbed.results import layout
+from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, warn
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
 from testbed.results.load import RunData
 from testbed.results.statistics import CONFIDENCE, Change, Interval
-from testbed.results.writer import write_json
 from testbed.terminal import rendered
 
 _KINDS = ("snic", "cnic", "link")
@@ -55,7 +52,7 @@ def lines(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
         )
     parts += [f"[yellow]note[/yellow]: {escape(remark)}" for remark in comparison.remarks]
     parts += _answers(comparison)
-    parts += ["", _table(comparison, metrics), *_footnotes(comparison, metrics)]
+    parts += ["", _table(comparison, metrics), *footnotes(comparison, metrics)]
     return rendered(parts)
 
 
@@ -69,7 +66,7 @@ def _answers(comparison: Comparison) -> list[str]:
         if change is not None and change.ratio is not None and each.against is not None:
             chance = {True: "", False: ", which may be chance", None: ""}[change.significant()]
             said.append(
-                f"[bold]{escape(each.label)}: {escape(_factor(change).rstrip(' *?'))}[/bold] "
+                f"[bold]{escape(each.label)}: {escape(factor(change).rstrip(' *?'))}[/bold] "
                 f"the {label(metric)} of {escape(each.against)}{chance}"
             )
     return said
@@ -95,13 +92,14 @@ def _table(comparison: Comparison, metrics: Sequence[str]) -> Table:
             cell = comparison.metrics[metric][each.label]
             row.append(show_interval(metric, cell.interval))
             if each.against is not None:
-                row.append(_factor(cell.change))
+                row.append(factor(cell.change))
         if set(row[1:]) != {NOTHING}:
             table.add_row(*map(escape, row))
     return table
 
 
-def _factor(change: Change | None) -> str:
+def factor(change: Change | None) -> str:
+    """A ratio with its interval, and a sign of whether it is more than chance."""
     if change is None:
         return NOTHING
     ratio = change.ratio
@@ -113,7 +111,8 @@ def _factor(change: Change | None) -> str:
     return {True: f"{said} *", False: f"{said}  ", None: f"{said} ?"}[change.significant()]
 
 
-def _footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+def footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
+    """What brackets and signs mean, as far as there are any."""
     cells = [cell for metric in metrics for cell in comparison.metrics[metric].values()]
     changes = [cell.change for cell in cells if cell.change is not None]
     said = []
@@ -131,27 +130,6 @@ def _footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     if any(change.significant() is None for change in changes):
         said.append("? too few runs to tell from chance: 6 pairs can, or 4 runs against 4")
     return said
-
-
-# --- files -------------------------------------------------------------------------------------
-
-
-def write(comparison: Comparison, metrics: Sequence[str], out: Path, argv: Sequence[str]) -> Path:
-    """Write a comparison as files: comparison.json, and figures as SVG and PDF.
-
-    Args:
-        comparison: of runs.
-        metrics: to draw, dotted.
-        out: directory of all runs; a new one is made in it.
-        argv: the command line, which is written down.
-
-    Raises:
-        UsageError: it cannot be written there.
-    """
-    path = layout.new_run(out, "comparison")
-    save(figures(comparison, metrics), path / layout.FIGURES)
-    write_json(path / "comparison.json", {"command": list(argv), **comparison.as_json()})
-    return path
 
 
 # --- figures -----------------------------------------------------------------------------------
@@ -198,7 +176,7 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
                 _interval(axes, number, values, interval, unit)
         axes.set_yticks(range(len(contestants)), [each.label for each in contestants])
         axes.set_ylim(len(contestants) - 0.5, -0.5)
-        axes.set_title(title, loc="left", fontsize=8, color=SOFT)
+        axes.set_title(title, loc="left", fontsize=8, color=GREY)
         plain(axes, "", "", size=7, grid="both")
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
@@ -279,14 +257,14 @@ def nic_rates(rates: Mapping[str, Mapping[str, pl.DataFrame]]) -> Figure:
                 color=COLOURS[number % len(COLOURS)],
                 linestyle="-" if number < len(COLOURS) else "--",
             )  # fmt: skip
-        axes.axvline(0, color=SOFT, lw=0.7, alpha=0.6)
-        axes.set_title(kind, loc="left", fontsize=9, color=SOFT)
+        axes.axvline(0, color=GREY, lw=0.7, alpha=0.6)
+        axes.set_title(kind, loc="left", fontsize=9, color=GREY)
         plain(axes, "", "Mbit/s")
         axes.set_ylim(bottom=0)
     for axes in panels[len(rates) :]:
         axes.set_visible(False)
     for axes in panels[max(0, len(rates) - 2) : len(rates)]:
-        axes.set_xlabel("time since the steady window opened (s)", color=SOFT)
+        axes.set_xlabel("time since the steady window opened (s)", color=GREY)
         axes.tick_params(labelbottom=True)
     legend(panels[0], 7)
     return drawn

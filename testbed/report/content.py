@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,7 +15,6 @@ from testbed.report import tables
 from testbed.report.drawn import Drawn
 from testbed.report.presentation import Presentation
 from testbed.report.series import KINDS
-from testbed.report.svg import COLOURS
 from testbed.report.variants import table_of
 from testbed.report.words import Words, shown, spaced
 from testbed.results.load import RunData
@@ -40,6 +40,38 @@ class Tile(NamedTuple):
     full_scale: str
     factor: str
     bound: str
+
+
+def when(run: Mapping[str, Any]) -> str:
+    """When a run began."""
+    started = str(run.get("started", ""))
+    try:
+        began = datetime.fromisoformat(started)
+    except ValueError:
+        return started
+    return f"{began:%d %B %Y, %H:%M} {began.tzname() or ''}".strip().lstrip("0")
+
+
+def provenance(run: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Where and with what a run was made."""
+    machine, kernel, git = (run.get(key) or {} for key in ("machine", "kernel", "git"))
+    versions = ", ".join(f"{name} {version}" for name, version in run.get("versions", {}).items())
+    load = (machine.get("load_average") or [None])[0]
+    return [
+        ("machine", f"{machine.get('cpu_model')}, {machine.get('cores')} cores, "
+         f"{shown('_bytes', machine.get('memory_bytes'))} of memory, load {shown('load', load)} at "
+         "the start"),
+        ("kernel", f"Linux {kernel.get('release')} {kernel.get('architecture', '')}"),
+        ("source", f"commit {git.get('commit')}{', with changes' if git.get('dirty') else ''}"
+         if git else "no checkout"),
+        ("versions", versions),
+        ("layout", f"version {run.get('layout_version')}"),
+    ]  # fmt: skip
+
+
+def scenario_text(run: Mapping[str, Any]) -> str:
+    """The scenario of a run, whole."""
+    return json.dumps(run.get("scenario", {}), indent=2, ensure_ascii=False)
 
 
 class Content:
@@ -110,15 +142,10 @@ class Content:
     @property
     def when(self) -> str:
         """When it ran, and for how long."""
-        started = str(self.run.get("started", ""))
-        try:
-            began = datetime.fromisoformat(started)
-        except ValueError:
-            return started
-        said = f"{began:%d %B %Y, %H:%M} {began.tzname() or ''}".strip().lstrip("0")
-        if ended := self.run.get("ended"):
-            took_s = (datetime.fromisoformat(ended) - began).total_seconds()
-            said += ", " + shown("_s", round(took_s, 1)) + " in all"
+        said = when(self.run)
+        if (ended := self.run.get("ended")) and (started := self.run.get("started")):
+            took = datetime.fromisoformat(ended) - datetime.fromisoformat(started)
+            said += ", " + shown("_s", round(took.total_seconds(), 1)) + " in all"
         return said
 
     @property
@@ -166,28 +193,15 @@ class Content:
     @property
     def provenance(self) -> list[tuple[str, str]]:
         """Where and with what it ran."""
-        run = self.run
-        machine, kernel, git = (run.get(key) or {} for key in ("machine", "kernel", "git"))
-        versions = ", ".join(
-            f"{name} {version}" for name, version in run.get("versions", {}).items()
-        )
-        load = (machine.get("load_average") or [None])[0]
         return [
-            ("scenario", f"{run['name']}, seed {run.get('seed')}"),
-            ("machine", f"{machine.get('cpu_model')}, {machine.get('cores')} cores, "
-             f"{shown('_bytes', machine.get('memory_bytes'))} of memory, load "
-             f"{shown('load', load)} at the start"),
-            ("kernel", f"Linux {kernel.get('release')} {kernel.get('architecture', '')}"),
-            ("source", f"commit {git.get('commit')}{', with changes' if git.get('dirty') else ''}"
-             if git else "no checkout"),
-            ("versions", versions),
-            ("layout", f"version {run.get('layout_version')}"),
-        ]  # fmt: skip
+            ("scenario", f"{self.run['name']}, seed {self.run.get('seed')}"),
+            *provenance(self.run),
+        ]
 
     @property
     def scenario(self) -> str:
         """The scenario, whole."""
-        return json.dumps(self.run.get("scenario", {}), indent=2, ensure_ascii=False)
+        return scenario_text(self.run)
 
     @property
     def limits(self) -> list[tuple[str, str]]:
@@ -271,8 +285,3 @@ class Content:
     def check_rows(self) -> list[tables.CheckRow]:
         """The checks, those that did not hold first."""
         return tables.checks(self.data.verdict.checks, list(self.summaries))
-
-    @property
-    def palette(self) -> dict[str, tuple[str, str]]:
-        """Colours for the style sheet: name -> (light, dark)."""
-        return COLOURS

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from testbed.report.svg import COLOURS as svg_colours
 PALETTE = {name: light for name, (light, _) in svg_colours.items()}
 COLOURS = tuple(PALETTE[name] for name in ("blue", "amber", "green", "red", "pink", "sky"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-SOFT = PALETTE["soft"]  # of what is written
+GREY = PALETTE["soft"]  # of what is written
 
 
 class Drawing(Figure):
@@ -48,9 +49,9 @@ def plain(axes: Axes, xlabel: str, ylabel: str, *, size: float = 10, grid: str =
         size: of the text, points.
         grid: the axis whose values have lines: "x", "y" or "both".
     """
-    axes.set_xlabel(xlabel, color=SOFT, fontsize=size)
-    axes.set_ylabel(ylabel, color=SOFT, fontsize=size)
-    axes.tick_params(colors=SOFT, labelsize=size)
+    axes.set_xlabel(xlabel, color=GREY, fontsize=size)
+    axes.set_ylabel(ylabel, color=GREY, fontsize=size)
+    axes.tick_params(colors=GREY, labelsize=size)
     axes.set_facecolor("none")
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
@@ -73,13 +74,19 @@ def warn(drawn: Figure, text: str) -> None:
         drawn.suptitle(text, color=PALETTE["red"], fontsize=9, weight="bold")
 
 
-def svg(drawn: Figure) -> str:
-    """The figure as an SVG element; text stays text, in the page's font."""
+def svg(drawn: Figure, said: str = "") -> str:
+    """The figure as an SVG element; text stays text, in the page's font.
+
+    Args:
+        said: what it shows, for those who do not see it.
+    """
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
         FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
     text = out.getvalue()
-    return text[text.index("<svg") :]
+    text = text[text.index("<svg") :]
+    described = f'<svg role="img" aria-label="{escape(said)}"'
+    return text.replace("<svg", described, 1) if said else text
 
 
 def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:

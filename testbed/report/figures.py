@@ -55,7 +55,7 @@ def timelines(
         times = "time since the start (s)" if axes is panels[-1] else ""
         plain(axes, times, "% of the line", size=_TEXT_PT)
         legend(axes, _TEXT_PT, beside=True)
-    return themed(svg(drawn))
+    return themed(svg(drawn, "Use of each class of NIC over time"))
 
 
 def _shade(axes: Axes, window: Span | None) -> None:
@@ -104,7 +104,7 @@ def machine(by_variant: Mapping[str, tuple[Load | None, Latest | None, Span | No
         busy.set_title(variant, loc="left", fontsize=9, color=PALETTE["fg"])
     legend(rows[0][0], _TEXT_PT)
     legend(rows[0][1], _TEXT_PT)
-    return themed(svg(drawn))
+    return themed(svg(drawn, "How busy the machine was, and how late timers came, over time"))
 
 
 def utilisation(by_variant: Mapping[str, Sequence[Use]]) -> str:
@@ -139,7 +139,7 @@ def utilisation(by_variant: Mapping[str, Sequence[Use]]) -> str:
         grid="x",
     )
     legend(axes, _TEXT_PT, beside=True)
-    return themed(svg(drawn))
+    return themed(svg(drawn, "Mean use of each class of NIC"))
 
 
 def waits(by_variant: Mapping[str, pl.DataFrame], title: str) -> str:
@@ -156,4 +156,4 @@ def waits(by_variant: Mapping[str, pl.DataFrame], title: str) -> str:
     axes.set_ylim(0, 100)
     axes.set_xlim(0, None)
     legend(axes, _TEXT_PT, beside=True)
-    return themed(svg(drawn))
+    return themed(svg(drawn, "Distribution of the time to the answer"))

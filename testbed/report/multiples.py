@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from testbed.errors import NotFoundError
 from testbed.metrics import axis
-from testbed.report.drawing import COLOURS, MARKERS, SOFT, figure, legend, plain, warn
+from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, warn
 from testbed.results.comparable import shown
 from testbed.results.points import SweepData
 from testbed.results.statistics import Interval
@@ -83,9 +83,9 @@ def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
             axes.set_visible(number < len(columns))
             axes.set_ylim(0 if axes.get_ylim()[0] >= 0 else None, top)
             if number % wide == 0:
-                axes.set_ylabel(axis(metric)[0], color=SOFT, fontsize=8)
+                axes.set_ylabel(axis(metric)[0], color=GREY, fontsize=8)
     for axes in panels[-1]:
-        axes.set_xlabel(x, color=SOFT, fontsize=8)
+        axes.set_xlabel(x, color=GREY, fontsize=8)
     legend(panels[0][0], 7)
     failed = sum(len(runs.unfaithful) for _, runs in sweep.points)
     warn(drawn, f"verdict FAIL: {failed} runs must not be believed" if failed else "")
@@ -121,7 +121,7 @@ def _panel(axes: Axes, sweep: SweepData, x: str, fixed: Mapping[str, Any], metri
         axes.set_xticks([float(place) for place in places], [shown(place) for place in places])
     axes.set_title(
         ", ".join(f"{key.rpartition('.')[2]}={shown(value)}" for key, value in fixed.items()),
-        loc="left", fontsize=8, color=SOFT,
+        loc="left", fontsize=8, color=GREY,
     )  # fmt: skip
     plain(axes, "", "", size=7)
 

@@ -5,38 +5,38 @@ Nothing in it comes from elsewhere: styles, figures, data and the script that dr
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
-
-import jinja2
-from markupsafe import Markup
 
 from testbed.errors import UsageError
 from testbed.report import cluster, zoomable
 from testbed.report.content import Content
 from testbed.report.drawn import Drawn
+from testbed.report.html import rendered
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import alone
 from testbed.report.tables import needs
-from testbed.report.words import shown
 from testbed.results import layout
 from testbed.results.load import load
 
 
 def write_report(path: Path) -> Path:
-    """Write the report of a run, and its figures as files.
+    """Write the report of a run or of a set of repeats, and its figures as files.
 
     Args:
-        path: the run directory.
+        path: the directory of the run or of the set.
 
     Returns:
         The page.
 
     Raises:
-        NotFoundError: it is no run directory.
+        NotFoundError: it is neither, or no run of the set is complete.
         UnsupportedError: the plotting library is not there.
         UsageError: it may not be written to.
     """
+    if (path / layout.SET).is_file():
+        from testbed.report.several import write_set  # scipy: not for a single run
+
+        return write_set(path)
     data = load(path)
     workload = str(data.run.get("scenario", {}).get("plugin", ""))
     content = Content(data, presentation_of(workload))
@@ -72,28 +72,15 @@ def _plain(name: str) -> str:
 
 def render(content: Content) -> str:
     """The page."""
-    templates = files("testbed.report").joinpath("templates")
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FunctionLoader(lambda name: templates.joinpath(name).read_text()),
-    )
-    environment.filters["shown"] = lambda value, name: shown(name, value)
-    environment.filters["capitalised"] = lambda said: said[:1].upper() + said[1:]
     payload = content.drawn.payload
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         c=content,
         d=content.drawn,
         run=content.run,
         verdict=content.data.verdict,
-        # Figures are of this package's making: their text is escaped where they are drawn.
-        svg=Markup,
-        style=Markup(templates.joinpath("page.css").read_text()),
-        legend=Markup(cluster.legend()),
+        legend=cluster.legend(),
         needs=needs(content.run, content.words),
         payload=payload,
         library=zoomable.library() if payload else "",
-        script=Markup(templates.joinpath("timelines.js").read_text()) if payload else "",
     )

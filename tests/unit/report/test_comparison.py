@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import json
-import re
 from pathlib import Path
 
-from testbed.report.comparison import figures, lines, write
+from testbed.report.comparison import figures, lines
 from testbed.results.compare import chosen, compare
 from tests.unit.results.made import SCENARIO, make_run, make_set
 from tests.unit.results.test_compare import FIFO, six
@@ -37,19 +35,6 @@ def test_what_must_not_be_believed_is_marked_loudly(tmp_path: Path) -> None:
     assert "? too few runs to tell from chance: 6 pairs can, or 4 runs against 4" in text
     drawn = figures(found, ["load_bps"])
     assert all(each.get_suptitle() == "verdict FAIL: arbitration=fair" for each in drawn.values())
-
-
-def test_a_comparison_is_written_as_json_and_as_svg_and_pdf(tmp_path: Path) -> None:
-    found = compare([make_set(tmp_path / "set", six())])
-    path = write(found, chosen(found, ()), tmp_path / "runs", ["testbed", "compare", "set"])
-    told = json.loads((path / "comparison.json").read_text())
-    assert told["command"] == ["testbed", "compare", "set"]
-    assert told["metrics"]["load_bps"]["pe-only"]["count"] == 6
-    written = sorted(file.name for file in (path / "figures").iterdir())
-    assert written == ["first_token.pdf", "first_token.svg", "metrics.pdf", "metrics.svg"]
-    drawn = (path / "figures" / "metrics.svg").read_text()
-    assert "load (Mbit/s)" in drawn and "shorter-queue" in drawn
-    assert re.search(rb"^%PDF-", (path / "figures" / "metrics.pdf").read_bytes())
 
 
 def test_the_distribution_of_waits_is_of_the_window_and_of_every_run(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from testbed.errors import UsageError
-from testbed.report.drawing import SOFT, figure, plain, save, svg, warn
+from testbed.report.drawing import GREY, figure, plain, save, svg, warn
 from testbed.report.svg import alone, themed
 
 
@@ -36,7 +36,7 @@ def test_a_notebook_shows_a_figure_as_svg_on_a_ground_of_its_own() -> None:
 
 def test_a_figure_takes_the_colours_of_the_page_that_it_is_put_in() -> None:
     in_page = themed(svg(drawn()))
-    assert f"var(--soft, {SOFT})" in in_page
+    assert f"var(--soft, {GREY})" in in_page
     assert alone(in_page) == svg(drawn())
 
 
