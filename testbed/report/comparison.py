@@ -178,6 +178,7 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
         axes.set_ylim(len(contestants) - 0.5, -0.5)
         axes.set_title(title, loc="left", fontsize=8, color=GREY)
         plain(axes, "", "", size=7, grid="both")
+        axes.locator_params(axis="x", nbins=5)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
     return drawn

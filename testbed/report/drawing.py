@@ -25,6 +25,7 @@ PALETTE = {name: light for name, (light, _) in svg_colours.items()}
 COLOURS = tuple(PALETTE[name] for name in ("blue", "amber", "green", "red", "pink", "sky"))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 GREY = PALETTE["soft"]  # of what is written
+_METADATA = ("Creator", "Date", "Format", "Type")  # that matplotlib adds and nobody asks for
 
 
 class Drawing(Figure):
@@ -82,7 +83,7 @@ def svg(drawn: Figure, said: str = "") -> str:
     """
     out = io.StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "report"}):
-        FigureCanvasSVG(drawn).print_svg(out, metadata={"Date": None})  # type: ignore[no-untyped-call]
+        FigureCanvasSVG(drawn).print_svg(out, metadata=dict.fromkeys(_METADATA))  # type: ignore[no-untyped-call]
     text = out.getvalue()
     text = text[text.index("<svg") :]
     described = f'<svg role="img" aria-label="{escape(said)}"'

@@ -96,6 +96,7 @@ class Several(NamedTuple):
     explained: list[str]
     figures: list[Drawn]
     table: Table
+    small: list[Drawn]
     which: str
     runs: list[Row]
     command: str
@@ -205,14 +206,19 @@ def content(
         if answer in comparison.metrics
         else [],
         explained=[spaced(line) for line in footnotes(comparison, metrics)],
-        figures=[Drawn(n, *_FIGURES[n], themed(d)) for n, d in drawn.items()],
+        figures=_drawn(drawn, "first_token", "nic_rates"),
         table=_table(comparison, metrics, words),
+        small=_drawn(drawn, "metrics"),
         which="of" if len(comparison.sides) > 1 else "repeat",
         runs=_rows(comparison, page),
         command="testbed " + shlex.join(argv[1:]),
         provenance=provenance(first.run),
         scenario=scenario_text(first.run),
     )
+
+
+def _drawn(drawn: Mapping[str, str], *names: str) -> list[Drawn]:
+    return [Drawn(n, *_FIGURES[n], themed(drawn[n])) for n in names if n in drawn]
 
 
 def _title(comparison: Comparison) -> str:
