@@ -1,4 +1,4 @@
-"""`testbed report`: write the page of a run or of a set again, from its directory alone."""
+"""`testbed report`: write the page of a run, a set or a sweep again, from its directory alone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from testbed.cli.arguments import json_option, runs_option
 @runs_option
 @json_option
 def command(run: str, out: Path, as_json: bool) -> None:
-    """Write the report of RUN, a run or a set (a path, a part of its name, or `latest`)."""
+    """Write the report of RUN: a run, a set or a sweep (a path, a part of its name, `latest`)."""
     with output.failures(as_json):
         from testbed.report.page import write_report
         from testbed.results.layout import find_results

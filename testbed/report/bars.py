@@ -139,18 +139,20 @@ def split(of_variants: Mapping[str, Sequence[Split]]) -> str:
     return svg.drawing(WIDTH, y, axis + "".join(parts), "Where the time to the answer went")
 
 
-def waterfall(chosen: Sequence[Chosen], labels: Mapping[int, tuple[str, str]], answer: int) -> str:
+def waterfall(
+    chosen: Sequence[Chosen], labels: Mapping[int, tuple[str, str]], answer: int, longest_s: float
+) -> str:
     """The lives of chosen requests, each from its submission on.
 
     Args:
         chosen: in order.
         labels: index in `chosen` -> (what it is, more of it).
         answer: how many parts there are until the answer; it is marked after them.
+        longest_s: what the axis reaches to, the same for all that are to be compared.
     """
-    longest = max((sum(part.seconds for part in c.parts) for c in chosen), default=0.0)
-    if not longest > 0:
+    if not chosen or not longest_s > 0:
         return ""
-    scale = (WIDTH - _LEFT - 80) / longest
+    scale = (WIDTH - _LEFT - 80) / longest_s
     parts, y = [], 0.0
     for number, one in enumerate(chosen):
         name, more = labels[number]
@@ -170,7 +172,7 @@ def waterfall(chosen: Sequence[Chosen], labels: Mapping[int, tuple[str, str]], a
             at = _LEFT + until * scale
             parts.append(svg.line(at, y, at, y + _BAR + 6, "fg", 1.5))
         y += 38
-    y, axis = _axis(y, longest, scale)
+    y, axis = _axis(y, longest_s, scale)
     return svg.drawing(WIDTH, y, axis + "".join(parts), "Chosen requests, phase by phase")
 
 

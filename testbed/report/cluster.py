@@ -275,9 +275,11 @@ def _figures(node: _Node, x: float, y: float, *kinds: str) -> str:
         f"{100 * fmean(values):.0f}\u202f%"
         for (kind, direction), values in shares.items()
     )
-    # Lines to the fabric pass behind them.
-    ground = svg.rect(x + 1, y - 9, node.width - 2, 12, fill=svg.colour("card"))
-    return ground + svg.text(x + 7, y, said, fill="soft", font_size="9.5")
+    told = svg.text(x + 7, y, said, fill="soft", font_size="9.5")
+    if "snic" in kinds:
+        return told
+    # Lines to the compute fabric pass behind it.
+    return svg.rect(x + 1, y - 9, node.width - 2, 12, fill=svg.colour("card")) + told
 
 
 def _pair(x: float, y: float, nic: dict[str, Use]) -> str:

@@ -128,15 +128,21 @@ class Drawn:
     def waterfalls(self) -> dict[str, str]:
         """Variant -> chosen requests, phase by phase."""
         how = self._how
+        if how is None:
+            return {}
+        of_variant = {
+            v.name: requests.choose(v.rows, v.waits, how)
+            for v in self.variants
+            if v.rows is not None and v.waits is not None
+        }
+        lengths = [sum(p.seconds for p in c.parts) for each in of_variant.values() for c in each]
+        answer = len(requests.parts({how.began: 0.0}, how, until_answer=True))
         found = {}
-        for variant in self.variants:
-            if how is None or variant.rows is None or variant.waits is None:
-                continue
-            chosen = requests.choose(variant.rows, variant.waits, how)
+        for variant, chosen in of_variant.items():
             labels = {number: (one.why, self._told(one)) for number, one in enumerate(chosen)}
-            answer = len(requests.parts({how.began: 0.0}, how, until_answer=True))
-            if drawn := bars.waterfall(chosen, labels, answer):
-                found[variant.name] = drawn
+            drawn = bars.waterfall(chosen, labels, answer, max(lengths, default=0.0))
+            if drawn:
+                found[variant] = drawn
         return found
 
     def _told(self, one: requests.Chosen) -> str:

@@ -20,16 +20,16 @@ from testbed.results.load import load
 
 
 def write_report(path: Path) -> Path:
-    """Write the report of a run or of a set of repeats, and its figures as files.
+    """Write the report of a run, of a set of repeats or of a sweep, and its figures as files.
 
     Args:
-        path: the directory of the run or of the set.
+        path: the directory.
 
     Returns:
         The page.
 
     Raises:
-        NotFoundError: it is neither, or no run of the set is complete.
+        NotFoundError: it is none of these, or no run of it is complete.
         UnsupportedError: the plotting library is not there.
         UsageError: it may not be written to.
     """
@@ -37,6 +37,10 @@ def write_report(path: Path) -> Path:
         from testbed.report.several import write_set  # scipy: not for a single run
 
         return write_set(path)
+    if (path / layout.SWEEP).is_file():
+        from testbed.report.sweeps import write_sweep
+
+        return write_sweep(path)
     data = load(path)
     workload = str(data.run.get("scenario", {}).get("plugin", ""))
     content = Content(data, presentation_of(workload))

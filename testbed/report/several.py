@@ -1,6 +1,7 @@
-"""The page of several runs: a set of repeats, or runs and sets that are compared.
+"""The page of several runs: a set of repeats, runs and sets that are compared, a sweep.
 
-What it says is `testbed.results.compare`'s; it draws what `testbed compare` draws.  Each run keeps
+What it says of a comparison is `testbed.results.compare`'s, and it draws what `testbed compare`
+draws; of a sweep: `testbed.report.sweeps`.  Each run keeps
 a report of its own, which the page names.
 """
 
@@ -160,10 +161,17 @@ def write(
     save(drawn, directory / layout.FIGURES)
     said = {name: svg(each, said=_FIGURES[name][0]) for name, each in drawn.items()}
     page = directory / layout.REPORT
+    return put(content(comparison, metrics, said, page, argv), page)
+
+
+def put(content: Several, page: Path) -> Path:
+    """Write a page.
+
+    Raises:
+        UsageError: it cannot be written there.
+    """
     try:
-        page.write_text(
-            rendered("several.html.j2", p=content(comparison, metrics, said, page, argv))
-        )
+        page.write_text(rendered("several.html.j2", p=content))
     except OSError as error:
         raise UsageError(
             f"the page {page} cannot be written: {error.strerror}",
@@ -312,13 +320,20 @@ def _named(metric: str, words: Words) -> str:
 def _rows(comparison: Comparison, page: Path) -> list[Row]:
     several = len(comparison.sides) > 1
     return [
-        _row(run, page, side.tag if several else str(number))
+        row_of(run, page, side.tag if several else str(number))
         for side in comparison.sides
         for number, run in zip(side.runs.numbers, side.runs.runs, strict=True)
     ]
 
 
-def _row(run: RunData, page: Path, of: str) -> Row:
+def row_of(run: RunData, page: Path, of: str) -> Row:
+    """A run as a row of a page.
+
+    Args:
+        run: of them.
+        page: where the page is.
+        of: whose run it is, or which.
+    """
     reasons = [spaced(reason) for reason in run.verdict.reasons]
     report = run.path / layout.REPORT
     order: list[Any] = run.run.get("order") or list(run.policies)

@@ -20,6 +20,8 @@ from PIL import Image
 from testbed.report.page import write_report
 from testbed.report.svg import COLOURS
 from tests.unit.report import synthetic
+from tests.unit.results.made import make_set
+from tests.unit.results.test_compare import six
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome-stable", "google-chrome")
 _DARK, _LIGHT = 0, 1  # Chromium's own numbers of preferences
@@ -110,8 +112,8 @@ def test_a_page_opens_without_a_word_and_all_figures_are_there(
         "figure-split", "figure-waits", "figure-requests",
     }  # fmt: skip
     timelines = opened.elements["figure-timelines"]
-    # Of each policy: use, queues, waits, the machine.
-    assert timelines["data-panels"] == str(4 * len(synthetic.POLICIES))
+    # Of each policy: use, queues, waits, the machine, lateness.
+    assert timelines["data-panels"] == str(5 * len(synthetic.POLICIES))
     assert "drawn" in timelines["class"].split()
 
 
@@ -120,6 +122,19 @@ def test_a_page_without_agents_opens_too(browser: str, tmp_path: Path) -> None:
     opened = _opened(browser, plain, tmp_path)
     assert opened.console == []
     assert opened.elements["figure-timelines"]["data-panels"] == "2"
+
+
+@pytest.mark.parametrize("preference", [_LIGHT, _DARK], ids=["light", "dark"])
+def test_the_page_of_a_set_opens_and_follows_the_theme(
+    browser: str, tmp_path: Path, preference: int
+) -> None:
+    page = write_report(make_set(tmp_path / "set", six()))
+    opened = _opened(browser, page, tmp_path)
+    assert opened.console == []
+    assert {"answer", "figure-metrics", "figure-first_token", "runs"} <= set(opened.elements)
+    seen = _colours(browser, page, tmp_path, preference)
+    for name in ("paper", "fg", "blue", "amber"):
+        assert _rgb(name, dark=preference == _DARK) in seen
 
 
 @pytest.mark.parametrize("preference", [_LIGHT, _DARK], ids=["light", "dark"])

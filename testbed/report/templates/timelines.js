@@ -50,6 +50,7 @@
     p.toolbar.logo = null;
     p.toolbar.autohide = true;
     p.yaxis.axis_label = unit;
+    for (const axis of p.yaxes) axis.ticker.desired_num_ticks = height < 160 ? 4 : 6;
     paints.push(() => {
       p.background_fill_color = p.border_fill_color = p.outline_line_color = null;
       for (const axis of [...p.xaxes, ...p.yaxes]) {

@@ -102,13 +102,13 @@ def test_a_request_that_failed_is_told_and_has_no_answer() -> None:
     well = Chosen("median", {}, [Part("a", True, 0.1), Part("b", False, 0.1)])
     failed = Chosen("failed", {}, [Part("a", True, 0.0), Part("b", False, 0.0)])
     labels = {0: ("median", "request 1"), 1: ("failed", "no <such> block")}
-    drawn = bars.waterfall([well, failed], labels, answer=1)
+    drawn = bars.waterfall([well, failed], labels, 1, 3.0)
     assert "no <such> block" in _texts(drawn)
     answers = [
         line for line in ET.fromstring(drawn).iter(f"{_NS}line") if "--fg" in str(line.get("style"))
     ]
     assert len(answers) == 1
-    assert bars.waterfall([failed], labels, answer=1) == ""
+    assert bars.waterfall([failed], labels, 1, 0.0) == ""
 
 
 @pytest.mark.parametrize(("most", "step"), [(0.9, 0.2), (7.3, 2.0), (1000.0, 200.0), (0.0, 1.0)])

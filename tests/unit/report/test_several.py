@@ -16,6 +16,7 @@ from testbed.results.compare import chosen, compare
 from tests.unit.results.made import SCENARIO, make_run, make_set
 from tests.unit.results.test_compare import FIFO, six
 from tests.unit.results.test_compare import figures as loads
+from tests.unit.results.test_points import make_sweep
 
 
 @pytest.fixture
@@ -81,6 +82,27 @@ def test_a_comparison_is_written_as_json_and_as_svg_and_pdf(path: Path, tmp_path
     assert "load (Mbit/s)" in drawn and "shorter-queue" in drawn
     assert re.search(rb"^%PDF-", (page.parent / "figures" / "metrics.pdf").read_bytes())
     assert "testbed compare set &#39;&lt;b&gt;&#39;" in page.read_text()
+
+
+def test_the_page_of_a_sweep_has_a_row_for_each_point_and_policy(tmp_path: Path) -> None:
+    points = {
+        str(agents): ({"agents": agents}, {seed: loads(agents) for seed in (1, 2)})
+        for agents in (8, 16)
+    }
+    page = _body(write_report(make_sweep(tmp_path / "sweep", points)))
+    assert "All checks of all 4 runs held" in page and "2 of 2 points, 4 runs" in page
+    assert "The answer" not in page and page.count("<svg") == 1
+    for agents in (8, 16):
+        assert page.count(f'<tr><th scope="row">{agents}</th><td>pe-only</td>') == 1
+        assert page.count(f"agents={agents}") == 2  # a run of each repeat
+
+
+def test_a_sweep_of_which_nothing_is_complete_has_no_page(tmp_path: Path) -> None:
+    path = make_sweep(tmp_path / "sweep", {"8": ({"agents": 8}, {1: loads(8)})})
+    for run in path.rglob(layout.RUN):
+        run.unlink()
+    with pytest.raises(NotFoundError, match="no run of the sweep"):
+        write_report(path)
 
 
 def test_a_set_without_a_complete_run_has_no_page(path: Path) -> None:

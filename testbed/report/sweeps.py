@@ -1,0 +1,92 @@
+"""The page of a sweep: its small multiples, a table of its points, and its runs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from testbed.errors import NotFoundError
+from testbed.metrics import label, show_interval
+from testbed.report.content import provenance, scenario_text, when
+from testbed.report.drawing import save, svg
+from testbed.report.multiples import horizontal, metrics, multiples
+from testbed.report.several import Drawn, Several, put, row_of
+from testbed.report.svg import themed
+from testbed.report.tables import Table
+from testbed.report.words import spaced
+from testbed.results import layout
+from testbed.results.comparable import shown
+from testbed.results.points import SweepData, load_sweep
+
+
+def write_sweep(path: Path) -> Path:
+    """Write the page of a sweep into its directory, and its figure as files.
+
+    Raises:
+        NotFoundError: no run of it is complete.
+        UsageError: it may not be written to.
+    """
+    sweep = load_sweep(path)
+    if not sweep.points:
+        raise NotFoundError(
+            f"no run of the sweep {path} is complete",
+            hint="run it: testbed sweep goes on where it ended",
+        )
+    drawn = multiples(sweep, horizontal(sweep), metrics(sweep))
+    save({"multiples": drawn}, path / layout.FIGURES)
+    figure = Drawn(
+        "multiples", "Over the grid", "Medians over the repeats of each point, with their "
+        "intervals where there are any.", themed(svg(drawn, "Figures of the sweep over its grid")),
+    )  # fmt: skip
+    return put(_content(sweep, figure, path / layout.REPORT), path / layout.REPORT)
+
+
+def _content(sweep: SweepData, figure: Drawn, page: Path) -> Several:
+    runs = [run for _, of_point in sweep.points for run in of_point.runs]
+    failed = sum(run.verdict.status != "PASS" for run in runs)
+    asked, first = sweep.asked, runs[0]
+    grid = {key: asked.get(key) for key in ("scenario", "set", "grid")}
+    complete = f"{len(sweep.points)} of {len(asked['points'])} points, {len(runs)} runs"
+    return Several(
+        status="FAIL" if failed else "PASS",
+        failed=failed,
+        title=str(asked.get("name", sweep.path.name)),
+        question=" ".join(str(asked.get("description") or "").split()),
+        when=f"{complete}; the first on {when(first.run)}",
+        remarks=[],
+        answer="",
+        tiles=[],
+        explained=[],
+        figures=[figure],
+        table=_table(sweep),
+        small=[],
+        which="point",
+        runs=[
+            row_of(run, page, _values(values, sweep.keys))
+            for values, of_point in sweep.points
+            for run in of_point.runs
+        ],
+        command="testbed " + shlex.join(asked.get("command", [""])[1:]),
+        provenance=provenance(first.run),
+        scenario=scenario_text({"scenario": grid}),
+    )
+
+
+def _values(values: dict[str, object], keys: list[str]) -> str:
+    return ", ".join(f"{key.rpartition('.')[2]}={shown(values[key])}" for key in keys)
+
+
+def _table(sweep: SweepData) -> Table:
+    """A row for each point and policy: medians with their intervals."""
+    names = metrics(sweep)
+    rows = [
+        [
+            *(shown(values[key]) for key in sweep.keys),
+            variant,
+            *(spaced(show_interval(name, runs.median(variant, name))) for name in names),
+        ]
+        for values, runs in sweep.points
+        for variant in runs.variants
+    ]
+    header = [*sweep.keys, "policy", *map(label, names)]
+    return Table(header, rows, "All points", numeric=len(sweep.keys) + 1)
