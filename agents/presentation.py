@@ -106,11 +106,16 @@ VALUES = {
     "nvl kv": "NVLink, KV lane",
     "nvl model": "NVLink, model lane",
     "pcie kv": "PCIe",
-    "d2h": "HBM to DRAM",
-    "h2d": "DRAM to HBM",
-    "kv_return": "KV back from prefill",
-    "layer_load": "layers into prefill HBM, same node",
-    "layer_fetch": "layers into prefill HBM, from the decode node",
+    # Kinds of transfers, as `agents.wire.immediates.Kind` has them.
+    "digests": "digests of blocks",
+    "layer_load": "layers, PE buffer to prefill HBM",
+    "layer_fetch": "layers, DE buffer to prefill HBM",
+    "kv_return": "KV, prefill HBM to DE buffer",
+    "chunk_fetch": "earlier chunks, DE buffer to prefill HBM",
+    "chunk_return": "KV of chunks, prefill HBM to DE buffer",
+    "h2d": "prompts, DE buffer to decode HBM",
+    "d2h": "generated blocks, decode HBM to DRAM",
+    "peer_read": "blocks, from another decode node's cache",
     "pe-snics": "SNICs of prefill nodes",
     "all-snics": "all SNICs",
     "cnics": "CNICs",
@@ -139,6 +144,8 @@ GLOSSARY = (
     ("CNIC", "the compute NIC of an engine: every byte into or out of its GPU crosses it. It reads "
              "memory and writes memory; a copy inside a node does both"),
     ("KV", "keys and values of attention, kept so that a context need not be computed again"),
+    ("PE buffer, DE buffer", "DRAM of a prefill and of a decode node that holds a request's KV on "
+                             "its way"),
     ("turn, session", "one request of an agent; all its requests, each with the context of those "
                       "before"),
     ("hit, miss", "tokens of a prompt whose KV is in storage, and those to be computed"),

@@ -267,7 +267,7 @@ def checks(found: Sequence[Check], variants: Sequence[str]) -> list[CheckRow]:
         of_name = {check.variant: check for check in found if check.name == name}
         oks = [check.ok for check in of_name.values()]
         ok = False if False in oks else None if None in oks else True
-        bounds = dict.fromkeys(check.bound for check in of_name.values() if check.bound)
+        bounds = dict.fromkeys(spaced(check.bound) for check in of_name.values() if check.bound)
         cells = [_cell(of_name.get(variant)) for variant in variants]
         rows.append(CheckRow(name, "; ".join(bounds), ok, cells))
     return sorted(rows, key=lambda row: (row.ok is True, row.ok is None))

@@ -63,7 +63,7 @@ def test_a_run_that_must_not_be_believed_makes_all_of_it_doubtful(tmp_path: Path
     found = compare(runs, accept_unfaithful=True)
     page = _body(write_comparison(found, chosen(found, ()), tmp_path / "runs", ["testbed"]))
     assert '<header class="FAIL">' in page
-    assert "1 of 2 runs have the verdict FAIL" in page
+    assert "1 of 2 runs has the verdict FAIL" in page
     assert "arbitration: fair against fifo" in page
     assert "too few runs to tell from chance" in page
 
