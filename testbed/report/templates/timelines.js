@@ -109,14 +109,18 @@
     }
     live.append(list);
   };
+  let heading = "";
   const place = (said, tag, p) => {
     if (said) {
-      const heading = document.createElement(tag);
-      heading.textContent = said;
-      live.append(heading);
+      heading = said;
+      const line = document.createElement(tag);
+      line.textContent = said;
+      live.append(line);
     }
     if (!p) return;
     const target = document.createElement("div");
+    target.role = "img";
+    target.ariaLabel = `${heading}, over time`;
     live.append(target);
     targets.push(target);
     all.add_root(p);

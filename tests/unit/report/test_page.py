@@ -14,7 +14,7 @@ from testbed.errors import NotFoundError, UsageError
 from testbed.report.page import write_report
 from testbed.results import layout
 from testbed.results.writer import write_json
-from tests.unit.report import synthetic
+from tests.unit.report import accessible, synthetic
 
 _VOID = {"meta", "path", "circle", "rect", "line", "use", "br", "link"}
 
@@ -83,6 +83,10 @@ def test_the_page_says_what_matters_in_order(doubtful: tuple[Path, str]) -> None
     assert "99.5\u202fMbit/s" in page and "idle round trip" in page
     assert "SNIC, KV lane" in page
     assert "testbed run synthetic --set &#39;policies=[pe-only, x]&#39;" in page
+
+
+def test_the_page_can_be_read_without_seeing_it(doubtful: tuple[Path, str]) -> None:
+    accessible.check(doubtful[1], drawings=11)
 
 
 def test_nothing_comes_from_outside_and_nothing_can(doubtful: tuple[Path, str]) -> None:

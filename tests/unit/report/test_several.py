@@ -13,6 +13,7 @@ from testbed.report.page import write_report
 from testbed.report.several import write_comparison, write_set
 from testbed.results import layout
 from testbed.results.compare import chosen, compare
+from tests.unit.report import accessible
 from tests.unit.results.made import SCENARIO, make_run, make_set
 from tests.unit.results.test_compare import FIFO, six
 from tests.unit.results.test_compare import figures as loads
@@ -38,6 +39,10 @@ def test_the_page_of_a_set_answers_first_and_says_how_sure_it_is(path: Path) -> 
     assert "2× [2 – 2] pe-only" in page and "more than chance" in page
     assert "95\u202f% confidence" in page
     assert page.count("<svg") == 2 and page.count('role="img" aria-label=') == 2
+
+
+def test_the_page_can_be_read_without_seeing_it(path: Path) -> None:
+    accessible.check(write_set(path).read_text(), drawings=2)
 
 
 def test_nothing_comes_from_outside_and_nothing_can(path: Path) -> None:
