@@ -64,7 +64,7 @@ def test_the_version_in_the_page_is_the_version() -> None:
 def test_every_key_of_compare_and_sweep_is_described(tmp_path: Path) -> None:
     described = rows("compare.md", "### The object of `--json`")
     told = compare([make_run(tmp_path / "run", {"pe-only": {"load_bps": 1.0}})]).as_json()
-    assert set(told) | {"figures"} == set(described)
+    assert set(told) | {"figures", "report"} == set(described)
     assert set(told["metrics"]["load_bps"]["pe-only"]) <= words(described["metrics"])
     assert set(next(iter(told["sides"].values()))) <= words(described["sides"])
     made = load_sweep(make_sweep(tmp_path / "sweep", {"a": ({"x": 1}, {1: figures(1.0)})}))
