@@ -18,8 +18,9 @@ from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, save, w
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
+from testbed.results.intervals import CONFIDENCE, Interval
 from testbed.results.load import RunData
-from testbed.results.statistics import CONFIDENCE, Change, Interval
+from testbed.results.statistics import Change
 from testbed.results.writer import write_json
 from testbed.terminal import rendered
 

@@ -13,8 +13,8 @@ from testbed.errors import NotFoundError
 from testbed.metrics import axis
 from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, warn
 from testbed.results.comparable import shown
+from testbed.results.intervals import Interval
 from testbed.results.points import SweepData
-from testbed.results.statistics import Interval
 
 _MOST_COLUMNS = 6
 _MOST_TICKS = 8
