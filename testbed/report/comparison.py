@@ -14,7 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed.metrics import NOTHING, axis, label, show_interval
-from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, save, warn
+from testbed.report.drawing import COLOURS, GREY, explain, figure, legend, plain, save, warn
+from testbed.report.words import brackets
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
@@ -68,7 +69,11 @@ def _answers(comparison: Comparison) -> list[str]:
     for each in comparison.contestants:
         change = comparison.metrics.get(metric, {}).get(each.label, Cell(None, None)).change
         if change is not None and change.ratio is not None and each.against is not None:
-            chance = {True: "", False: ", which may be chance", None: ""}[change.significant()]
+            chance = {
+                True: "",
+                False: ", which may be chance",
+                None: ", of too few runs to tell from chance",
+            }[change.significant()]
             said.append(
                 f"[bold]{escape(each.label)}: {escape(_factor(change).rstrip(' *?'))}[/bold] "
                 f"the {label(metric)} of {escape(each.against)}{chance}"
@@ -117,14 +122,7 @@ def _factor(change: Change | None) -> str:
 def _footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     cells = [cell for metric in metrics for cell in comparison.metrics[metric].values()]
     changes = [cell.change for cell in cells if cell.change is not None]
-    said = []
-    sure = {cell.interval.confidence for cell in cells if cell.interval is not None} - {None}
-    if sure:
-        least = min(each for each in sure if each is not None)
-        said.append(
-            f"median over runs, in brackets where the true one is with {least:.0%} confidence"
-            + (f": too few runs for {CONFIDENCE:.0%}" if least < CONFIDENCE else "")
-        )
+    said = brackets(cell.interval for cell in cells)
     if any(change.significant() for change in changes):
         said.append(
             f"* more than chance (p ≤ {1 - CONFIDENCE:.2g}, permutation test, each by itself)"
@@ -205,6 +203,8 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
         axes.tick_params(labelsize=7)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
+    cells = [cell for metric in metrics for cell in comparison.metrics[metric].values()]
+    explain(drawn, brackets((cell.interval for cell in cells), "bars"))
     return drawn
 
 

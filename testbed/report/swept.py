@@ -13,7 +13,8 @@ from rich.table import Table
 from testbed.errors import TestbedError, UnfaithfulError, UsageError
 from testbed.metrics import label, show_interval
 from testbed.report.drawing import save
-from testbed.report.multiples import horizontal, metrics, multiples
+from testbed.report.multiples import horizontal, medians, metrics, multiples
+from testbed.report.words import brackets
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.points import SweepData, load_sweep
@@ -62,7 +63,13 @@ class Written(NamedTuple):
             f"[red]failed[/red]: {escape(job)}: {escape(error.message)}"
             for job, error in failed.items()
         ]
-        parts += [self._table(), *(str(file) for file in [self.table, *self.figures] if file)]
+        explained = brackets(medians(self.sweep, metrics(self.sweep)))
+        parts += [
+            self._table(),
+            *explained,
+            "",
+            *(str(file) for file in [self.table, *self.figures] if file),
+        ]
         return rendered(parts)
 
     def _table(self) -> Table:

@@ -15,7 +15,7 @@ from testbed.experiment import grid, repeats, sweep
 from testbed.experiment.grid import Point
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat
-from testbed.experiment.sweep import Status, in_rounds, left, left_s, plan
+from testbed.experiment.rounds import Status, in_rounds, left, left_s, plan
 from testbed.results import layout
 from tests.unit.results.made import make_run
 
@@ -50,10 +50,10 @@ def test_whatever_was_finished_the_rest_is_run_once(points: list[Point]) -> None
     choice = random.Random(4)
     for _ in range(20):
         done = choice.sample(range(len(jobs)), choice.randrange(len(jobs) + 1))
-        finished: dict[str, set[int]] = {}
+        finished: dict[str, dict[int, float]] = {}
         for number in done:
             job = jobs[number]
-            finished.setdefault(job.point.directory, set()).add(job.repeat.seed)
+            finished.setdefault(job.point.directory, {})[job.repeat.seed] = 1.0
         to_do = left(jobs, finished)
         assert to_do == [job for number, job in enumerate(jobs) if number not in done]
 
