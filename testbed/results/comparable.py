@@ -95,6 +95,14 @@ def check(found: Differences, varies: Sequence[str]) -> list[Difference]:
             f"the runs are of different workloads: {in_words(plugins)}",
             hint="figures of one name need not mean the same there",
         )
+    unused = [key for key in varies if not any(_covered(each.key, [key]) for each in found.varied)]
+    if unused:
+        raise UsageError(
+            f"the runs do not differ in {', '.join(unused)}",
+            hint=f"they differ in {in_words(found.varied)}"
+            if found.varied
+            else "in nothing at all",
+        )
     if scaled:
         raise UsageError(
             f"the runs have different scales: {in_words(scaled)}",
@@ -106,14 +114,6 @@ def check(found: Differences, varies: Sequence[str]) -> list[Difference]:
         raise UsageError(
             f"the runs differ in more than one thing: {in_words(found.varied)}",
             hint=f"if that is what you compare, say so: {options} (a section will do)",
-        )
-    unused = [key for key in varies if not any(_covered(each.key, [key]) for each in found.varied)]
-    if unused:
-        raise UsageError(
-            f"the runs do not differ in {', '.join(unused)}",
-            hint=f"they differ in {in_words(found.varied)}"
-            if found.varied
-            else "in nothing at all",
         )
     return found.varied
 

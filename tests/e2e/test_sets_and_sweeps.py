@@ -58,8 +58,9 @@ def test_a_scenario_is_repeated_in_spite_of_a_crash_compared_and_exported(
 ) -> None:
     wanted = command("--repeat", "2", "--json", "--accept-unfaithful", **QUICK)
     with started(wanted, tmp_path, environment) as process:
-        await_line(process, "run 2 of 2: repeat 2")
-        await_line(process, "shorter-queue: measure")
+        await_line(process, "run 1 of 2: repeat 1")
+        await_line(process, "shorter-queue: collect")
+        await_line(process, "shorter-queue: measure")  # of the second run
         process.kill()
         process.communicate(timeout=60)
     latest = (tmp_path / "runs" / "latest").resolve()

@@ -9,7 +9,8 @@ import pytest
 
 from agents.workload import _TABLES
 from testbed.fidelity.monitor import MachineSample
-from testbed.report.comparison import figures, lines
+from testbed.report.comparison import lines
+from testbed.report.overlaid import figures
 from testbed.report.page import write_report
 from testbed.results import layout, nics
 from testbed.results.compare import chosen, compare
