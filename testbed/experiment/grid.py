@@ -122,8 +122,8 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
     if _has_scales_of_its_own(asked, path):
         raise ScenarioError(
             f"{path}: `scale: auto` would give each point a scale of its own",
-            hint="give all points one, as `set: {scale: {rate: 2000, bytes: 1000}}`; `testbed predict "
-            f"{asked.scenario} --scale auto` says what this machine carries",
+            hint="give all points one, as `set: {scale: {rate: 2000, bytes: 1000}}`; "
+            f"`testbed predict {asked.scenario} --scale auto` says what this machine carries",
         )
     values = combinations(asked.grid)
     if len(values) > _MOST_POINTS:

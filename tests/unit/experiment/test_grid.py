@@ -108,7 +108,9 @@ def test_what_is_wrong_with_a_sweep_is_said(
 
 
 def test_a_scenario_whose_scale_is_chosen_needs_one_for_all_points(tmp_path: Path) -> None:
-    (tmp_path / "mine.yaml").write_text("name: mine\ntopology: {name: 1p1d}\nscale: auto\n")
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ntopology: {name: 1p1d}\nduration: 9s\nscale: auto\n"
+    )
     text = "name: s\nscenario: mine.yaml\ngrid: {seed: [1, 2]}\n"
     with pytest.raises(ScenarioError, match=r"a scale of its own(?s:.*)predict mine.yaml"):
         load(written(tmp_path, text))
