@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from testbed.errors import ConflictError, TestbedError, UsageError
-from testbed.experiment import repeats
+from testbed.errors import CapacityError, ConflictError, TestbedError, UsageError
+from testbed.experiment import record, repeats
 from testbed.experiment.grid import Point
 from testbed.experiment.repeats import Repeat
 from testbed.experiment.runner import Progress
@@ -50,8 +50,8 @@ class Status(NamedTuple):
     Args:
         job: the next one.
         done, total: runs, those of earlier commands among them.
-        left_s: how long all that is left will take, if as long as what was done; None if nothing
-            was done yet.
+        left_s: how long all that is left will take, if as long as what was done; before anything
+            was, as predicted; None if nobody predicts it.
         failed: of those that this command ran.
     """
 
@@ -169,6 +169,7 @@ def run_left(
     argv: Sequence[str],
     report: Callable[[Progress], None],
     told: Callable[[Status], None],
+    lengths_s: Mapping[str, float],
 ) -> dict[str, TestbedError]:
     """Make the runs that are left; one that fails is remembered, and the others are made.
 
@@ -178,6 +179,7 @@ def run_left(
         argv: the command line, for the runs' provenance.
         report: called with the progress of each run.
         told: called before each run.
+        lengths_s: directory of a point -> how long a run of it should take.
 
     Returns:
         The label of a job -> the error that ended it.
@@ -189,9 +191,11 @@ def run_left(
     paces = list(found.done)
     before = len(found.jobs) - len(found.to_do)
     for number, job in enumerate(found.to_do):
-        rest = [each.weight for each in found.to_do[number:]]
+        rest = found.to_do[number:]
         try:
-            ahead_s = left_s(paces, rest)
+            ahead_s = left_s(paces, [each.weight for each in rest])
+            if ahead_s is None and all(each.point.directory in lengths_s for each in rest):
+                ahead_s = sum(lengths_s[each.point.directory] for each in rest)
             told(Status(job, before + number, len(found.jobs), ahead_s, len(failed)))
             place = path / job.point.directory
             done = repeats.run_one(job.point.asked, job.repeat, place, argv, report)
@@ -202,6 +206,35 @@ def run_left(
         else:
             paces.append((job.weight, _took_s(document_of(done.path / layout.RUN))))
     return failed
+
+
+def foreseen(points: Sequence[Point]) -> dict[str, float]:
+    """See that the machine can carry every point, before the first runs.
+
+    Returns:
+        Directory of a point -> how long a run of it should take, where that is predicted.
+
+    Raises:
+        CapacityError: which points it cannot carry, and why the first of them.
+    """
+    lengths_s: dict[str, float] = {}
+    refused: dict[str, CapacityError] = {}
+    for point in points:
+        predicted = record.predict(point.asked)
+        if predicted.refusal is not None:
+            refused[point.label] = predicted.refusal
+        elif length_s := predicted.prediction.get("length_s"):
+            lengths_s[point.directory] = float(length_s)
+    if refused:
+        first, why = next(iter(refused.items()))
+        if not first:  # of a set, which is one point
+            raise why
+        raise CapacityError(
+            f"this machine cannot carry {len(refused)} of {len(points)} points "
+            f"({'; '.join(refused)}); {first}: {why.message}",
+            hint=f"take them out of the grid, or: {why.hint}",
+        )
+    return lengths_s
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from testbed.errors import NotFoundError, TestbedError, UnfaithfulError, UsageError
-from testbed.experiment import record, repeats, rounds
+from testbed.experiment import repeats, rounds
 from testbed.experiment.grid import Point
 from testbed.experiment.record import Asked
 from testbed.experiment.rounds import Status
@@ -134,15 +134,15 @@ def run(
     scenario, workload = asked
     times = (times or 1) if into is None else _resumed(into, asked, times)
     each = repeats.planned(scenario.seed, workload.variants(scenario), times)
-    record.predict(asked).judge()
-    path = into or layout.new_run(out, scenario.name)
     point = Point({}, ".", asked, each)
+    lengths_s = rounds.foreseen([point])
+    path = into or layout.new_run(out, scenario.name)
     with rounds.alone(path):
         repeats.begin_set(path, asked, each, argv)
         layout.mark_latest(path)
         found = rounds.plan([point], path, retry_unfaithful=retry_unfaithful)
         try:
-            failed = rounds.run_left(path, found, argv, report, told)
+            failed = rounds.run_left(path, found, argv, report, told, lengths_s)
         except KeyboardInterrupt as ended:
             done = rounds.plan([point], path, retry_unfaithful=retry_unfaithful).done
             ended.add_note(

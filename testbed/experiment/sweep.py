@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from testbed.errors import CapacityError, TestbedError
-from testbed.experiment import record, repeats, rounds
+from testbed.errors import TestbedError
+from testbed.experiment import repeats, rounds
 from testbed.experiment.grid import Point, Sweep
 from testbed.experiment.rounds import Status
 from testbed.experiment.runner import Progress
@@ -63,11 +63,11 @@ def run(
     path = out / asked.name
     with rounds.alone(path):
         found = rounds.plan(points, path, retry_unfaithful=retry_unfaithful)
-        check_capacity(found.points)
+        lengths_s = rounds.foreseen(found.points)
         _write(path, asked, points, argv)
         layout.mark_latest(path)
         try:
-            return Swept(path, rounds.run_left(path, found, argv, report, told))
+            return Swept(path, rounds.run_left(path, found, argv, report, told, lengths_s))
         except KeyboardInterrupt as ended:
             done = rounds.plan(points, path, retry_unfaithful=retry_unfaithful).done
             ended.add_note(
@@ -75,27 +75,6 @@ def run(
                 "command runs the others"
             )
             raise
-
-
-def check_capacity(points: Sequence[Point]) -> None:
-    """See that the machine can carry every point, before the first runs.
-
-    Raises:
-        CapacityError: which points it cannot carry, and why the first of them.
-    """
-    refused: dict[str, CapacityError] = {}
-    for point in points:
-        try:
-            record.predict(point.asked).judge()
-        except CapacityError as error:
-            refused[point.label] = error
-    if refused:
-        first, why = next(iter(refused.items()))
-        raise CapacityError(
-            f"this machine cannot carry {len(refused)} of {len(points)} points "
-            f"({'; '.join(refused)}); {first}: {why.message}",
-            hint=f"take them out of the grid, or: {why.hint}",
-        )
 
 
 def _write(path: Path, asked: Sweep, points: Sequence[Point], argv: Sequence[str]) -> None:

@@ -82,13 +82,16 @@ def test_a_set_that_was_ended_is_gone_on_with_and_nothing_is_run_twice(
     asked: Asked, made: Made, tmp_path: Path
 ) -> None:
     made.ends = {2: KeyboardInterrupt()}
+    began: list[Status] = []
     with pytest.raises(KeyboardInterrupt) as ended:
-        run(asked, tmp_path, 4)
+        sets.run(asked, tmp_path, 4, [], lambda _: None, began.append)
     (path,) = (each for each in tmp_path.iterdir() if not each.is_symlink())
     assert ended.value.__notes__ == [
         f"2 of 4 runs of the set {path} are complete; the same command with --into {path.name} "
         "makes the others"
     ]
+    length_s = record.predict(asked).prediction["length_s"]
+    assert began[0].left_s == pytest.approx(4 * length_s)  # before anything was done
     found, told = run(asked, tmp_path, None, path)
     assert found == sets.Repeated(path, {})
     assert [(status.done, status.total) for status in told] == [(2, 4), (3, 4)]
