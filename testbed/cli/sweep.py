@@ -9,7 +9,7 @@ import click
 
 from testbed.cli import output
 from testbed.cli.arguments import json_option
-from testbed.cli.run import progress, tell
+from testbed.cli.run import about, progress, tell
 from testbed.errors import TestbedError
 
 _EPILOG = """\b
@@ -33,7 +33,11 @@ A sweep file:
     show_default=True,
     help="Directory that the sweep's directory is in.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list the runs, and which are done.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only list the runs, which are done, and how long the others take.",
+)
 @click.option("--retry-unfaithful", is_flag=True, help="Run again what has the verdict FAIL.")
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
 @json_option
@@ -53,7 +57,9 @@ def command(
         asked, points = grid.load(file)
         if dry_run:
             plan = rounds.plan(points, out / asked.name, retry_unfaithful=retry_unfaithful)
-            output.result(plan.as_json(), plan.lines(), as_json=as_json)
+            told = plan.as_json(rounds.foreseen(plan.points))
+            ahead = [] if told["left_s"] is None else [f"{about(told['left_s'])} left"]
+            output.result(told, [*plan.lines(), *ahead], as_json=as_json)
             return
         with progress() as report:
             try:

@@ -80,8 +80,8 @@ class Plan(NamedTuple):
         """Those that something is left to run of."""
         return list({job.point.directory: job.point for job in self.to_do}.values())
 
-    def as_json(self) -> dict[str, Any]:
-        """The object of `testbed sweep --dry-run --json`."""
+    def as_json(self, lengths_s: Mapping[str, float]) -> dict[str, Any]:
+        """The object of `testbed sweep --dry-run --json`; how long a run of each point takes."""
         waiting = set(map(_key, self.to_do))
         return {
             "runs": [
@@ -95,7 +95,7 @@ class Plan(NamedTuple):
                 }
                 for job in self.jobs
             ],
-            "left_s": left_s(self.done, [job.weight for job in self.to_do]),
+            "left_s": left_s(self.done, self.to_do, lengths_s),
         }
 
     def lines(self) -> list[str]:
@@ -127,17 +127,24 @@ def left(jobs: Sequence[Job], finished: Mapping[str, Mapping[int, float]]) -> li
     return [job for job in jobs if job.repeat.seed not in finished.get(job.point.directory, {})]
 
 
-def left_s(done: Sequence[tuple[float, float]], to_do: Sequence[float]) -> float | None:
-    """How long the rest takes, if it goes on as it went.
+def left_s(
+    done: Sequence[tuple[float, float]], to_do: Sequence[Job], lengths_s: Mapping[str, float]
+) -> float | None:
+    """How long the rest takes, if it goes on as it went; before anything was done, as predicted.
 
     Args:
         done: weight and seconds of each job that is done.
-        to_do: weights of the others.
+        to_do: the others.
+        lengths_s: directory of a point -> how long a run of it should take.
+
+    Returns:
+        None if nothing was done, and not all is predicted.
     """
-    weight = sum(each for each, _ in done)
-    if not weight:
-        return None
-    return sum(took_s for _, took_s in done) / weight * sum(to_do)
+    if weight := sum(each for each, _ in done):
+        return sum(took_s for _, took_s in done) / weight * sum(each.weight for each in to_do)
+    if all(each.point.directory in lengths_s for each in to_do):
+        return sum(lengths_s[each.point.directory] for each in to_do)
+    return None
 
 
 def plan(points: Sequence[Point], path: Path, *, retry_unfaithful: bool = False) -> Plan:
@@ -193,9 +200,7 @@ def run_left(
     for number, job in enumerate(found.to_do):
         rest = found.to_do[number:]
         try:
-            ahead_s = left_s(paces, [each.weight for each in rest])
-            if ahead_s is None and all(each.point.directory in lengths_s for each in rest):
-                ahead_s = sum(lengths_s[each.point.directory] for each in rest)
+            ahead_s = left_s(paces, rest, lengths_s)
             told(Status(job, before + number, len(found.jobs), ahead_s, len(failed)))
             place = path / job.point.directory
             done = repeats.run_one(job.point.asked, job.repeat, place, argv, report)
