@@ -19,6 +19,7 @@ _NO_DIFFERENCE = frozenset({"name", "description", "seed", "policies"})
 _SCALE = "scale"
 _OPEN = "set"  # a section of parameters, which are there or not; other keys are always written
 _ABSENT = object()
+_COMMIT_DIGITS = 10  # that tell one from another
 
 
 class Difference(NamedTuple):
@@ -160,7 +161,9 @@ def _at(run: Mapping[str, Any], path: Sequence[str]) -> str:
     found: Any = run
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
-    return "unknown" if found is None else str(found)
+    if found is None:
+        return "unknown"
+    return str(found)[:_COMMIT_DIGITS] if path[-1] == "commit" else str(found)
 
 
 def _is_dirty(run: RunData) -> bool:
