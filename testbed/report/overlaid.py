@@ -66,6 +66,7 @@ def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
         axes.set_title(title, loc="left", fontsize=8, color=GREY)
         plain(axes, "", "")
         axes.grid(axis="x", color=GREY, alpha=0.25, linewidth=0.5)
+        axes.locator_params(axis="x", nbins=5)
         axes.tick_params(labelsize=7)
     for axes in panels[len(metrics) :]:
         axes.set_visible(False)
