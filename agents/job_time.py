@@ -15,8 +15,8 @@ from agents.models import PRESETS
 from agents.traces.agentic import TRACES
 from testbed.experiment.estimates import arrival_rate, exactly, inverse, rate, scaled
 from testbed.experiment.study import Size
+from testbed.results.intervals import Interval
 from testbed.results.load import RunData
-from testbed.results.statistics import Interval
 
 DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
 TURNS = {name: trace.turns for name, trace in TRACES.items()}

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from agents.fairness import agents_served, jain
 from agents.records import RequestRecord, RoundTripRecord
 from agents.transfer_figures import TransferRow, parse_port
-from testbed.fidelity.batch_means import BATCHES, Interval, batch_means
 from testbed.kernel.samples import MeterSample
+from testbed.results.intervals import BATCHES, batch_means, batches, lag1
 
 Distribution = Callable[[Sequence[float]], Mapping[str, float | None]]
 Window = tuple[float, float]
@@ -121,15 +121,13 @@ def intervals(
     """
     edges = np.linspace(*window, BATCHES + 1)
     step_s = (window[1] - window[0]) / BATCHES
-    load = batch_means([bytes_between(a, b) * 8 / step_s for a, b in pairwise(edges.tolist())])
-    turns = batch_means(np.histogram(ends_s, edges)[0] / step_s)
-    assert load is not None and turns is not None
-    return {
-        "interval_kv_load_bps": _ends(load),
-        "interval_turns_per_s": _ends(turns),
-        "batch_correlation": {"kv_load": load.correlation, "turns": turns.correlation},
+    series = {
+        "kv_load": np.array([bytes_between(a, b) * 8 / step_s for a, b in pairwise(edges)]),
+        "turns": np.histogram(ends_s, edges)[0] / step_s,
     }
-
-
-def _ends(interval: Interval) -> list[float]:
-    return [interval.low, interval.high]
+    load, turns = (batch_means(values) for values in series.values())
+    return {
+        "interval_kv_load_bps": [load.low, load.high],
+        "interval_turns_per_s": [turns.low, turns.high],
+        "batch_correlation": {name: lag1(batches(values)) for name, values in series.items()},
+    }

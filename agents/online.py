@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from agents.job_time import SHRUNK, SMALL, TURNS, real_turns_per_s, steady_turns_per_s, window
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import mean_of, scaled, together
+from testbed.results.intervals import Interval
 from testbed.results.load import RunData
-from testbed.results.statistics import Interval
 
 POLICIES = ("basic", "shorter-queue")
 # What a request waits for until its first token: from one moment to the next.

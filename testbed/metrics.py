@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from testbed.units import show_duration, show_rate, show_size
 
 if TYPE_CHECKING:
-    from testbed.results.statistics import Interval
+    from testbed.results.intervals import Interval
 
 NOTHING = "–"
 _FULL_SCALE = "_full_scale"

@@ -23,7 +23,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 STEPS = {"basic": "Basic", "pe-only": "+ layerwise", "round-robin": "+ dual path",
          DUALPATH: "+ scheduler"}  # fmt: skip

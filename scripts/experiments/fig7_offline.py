@@ -28,7 +28,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, scaled, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 NAMES = {"basic": "Basic", "pe-only": "Basic + layerwise", DUALPATH: "DualPath",
          "oracle": "Oracle"}  # fmt: skip

@@ -25,7 +25,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, scaled, together
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 SHAPES = ("1p1d", "2p1d", "1p2d")
 NAMES = {"pe-only": "Basic", DUALPATH: "DualPath"}

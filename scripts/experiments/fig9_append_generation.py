@@ -23,7 +23,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 PAPER = {1.0: 1.83, 1.5: 1.94, 2.0: 2.00, 3.0: 1.91}
 EXPECTED = {1.0: Expected(1.64, 2.1), 1.5: Expected(1.3, 2.0), 2.0: Expected(1.1, 1.7),

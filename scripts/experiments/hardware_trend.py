@@ -20,7 +20,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 FLOPS, NIC = 28.8, 2.0  # Ampere to Blackwell
 POLICIES = ["pe-only", DUALPATH]

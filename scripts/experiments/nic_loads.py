@@ -19,7 +19,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, together
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 TOLERANCE = 0.03
 SMALL = 0.05  # of the largest load

@@ -30,7 +30,8 @@ from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.lab import Lab
 from testbed.plan.lanes import KV_TOS, MODEL_TOS
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval, median
+from testbed.results.intervals import Interval
+from testbed.results.statistics import median
 from topologies.dualpath import DualPathTopo
 
 LINE_MBIT, FLOWS, SETTLE_S = 100.0, 4, 1.5

@@ -23,7 +23,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, scaled, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 # Layer Blocks of 24 bytes exactly; SNICs of 12.5 Mbit: cheap, so that a busy machine does not show.
 NETWORK: dict[str, object] = {

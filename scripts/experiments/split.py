@@ -20,7 +20,8 @@ from testbed.experiment.estimates import ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
 from testbed.results.load import RunData
-from testbed.results.statistics import Interval, median
+from testbed.results.intervals import Interval
+from testbed.results.statistics import median
 
 POLICIES = [DUALPATH, "split"]
 LONG = {"workload.trace": "64k"}

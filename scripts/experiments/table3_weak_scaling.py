@@ -19,7 +19,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import ratio, together
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 AGENTS = {"1p2d": 1000, "2p4d": 2000}
 TRACE = "48k"

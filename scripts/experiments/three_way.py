@@ -26,7 +26,7 @@ from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
 from testbed.results.load import RunData
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 Measured = tuple[Interval | None, Interval | None]  # hit rate, gain in turns
 NODES = 2  # that have a cache

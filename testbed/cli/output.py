@@ -37,7 +37,8 @@ def result(obj: Any, lines: Iterable[str], *, as_json: bool) -> None:
 
 def note(text: str) -> None:
     """Say something that is not the result: progress, a remark."""
-    click.echo(text, err=True)
+    # Not by click, which finds the way around the stream that a live line of progress puts there.
+    print(text, file=sys.stderr, flush=True)
 
 
 def emphasis(text: str, **style: Any) -> str:

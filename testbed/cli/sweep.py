@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from testbed.cli import output
 from testbed.cli.arguments import json_option
-from testbed.cli.run import progress
+from testbed.cli.run import about, progress, tell
 from testbed.errors import TestbedError
-
-if TYPE_CHECKING:
-    from testbed.experiment.sweep import Status
 
 _EPILOG = """\b
 A sweep file:
@@ -38,7 +33,11 @@ A sweep file:
     show_default=True,
     help="Directory that the sweep's directory is in.",
 )
-@click.option("--dry-run", is_flag=True, help="Only list the runs, and which are done.")
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Only list the runs, which are done, and how long the others take.",
+)
 @click.option("--retry-unfaithful", is_flag=True, help="Run again what has the verdict FAIL.")
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
 @json_option
@@ -52,18 +51,20 @@ def command(
 ) -> None:
     """Run every point of SWEEP.yaml that has not been run yet."""
     with output.failures(as_json):
-        from testbed.experiment import grid, sweep
+        from testbed.experiment import grid, rounds, sweep
         from testbed.report import swept
 
         asked, points = grid.load(file)
         if dry_run:
-            plan = sweep.plan(points, out / asked.name, retry_unfaithful=retry_unfaithful)
-            output.result(plan.as_json(), plan.lines(), as_json=as_json)
+            plan = rounds.plan(points, out / asked.name, retry_unfaithful=retry_unfaithful)
+            told = plan.as_json(rounds.foreseen(plan.points))
+            ahead = [] if told["left_s"] is None else [f"{about(told['left_s'])} left"]
+            output.result(told, [*plan.lines(), *ahead], as_json=as_json)
             return
         with progress() as report:
             try:
                 done = sweep.run(
-                    asked, points, out, sys.argv, report, _tell, retry_unfaithful=retry_unfaithful
+                    asked, points, out, sys.argv, report, tell, retry_unfaithful=retry_unfaithful
                 )
             except KeyboardInterrupt as ended:
                 _write_what_there_is(out / asked.name, ended)
@@ -84,24 +85,3 @@ def _write_what_there_is(path: Path, ended: KeyboardInterrupt) -> None:
             swept.write(path)
         except TestbedError as error:
             ended.add_note(error.message)
-
-
-def _tell(status: Status) -> None:
-    """One line for each run, with the time that is left."""
-    job = status.job
-    ahead = ""
-    if status.left_s is not None:
-        ends = time.strftime("%H:%M", time.localtime(time.time() + status.left_s))
-        ahead = f"; {about(status.left_s)} left, until {ends}"
-    output.note(
-        f"run {status.done + 1} of {status.total}: {job.point.label}, repeat {job.repeat.number}"
-        f"{ahead}"
-    )
-
-
-def about(time_s: float) -> str:
-    """A time as nobody needs it more exactly: 40 s, 12 min, 3 h 20 min."""
-    if time_s < 60:
-        return f"{time_s:.0f} s"
-    hours, minutes = divmod(round(time_s / 60), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from testbed.results.statistics import Interval, batch_means, median
+from testbed.results.intervals import Interval, batch_means
+from testbed.results.statistics import median
 
 _STEPS = 60  # that a window is cut into: batches need a few each
 

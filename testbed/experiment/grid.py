@@ -15,11 +15,12 @@ from pydantic import Field, ValidationError, field_validator
 from testbed.errors import NotFoundError, ScenarioError
 from testbed.experiment import record, repeats
 from testbed.experiment.document import parse, read_source
+from testbed.experiment.plugins import find_scenario
 from testbed.experiment.problems import describe
 from testbed.experiment.quantities import FROM_FILE
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat
-from testbed.experiment.scenario import Section
+from testbed.experiment.scenario import AUTO, Section
 
 _MOST_POINTS = 10_000
 
@@ -118,6 +119,12 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
             f"{document.place(('figure', 'x'))}: figure.x: the grid has no key {asked.figure.x!r}",
             hint=f"keys: {', '.join(asked.grid)}",
         )
+    if _has_scales_of_its_own(asked, path):
+        raise ScenarioError(
+            f"{path}: `scale: auto` would give each point a scale of its own",
+            hint="give all points one, as `set: {scale: {rate: 2000, bytes: 1000}}`; "
+            f"`testbed predict {asked.scenario} --scale auto` says what this machine carries",
+        )
     values = combinations(asked.grid)
     if len(values) > _MOST_POINTS:
         raise ScenarioError(
@@ -135,14 +142,25 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
     return asked, points
 
 
+def _has_scales_of_its_own(asked: Sweep, path: Path) -> bool:
+    """Whether a point's scale is to be chosen, by what it needs: of each another one."""
+    given = [asked.set["scale"]] if "scale" in asked.set else asked.grid.get("scale", [])
+    if not given:
+        given = [parse(find_scenario(_name(asked, path))).content.get("scale")]
+    return AUTO in given
+
+
+def _name(asked: Sweep, path: Path) -> str:
+    """Of the scenario: one beside the sweep file, or a shipped one."""
+    is_file = Path(asked.scenario).suffix in (".yaml", ".yml")
+    return str(path.parent / asked.scenario) if is_file else asked.scenario
+
+
 def _point(asked: Sweep, path: Path, values: dict[str, Any]) -> Point:
-    name = asked.scenario
-    if Path(name).suffix in (".yaml", ".yml"):
-        name = str(path.parent / name)
     # JSON is YAML: a value means here what it meant in the sweep file.
     replaced = {key: msgspec.json.encode(v).decode() for key, v in {**asked.set, **values}.items()}
     try:
-        found = record.load(name, replaced)
+        found = record.load(_name(asked, path), replaced)
     except ScenarioError as error:
         raise ScenarioError(
             f"{path}: point {label(values)}: {error.message}", hint=error.hint

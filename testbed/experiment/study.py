@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import msgspec
 
 from testbed.results.charts import Chart
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 if TYPE_CHECKING:
     from testbed.experiment.asking import Asking

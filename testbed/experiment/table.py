@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from testbed.experiment.study import Expected, Finding, Row
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 NOTHING = "–"
 HEADINGS = ("", "paper", "expected here", "measured", "inside?", "off")

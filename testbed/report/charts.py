@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, save
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 _GROUP_WIDTH = 0.8
 _MARKED_POINTS = 12  # of a line: more need no marks

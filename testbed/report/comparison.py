@@ -1,32 +1,22 @@
-"""A comparison for people: a table on the terminal, and its figures."""
+"""A comparison for people: what is told on the terminal, and the files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-import numpy as np
-import polars as pl
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.metrics import NOTHING, axis, label, show_interval
-from testbed.report.drawing import COLOURS, GREY, figure, legend, plain, warn
+from testbed.metrics import NOTHING, label, show, show_interval
+from testbed.report.words import brackets
 from testbed.results.comparable import shown
 from testbed.results.compare import Cell, Comparison, Contestant
-from testbed.results.load import RunData
-from testbed.results.statistics import CONFIDENCE, Change, Interval
+from testbed.results.intervals import CONFIDENCE
+from testbed.results.statistics import Change
 from testbed.terminal import rendered
 
-_KINDS = ("snic", "cnic", "link")
-_STEP_S = 0.5
-_MBIT = 1e6
-_WIDE = 3  # panels in a row
-
-
-# --- the table ---------------------------------------------------------------------------------
+_MOST_BESIDE = 2  # contestants whose columns fit a terminal
 
 
 def lines(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
@@ -46,14 +36,27 @@ def lines(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
         parts += [f"{escape(side.tag)}  {escape(str(side.runs.path))}" for side in comparison.sides]
     for each in comparison.varied:
         values = zip(comparison.sides, each.values, strict=True)
-        parts.append(
-            f"compared: {escape(each.key)}: "
-            + escape(", ".join(f"{side.tag} {shown(value)}" for side, value in values))
-        )
+        said = ", ".join(f"{side.tag} {shown(value)}" for side, value in values)
+        named = all("=" in side.tag for side in comparison.sides)  # by what differs, that is
+        parts.append(f"compared: {escape(each.key if named else f'{each.key}: {said}')}")
     parts += [f"[yellow]note[/yellow]: {escape(remark)}" for remark in comparison.remarks]
     parts += _answers(comparison)
-    parts += ["", _table(comparison, metrics), *footnotes(comparison, metrics)]
+    rows = [metric for metric in metrics if not _is_nothing(comparison, metric)]
+    table = _beside if len(comparison.contestants) <= _MOST_BESIDE else _below
+    parts += ["", table(comparison, rows), *footnotes(comparison, rows)]
+    nothing = [f"{label(metric)} {show(metric, 0)}" for metric in metrics if metric not in rows]
+    if nothing:
+        parts.append(escape(f"in every run: {', '.join(nothing)}"))
     return rendered(parts)
+
+
+def _is_nothing(comparison: Comparison, metric: str) -> bool:
+    """Whether a figure is 0 in every run that has it."""
+    return not any(
+        value
+        for each in comparison.contestants
+        for value in each.side.runs.values(each.variant, metric).values()
+    )
 
 
 def _answers(comparison: Comparison) -> list[str]:
@@ -64,7 +67,11 @@ def _answers(comparison: Comparison) -> list[str]:
     for each in comparison.contestants:
         change = comparison.metrics.get(metric, {}).get(each.label, Cell(None, None)).change
         if change is not None and change.ratio is not None and each.against is not None:
-            chance = {True: "", False: ", which may be chance", None: ""}[change.significant()]
+            chance = {
+                True: "",
+                False: ", which may be chance",
+                None: ", of too few runs to tell from chance",
+            }[change.significant()]
             said.append(
                 f"[bold]{escape(each.label)}: {escape(factor(change).rstrip(' *?'))}[/bold] "
                 f"the {label(metric)} of {escape(each.against)}{chance}"
@@ -72,18 +79,12 @@ def _answers(comparison: Comparison) -> list[str]:
     return said
 
 
-def _table(comparison: Comparison, metrics: Sequence[str]) -> Table:
+def _beside(comparison: Comparison, metrics: Sequence[str]) -> Table:
+    """A row for each metric, with columns for each contestant."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("")
     for each in comparison.contestants:
-        failed = each.side.tag in comparison.unfaithful
-        count = len(each.side.runs.runs)
-        runs = f"{count} run{'' if count == 1 else 's'}"
-        table.add_column(
-            f"{escape(each.label)}\n[dim]{runs}[/dim]"
-            + (" [bold red]FAIL[/bold red]" if failed else ""),
-            justify="right",
-        )
+        table.add_column(_head(comparison, each, "\n"), justify="right")
         if each.against is not None:
             table.add_column(f"\nover {escape(each.against)}", justify="right", style="bold")
     for metric in metrics:
@@ -93,9 +94,36 @@ def _table(comparison: Comparison, metrics: Sequence[str]) -> Table:
             row.append(show_interval(metric, cell.interval))
             if each.against is not None:
                 row.append(factor(cell.change))
-        if set(row[1:]) != {NOTHING}:
-            table.add_row(*map(escape, row))
+        table.add_row(*map(escape, row))
     return table
+
+
+def _below(comparison: Comparison, metrics: Sequence[str]) -> Table:
+    """A row for each metric and contestant: of many, columns would be too narrow to read."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("")
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("ratio", justify="right", style="bold")
+    table.add_column("over")
+    for metric in metrics:
+        name = label(metric)
+        for each in comparison.contestants:
+            cell = comparison.metrics[metric][each.label]
+            change = [] if each.against is None else [factor(cell.change), each.against]
+            value = escape(show_interval(metric, cell.interval))
+            table.add_row(name, _head(comparison, each, "  "), value, *map(escape, change))
+            name = ""
+        table.add_section()
+    return table
+
+
+def _head(comparison: Comparison, one: Contestant, between: str) -> str:
+    """What a contestant is called, of how many runs, and whether one must not be believed."""
+    count = len(one.side.runs.runs)
+    failed = " [bold red]FAIL[/bold red]" if one.side.tag in comparison.unfaithful else ""
+    runs = f"[dim]{count} run{'' if count == 1 else 's'}[/dim]"
+    return f"{escape(one.label)}{between}{runs}{failed}"
 
 
 def factor(change: Change | None) -> str:
@@ -115,14 +143,7 @@ def footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     """What brackets and signs mean, as far as there are any."""
     cells = [cell for metric in metrics for cell in comparison.metrics[metric].values()]
     changes = [cell.change for cell in cells if cell.change is not None]
-    said = []
-    sure = {cell.interval.confidence for cell in cells if cell.interval is not None} - {None}
-    if sure:
-        least = min(each for each in sure if each is not None)
-        said.append(
-            f"median over runs, in brackets where the true one is with {least:.0%} confidence"
-            + (f": too few runs for {CONFIDENCE:.0%}" if least < CONFIDENCE else "")
-        )
+    said = brackets(cell.interval for cell in cells)
     if any(change.significant() for change in changes):
         said.append(
             f"* more than chance (p ≤ {1 - CONFIDENCE:.2g}, permutation test, each by itself)"
@@ -130,184 +151,3 @@ def footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:
     if any(change.significant() is None for change in changes):
         said.append("? too few runs to tell from chance: 6 pairs can, or 4 runs against 4")
     return said
-
-
-# --- figures -----------------------------------------------------------------------------------
-
-
-def figures(comparison: Comparison, metrics: Sequence[str]) -> dict[str, Figure]:
-    """Every figure that the runs' tables allow, by name.
-
-    Args:
-        comparison: of runs.
-        metrics: to draw, dotted.
-    """
-    found = {}
-    drawn = [metric for metric in metrics if _differs(comparison.metrics[metric])]
-    if drawn:
-        found["metrics"] = intervals(comparison, drawn)
-    if waits := _waits(comparison.contestants):
-        found["first_token"] = first_tokens(waits)
-    if rates := _rates(comparison.contestants):
-        found["nic_rates"] = nic_rates(rates)
-    if comparison.unfaithful:
-        for each in found.values():
-            warn(each, f"verdict FAIL: {', '.join(comparison.unfaithful)}")
-    return found
-
-
-def _differs(cells: Mapping[str, Cell]) -> bool:
-    values = {cell.interval.value for cell in cells.values() if cell.interval is not None}
-    return len(values) > 1
-
-
-def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
-    """A panel for each metric: medians with intervals, and each run as a dot."""
-    contestants = comparison.contestants
-    rows = -(-len(metrics) // _WIDE)
-    drawn = figure(3.6 * _WIDE, (0.32 * len(contestants) + 0.9) * rows)
-    panels = list(drawn.subplots(rows, _WIDE, squeeze=False).flat)
-    for axes, metric in zip(panels, metrics, strict=False):
-        title, unit = axis(metric)
-        for number, each in enumerate(contestants):
-            values = list(each.side.runs.values(each.variant, metric).values())
-            interval = comparison.metrics[metric][each.label].interval
-            if interval is not None:
-                _interval(axes, number, values, interval, unit)
-        axes.set_yticks(range(len(contestants)), [each.label for each in contestants])
-        axes.set_ylim(len(contestants) - 0.5, -0.5)
-        axes.set_title(title, loc="left", fontsize=8, color=GREY)
-        plain(axes, "", "", size=7, grid="both")
-        axes.locator_params(axis="x", nbins=5)
-    for axes in panels[len(metrics) :]:
-        axes.set_visible(False)
-    return drawn
-
-
-def _interval(
-    axes: Axes, row: int, values: Sequence[float], interval: Interval, unit: float
-) -> None:
-    colour = COLOURS[row % len(COLOURS)]
-    axes.plot([each / unit for each in values], [row] * len(values), "o", color=colour, alpha=0.35)
-    axes.plot(interval.value / unit, row, "|", color=colour, ms=12, mew=2)
-    if interval.low is not None and interval.high is not None:
-        axes.plot([interval.low / unit, interval.high / unit], [row] * 2, color=colour, lw=2)
-
-
-def first_tokens(waits: Mapping[str, Sequence[np.ndarray]]) -> Figure:
-    """The distribution of the time to first token: each run thin, all runs of a contestant bold.
-
-    Args:
-        waits: label -> of each run, the sorted times of its steady window, seconds.
-    """
-    drawn = figure(8, 3.6)
-    axes = drawn.subplots()
-    for number, (name, runs) in enumerate(waits.items()):
-        colour = COLOURS[number % len(COLOURS)]
-        if len(runs) > 1:
-            for run in runs:
-                axes.step(run, _percent(run), where="post", color=colour, alpha=0.3, lw=0.7)
-        every = np.sort(np.concatenate(runs))
-        axes.step(every, _percent(every), where="post", color=colour, lw=1.6, label=name)
-    plain(axes, "time to first token (s, emulated)", "requests (%)")
-    axes.set_ylim(0, 100)
-    legend(axes, 8)
-    return drawn
-
-
-def _percent(values: np.ndarray) -> np.ndarray:
-    return np.asarray(100 * np.arange(1, len(values) + 1) / len(values))
-
-
-def _waits(contestants: Sequence[Contestant]) -> dict[str, list[np.ndarray]]:
-    found: dict[str, list[np.ndarray]] = {}
-    for each in contestants:
-        for run in each.side.runs.runs:
-            window = _window(run, each.variant)
-            if window is None or "requests" not in run.tables:
-                continue
-            table = run.requests
-            if not {"t_submit", "t_first_token", "error"} <= set(table.columns):
-                continue
-            part = table.filter(
-                (pl.col("policy") == each.variant)
-                & (pl.col("error") == "")
-                & pl.col("t_first_token").is_between(*window)
-            )
-            if len(part):
-                wait = np.sort((part["t_first_token"] - part["t_submit"]).to_numpy())
-                found.setdefault(each.label, []).append(wait)
-    return found
-
-
-def nic_rates(rates: Mapping[str, Mapping[str, pl.DataFrame]]) -> Figure:
-    """Rates over time, a panel for each class of NIC, a line for each contestant's first run.
-
-    Args:
-        rates: class of NIC and direction -> label -> columns `t_s` since the window opened, `bps`.
-    """
-    rows = -(-len(rates) // 2)
-    drawn = figure(10, 2.1 * rows + 0.4)
-    panels = list(drawn.subplots(rows, 2, squeeze=False, sharex=True).flat)
-    names = list(dict.fromkeys(name for each in rates.values() for name in each))
-    for axes, (kind, by_label) in zip(panels, rates.items(), strict=False):
-        for name, series in by_label.items():
-            number = names.index(name)
-            axes.plot(
-                series["t_s"], series["bps"] / _MBIT, label=name, lw=1.1,
-                color=COLOURS[number % len(COLOURS)],
-                linestyle="-" if number < len(COLOURS) else "--",
-            )  # fmt: skip
-        axes.axvline(0, color=GREY, lw=0.7, alpha=0.6)
-        axes.set_title(kind, loc="left", fontsize=9, color=GREY)
-        plain(axes, "", "Mbit/s")
-        axes.set_ylim(bottom=0)
-    for axes in panels[len(rates) :]:
-        axes.set_visible(False)
-    for axes in panels[max(0, len(rates) - 2) : len(rates)]:
-        axes.set_xlabel("time since the steady window opened (s)", color=GREY)
-        axes.tick_params(labelbottom=True)
-    legend(panels[0], 7)
-    return drawn
-
-
-def _rates(contestants: Sequence[Contestant]) -> dict[str, dict[str, pl.DataFrame]]:
-    found: dict[str, dict[str, pl.DataFrame]] = {}
-    for each in contestants:
-        run = each.side.runs.runs[0]
-        window = _window(run, each.variant)
-        if window is None or "nics" not in run.tables:
-            continue
-        for kind, series in _class_rates(run.nics, each.variant, window[0]).items():
-            found.setdefault(kind, {})[each.label] = series
-    return found
-
-
-def _class_rates(nics: pl.DataFrame, variant: str, opened_s: float) -> dict[str, pl.DataFrame]:
-    """Class of NIC and direction -> rate of all its NICs together, in steps of half a second."""
-    rates = (
-        nics.filter(
-            (pl.col("policy") == variant) & (pl.col("lane") == "all") & pl.col("kind").is_in(_KINDS)
-        )
-        .sort("nic", "direction", "t_s")
-        .with_columns(
-            bps=(pl.col("bytes").diff() * 8 / pl.col("t_s").diff()).over("nic", "direction"),
-            step=((pl.col("t_s") - opened_s) / _STEP_S).floor(),
-        )
-        .drop_nulls("bps")
-        .group_by("role", "kind", "direction", "nic", "step")
-        .agg(pl.col("bps").mean())
-        .group_by("role", "kind", "direction", "step")
-        .agg(pl.col("bps").sum())
-        .with_columns(t_s=(pl.col("step") + 0.5) * _STEP_S)
-        .sort("role", "kind", "direction", "step")
-    )
-    return {
-        " ".join(map(str, key)): part
-        for key, part in rates.group_by("role", "kind", "direction", maintain_order=True)
-    }
-
-
-def _window(run: RunData, variant: str) -> tuple[float, float] | None:
-    said = run.policies.get(variant, {}).get("window_s")
-    return (float(said[0]), float(said[1])) if said else None

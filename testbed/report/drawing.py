@@ -6,7 +6,7 @@ matplotlib without pyplot: no display, no global state.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -73,6 +73,12 @@ def warn(drawn: Figure, text: str) -> None:
     """Write in red above all panels why the figure must not be believed; nothing, if it may."""
     if text:
         drawn.suptitle(text, color=PALETTE["red"], fontsize=9, weight="bold")
+
+
+def explain(drawn: Figure, lines: Sequence[str]) -> None:
+    """Write in small letters below all panels what is to be seen."""
+    if lines:
+        drawn.supxlabel("\n".join(lines), color=GREY, fontsize=7)
 
 
 def svg(drawn: Figure, said: str = "") -> str:

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from testbed.errors import NotFoundError
 from testbed.metrics import axis
-from testbed.report.drawing import COLOURS, GREY, MARKERS, figure, legend, plain, warn
+from testbed.report.drawing import COLOURS, GREY, MARKERS, explain, figure, legend, plain, warn
+from testbed.report.words import brackets
 from testbed.results.comparable import shown
+from testbed.results.intervals import Interval
 from testbed.results.points import SweepData
-from testbed.results.statistics import Interval
 
 _MOST_COLUMNS = 6
 _MOST_TICKS = 8
@@ -56,6 +57,16 @@ def metrics(sweep: SweepData) -> list[str]:
     return [name for name in dict.fromkeys(by_workload) if name in known] or known[:2]
 
 
+def medians(sweep: SweepData, names: Sequence[str]) -> list[Interval | None]:
+    """Of all points and policies."""
+    return [
+        runs.median(variant, name)
+        for _, runs in sweep.points
+        for variant in runs.variants
+        for name in names
+    ]
+
+
 def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
     """A row for each metric, a column for each combination of the other keys, a line a policy.
 
@@ -87,6 +98,7 @@ def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
     for axes in panels[-1]:
         axes.set_xlabel(x, color=GREY, fontsize=8)
     legend(panels[0][0], 7)
+    explain(drawn, brackets(medians(sweep, rows), "bars"))
     failed = sum(len(runs.unfaithful) for _, runs in sweep.points)
     warn(drawn, f"verdict FAIL: {failed} runs must not be believed" if failed else "")
     return drawn

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from testbed.errors import UsageError
 from testbed.metrics import NOTHING, label
-from testbed.report.comparison import factor, figures, footnotes
+from testbed.report.comparison import factor, footnotes
 from testbed.report.content import provenance, scenario_text, when
 from testbed.report.drawing import save, svg
 from testbed.report.html import rendered
+from testbed.report.overlaid import figures
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import themed
 from testbed.report.tables import Table

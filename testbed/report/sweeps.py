@@ -9,11 +9,11 @@ from testbed.errors import NotFoundError
 from testbed.metrics import label, show_interval
 from testbed.report.content import provenance, scenario_text, when
 from testbed.report.drawing import save, svg
-from testbed.report.multiples import horizontal, metrics, multiples
+from testbed.report.multiples import horizontal, medians, metrics, multiples
 from testbed.report.several import Drawn, Several, put, row_of
 from testbed.report.svg import themed
 from testbed.report.tables import Table
-from testbed.report.words import spaced
+from testbed.report.words import brackets, spaced
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.points import SweepData, load_sweep
@@ -32,13 +32,30 @@ def write_sweep(path: Path) -> Path:
             f"no run of the sweep {path} is complete",
             hint="run it: testbed sweep goes on where it ended",
         )
+    return write_page(sweep)[-1]
+
+
+def write_page(sweep: SweepData) -> list[Path]:
+    """Write the figure of a sweep as files, and its page.
+
+    Args:
+        sweep: with a complete run at least.
+
+    Returns:
+        The files, the page last.
+
+    Raises:
+        NotFoundError: the figure is asked for with a key or a number that there is not.
+        UsageError: they cannot be written.
+    """
     drawn = multiples(sweep, horizontal(sweep), metrics(sweep))
-    save({"multiples": drawn}, path / layout.FIGURES)
+    written = save({"multiples": drawn}, sweep.path / layout.FIGURES)
     figure = Drawn(
         "multiples", "Over the grid", "Medians over the repeats of each point, with their "
         "intervals where there are any.", themed(svg(drawn, "Figures of the sweep over its grid")),
     )  # fmt: skip
-    return put(_content(sweep, figure, path / layout.REPORT), path / layout.REPORT)
+    page = sweep.path / layout.REPORT
+    return [*written, put(_content(sweep, figure, page), page)]
 
 
 def _content(sweep: SweepData, figure: Drawn, page: Path) -> Several:
@@ -56,7 +73,7 @@ def _content(sweep: SweepData, figure: Drawn, page: Path) -> Several:
         remarks=[],
         answer="",
         tiles=[],
-        explained=[],
+        explained=brackets(medians(sweep, metrics(sweep))),
         figures=[figure],
         table=_table(sweep),
         small=[],

@@ -12,8 +12,9 @@ from rich.table import Table
 
 from testbed.errors import TestbedError, UnfaithfulError, UsageError
 from testbed.metrics import label, show_interval
-from testbed.report.drawing import save
-from testbed.report.multiples import horizontal, metrics, multiples
+from testbed.report.multiples import medians, metrics
+from testbed.report.sweeps import write_page
+from testbed.report.words import brackets
 from testbed.results import layout
 from testbed.results.comparable import shown
 from testbed.results.points import SweepData, load_sweep
@@ -26,7 +27,7 @@ class Written(NamedTuple):
     Args:
         sweep: as it is now.
         table: the Parquet file of all runs; None if none is complete.
-        figures: files.
+        figures: files, and the page.
     """
 
     sweep: SweepData
@@ -62,7 +63,13 @@ class Written(NamedTuple):
             f"[red]failed[/red]: {escape(job)}: {escape(error.message)}"
             for job, error in failed.items()
         ]
-        parts += [self._table(), *(str(file) for file in [self.table, *self.figures] if file)]
+        explained = brackets(medians(self.sweep, metrics(self.sweep)))
+        parts += [
+            self._table(),
+            *explained,
+            "",
+            *(str(file) for file in [self.table, *self.figures] if file),
+        ]
         return rendered(parts)
 
     def _table(self) -> Table:
@@ -102,7 +109,7 @@ class Written(NamedTuple):
 
 
 def write(path: Path) -> Written:
-    """Write the table and the figure of a sweep, of what is complete.
+    """Write the table, the figure and the page of a sweep, of what is complete.
 
     Raises:
         NotFoundError: the figure is asked for with a key or a number that there is not.
@@ -121,5 +128,4 @@ def write(path: Path) -> Written:
             f"{table} cannot be written: {error.strerror}",
             hint="see that there is space, and yours",
         ) from None
-    drawn = multiples(sweep, horizontal(sweep), metrics(sweep))
-    return Written(sweep, table, save({"multiples": drawn}, path / layout.FIGURES))
+    return Written(sweep, table, write_page(sweep))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from testbed.metrics import label, show
+from testbed.results.intervals import CONFIDENCE, Interval
 
 _UNIT = re.compile(
     r"(?<![\w.])(-?\d[\d.]*(?:e[+-]?\d+)?)([KMGT]?bit|[KMGT]i?B|B|ms|us|s|%)(?![\w])"
@@ -51,3 +52,27 @@ def shown(name: str, value: Any) -> str:
     if name.endswith("ratio") and isinstance(value, float):
         return f"{value:.3f}"
     return spaced(show(name, value))
+
+
+def brackets(intervals: Iterable[Interval | None], drawn: str = "in brackets") -> list[str]:
+    """What intervals of several runs, and those of single ones, mean, a line each.
+
+    Args:
+        intervals: of figures, as `testbed.results.sets.RunSet.median` gives them.
+        drawn: how they are shown.
+    """
+    known = [each for each in intervals if each is not None and each.confidence is not None]
+    several = [each.confidence for each in known if each.count > 1 and each.confidence]
+    said = []
+    if several:
+        least = min(several)
+        few = f": too few runs for {CONFIDENCE:.0%}" if least < CONFIDENCE else ""
+        said.append(
+            f"median over runs; {drawn}, where the true one is with {least:.0%} confidence{few}"
+        )
+    if len(several) < len(known):
+        said.append(
+            f"of a single run: {drawn}, how sure its own mean is ({CONFIDENCE:.0%}, batch means); "
+            "that tells nothing of other seeds"
+        )
+    return said

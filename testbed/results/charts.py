@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 
 class Series(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ author names.  Anything else would be credited with the effect of something else
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -19,6 +19,7 @@ _NO_DIFFERENCE = frozenset({"name", "description", "seed", "policies"})
 _SCALE = "scale"
 _OPEN = "set"  # a section of parameters, which are there or not; other keys are always written
 _ABSENT = object()
+_COMMIT_DIGITS = 10  # that tell one from another
 
 
 class Difference(NamedTuple):
@@ -45,14 +46,17 @@ class Differences(NamedTuple):
     unknown: list[str]
 
 
-def differences(scenarios: Sequence[Mapping[str, Any]]) -> Differences:
+def differences(
+    scenarios: Sequence[Mapping[str, Any]], *, besides: Collection[str] = _NO_DIFFERENCE
+) -> Differences:
     """Compare scenarios key by key.
 
     Args:
         scenarios: as run.json and set.json have them.
+        besides: keys that are no difference.
     """
     found = Differences([], [])
-    trimmed = [{k: v for k, v in each.items() if k not in _NO_DIFFERENCE} for each in scenarios]
+    trimmed = [{k: v for k, v in each.items() if k not in besides} for each in scenarios]
     _collect(trimmed, (), found)
     return found
 
@@ -89,26 +93,28 @@ def check(found: Differences, varies: Sequence[str]) -> list[Difference]:
     plugins = [each for each in found.varied if each.key == "plugin"]
     if plugins:
         raise UsageError(
-            f"the runs are of different workloads: {_shown(plugins)}",
+            f"the runs are of different workloads: {in_words(plugins)}",
             hint="figures of one name need not mean the same there",
+        )
+    unused = [key for key in varies if not any(_covered(each.key, [key]) for each in found.varied)]
+    if unused:
+        raise UsageError(
+            f"the runs do not differ in {', '.join(unused)}",
+            hint=f"they differ in {in_words(found.varied)}"
+            if found.varied
+            else "in nothing at all",
         )
     if scaled:
         raise UsageError(
-            f"the runs have different scales: {_shown(scaled)}",
+            f"the runs have different scales: {in_words(scaled)}",
             hint="run both at one scale; --varies scale compares them all the same, and only their "
             "full-scale figures mean anything then",
         )
     if len(others) > 1 or (others and varies):
         options = " ".join(f"--varies {each.key}" for each in others)
         raise UsageError(
-            f"the runs differ in more than one thing: {_shown(found.varied)}",
+            f"the runs differ in more than one thing: {in_words(found.varied)}",
             hint=f"if that is what you compare, say so: {options} (a section will do)",
-        )
-    unused = [key for key in varies if not any(_covered(each.key, [key]) for each in found.varied)]
-    if unused:
-        raise UsageError(
-            f"the runs do not differ in {', '.join(unused)}",
-            hint=f"they differ in {_shown(found.varied)}" if found.varied else "in nothing at all",
         )
     return found.varied
 
@@ -155,7 +161,9 @@ def _at(run: Mapping[str, Any], path: Sequence[str]) -> str:
     found: Any = run
     for key in path:
         found = found.get(key) if isinstance(found, Mapping) else None
-    return "unknown" if found is None else str(found)
+    if found is None:
+        return "unknown"
+    return str(found)[:_COMMIT_DIGITS] if path[-1] == "commit" else str(found)
 
 
 def _is_dirty(run: RunData) -> bool:
@@ -166,7 +174,8 @@ def _covered(key: str, varies: Sequence[str]) -> bool:
     return any(key == each or key.startswith(f"{each}.") for each in varies)
 
 
-def _shown(found: Sequence[Difference]) -> str:
+def in_words(found: Sequence[Difference]) -> str:
+    """Differences in one line: "arbitration (fair / fifo); workload.agents (8 / 16)"."""
     return "; ".join(
         f"{each.key} ({' / '.join(shown(value) for value in each.values)})" for each in found
     )

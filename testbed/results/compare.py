@@ -11,8 +11,9 @@ import msgspec
 from testbed.errors import NotFoundError, UnfaithfulError, UsageError
 from testbed.results import comparable, layout
 from testbed.results.comparable import Difference
+from testbed.results.intervals import Interval
 from testbed.results.sets import RunSet, load_set
-from testbed.results.statistics import Change, Interval
+from testbed.results.statistics import Change
 
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 

@@ -9,8 +9,9 @@ from typing import Any
 from testbed.errors import NotFoundError
 from testbed.results import layout, statistics
 from testbed.results.flat import numbers
+from testbed.results.intervals import CONFIDENCE, Interval
 from testbed.results.load import RunData, document_of, load
-from testbed.results.statistics import Change, Interval
+from testbed.results.statistics import Change
 
 
 class RunSet:
@@ -81,7 +82,7 @@ class RunSet:
             within = run.policies.get(variant, {}).get("summary", {}).get(f"interval_{metric}")
             if isinstance(within, list) and len(within) == 2 and None not in within:
                 low, high = map(float, within)
-                return Interval(values[0], low, high, statistics.CONFIDENCE, 1)
+                return Interval(values[0], low, high, CONFIDENCE, 1)
         return statistics.median(values)
 
     def change(

@@ -46,7 +46,9 @@ def shown(directory: Path) -> dict[str, str]:
 
 def test_every_cell_runs_on_a_stored_run(tmp_path: Path) -> None:
     shutil.copytree(STORED, tmp_path / "runs" / "20261125-demo")
-    found = shown(tmp_path)
+    below = tmp_path / "scripts" / "examples"  # as Jupyter starts it, below the checkout's runs
+    below.mkdir(parents=True)
+    found = shown(below)
     assert set(found) == {"find", "reasons", "table", "change", "requests", "nics", "draw", "own"}
     assert "('20261125-demo', 1, 'PASS')" in found["find"]
     assert "kv_load_bps" in found["table"]
@@ -61,7 +63,13 @@ def test_the_notebook_is_well_formed_and_has_no_output_of_anybodys_machine() -> 
     assert (notebook["nbformat"], notebook["nbformat_minor"]) == (4, 5)
     ids = [cell["id"] for cell in notebook["cells"]]
     assert len(set(ids)) == len(ids)
+    imported = set()
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
             assert cell["outputs"] == [] and cell["execution_count"] is None
-            ast.parse("".join(cell["source"]))
+            for node in ast.walk(ast.parse("".join(cell["source"]))):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                imported |= {name.partition(".")[0] for name in names}
+    # What every installation has: `polars` is in setup.cfg's install_requires.
+    assert imported - sys.stdlib_module_names == {"polars", "testbed"}

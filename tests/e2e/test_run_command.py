@@ -49,13 +49,13 @@ def started(
     )  # fmt: skip
 
 
-def await_line(process: subprocess.Popen[str], end: str) -> None:
-    """Read its progress up to a line."""
+def await_line(process: subprocess.Popen[str], text: str) -> None:
+    """Read its progress up to a line with a text."""
     assert process.stderr is not None
     seen = []
     for line in process.stderr:
         seen.append(line)
-        if line.rstrip().endswith(end):
+        if text in line:
             return
     raise AssertionError("".join(seen))
 

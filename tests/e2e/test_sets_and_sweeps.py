@@ -1,4 +1,4 @@
-"""Several runs: a set by `run --repeat`, and a sweep that is killed, interrupted and finished.
+"""Several runs: a set by `run --repeat` and a sweep, both killed, interrupted and finished.
 
 storage ══ pe0 (1 engine) ══ de0 (1 engine) ══ storage
 """
@@ -53,11 +53,24 @@ def told(arguments: list[str], directory: Path, environment: dict[str, str]) -> 
     return found
 
 
-def test_a_scenario_is_repeated_compared_and_exported(
+def test_a_scenario_is_repeated_in_spite_of_a_crash_compared_and_exported(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     wanted = command("--repeat", "2", "--json", "--accept-unfaithful", **QUICK)
-    found = told(wanted, tmp_path, environment)
+    with started(wanted, tmp_path, environment) as process:
+        await_line(process, "run 1 of 2: repeat 1")
+        await_line(process, "shorter-queue: collect")
+        await_line(process, "shorter-queue: measure")  # of the second run
+        process.kill()
+        process.communicate(timeout=60)
+    latest = (tmp_path / "runs" / "latest").resolve()
+    (first,) = all_runs(latest)
+    written_s = (first / "run.json").stat().st_mtime
+
+    found = told([*wanted, "--into", "latest"], tmp_path, environment)
+    assert Path(found["set"]).resolve() == latest
+    assert len(all_runs(latest)) == 2
+    assert (first / "run.json").stat().st_mtime == written_s
     made = load_set(tmp_path / found["set"])
     assert made.asked == len(made.runs) == 2
     assert len(set(made.seeds)) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from testbed.metrics import axis, label, names, show, show_interval
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 
 @pytest.mark.parametrize(

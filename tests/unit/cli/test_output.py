@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
+from rich.console import Console
+from rich.file_proxy import FileProxy
 
 from testbed.cli import output
 from testbed.errors import EXEC_FAILED, NotFoundError
@@ -90,3 +94,14 @@ def test_no_colour_where_nobody_wants_it(monkeypatch: pytest.MonkeyPatch) -> Non
     assert output.emphasis("ok", fg="green") != "ok"
     monkeypatch.setenv("NO_COLOR", "1")
     assert output.emphasis("ok", fg="green") == "ok"
+
+
+def test_a_note_goes_above_a_live_line_and_not_into_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = io.BytesIO()
+    terminal = io.TextIOWrapper(device)
+    shown = io.StringIO()
+    live = FileProxy(Console(file=shown), terminal)  # what rich puts in the place of stderr
+    monkeypatch.setattr(sys, "stderr", live)
+    output.note("run 2 of 3")
+    terminal.flush()
+    assert (shown.getvalue(), device.getvalue()) == ("run 2 of 3\n", b"")

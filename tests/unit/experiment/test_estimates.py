@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.experiment import estimates
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 
 def test_a_rate_counts_what_happened_in_the_window() -> None:

@@ -95,6 +95,8 @@ def test_a_scenario_file_is_looked_for_beside_the_sweep_file(tmp_path: Path) -> 
         (("[fair, fifo]", "[fair, foul]"), r"point agents=8, arbitration=foul: .*arbitration"),
         (("repeats: 3", "figure: {x: agents}"), r"sweep\.yaml:7: figure\.x: .* 'agents'"),
         (("workload.agents: [8, 16]", "description: [a, b]"), "are the same scenario"),
+        (("duration: 12s", "scale: auto"), "a scale of its own"),
+        (("arbitration: [fair, fifo]", "scale: [auto]"), "a scale of its own"),
     ],
 )
 def test_what_is_wrong_with_a_sweep_is_said(
@@ -103,6 +105,17 @@ def test_what_is_wrong_with_a_sweep_is_said(
     file = written(tmp_path, SWEEP.replace(*change))
     with pytest.raises(ScenarioError, match=f"(?s){said}"):
         load(file)
+
+
+def test_a_scenario_whose_scale_is_chosen_needs_one_for_all_points(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "name: mine\ntopology: {name: 1p1d}\nduration: 9s\nscale: auto\n"
+    )
+    text = "name: s\nscenario: mine.yaml\ngrid: {seed: [1, 2]}\n"
+    with pytest.raises(ScenarioError, match=r"a scale of its own(?s:.*)predict mine.yaml"):
+        load(written(tmp_path, text))
+    _, points = load(written(tmp_path, text + "set: {scale: {rate: 4000, bytes: 2000}}\n"))
+    assert {point.asked.scenario.scale.rate for point in points} == {4000}
 
 
 def test_the_example_is_a_sweep_over_sizes_of_caches() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from testbed.experiment.study import Evidence, Expected, Finding, Row, about
 from testbed.experiment.table import lines, shown, summary
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 
 def measured(value: float, low: float | None = None, high: float | None = None) -> Interval:

@@ -15,7 +15,7 @@ from testbed.experiment import grid, repeats, sweep
 from testbed.experiment.grid import Point
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat
-from testbed.experiment.sweep import Status, in_rounds, left, left_s, plan
+from testbed.experiment.rounds import Status, in_rounds, left, left_s, plan
 from testbed.results import layout
 from tests.unit.results.made import make_run
 
@@ -50,19 +50,24 @@ def test_whatever_was_finished_the_rest_is_run_once(points: list[Point]) -> None
     choice = random.Random(4)
     for _ in range(20):
         done = choice.sample(range(len(jobs)), choice.randrange(len(jobs) + 1))
-        finished: dict[str, set[int]] = {}
+        finished: dict[str, dict[int, float]] = {}
         for number in done:
             job = jobs[number]
-            finished.setdefault(job.point.directory, set()).add(job.repeat.seed)
+            finished.setdefault(job.point.directory, {})[job.repeat.seed] = 1.0
         to_do = left(jobs, finished)
         assert to_do == [job for number, job in enumerate(jobs) if number not in done]
 
 
-def test_the_time_left_goes_by_what_was_done() -> None:
-    assert left_s([], [10.0]) is None
-    assert left_s([(10.0, 30.0)], [10.0, 20.0]) == 90.0
-    assert left_s([(10.0, 30.0), (30.0, 50.0)], [20.0]) == 40.0
-    assert left_s([(10.0, 30.0)], []) == 0.0
+def test_the_time_left_goes_by_what_was_done_and_before_that_by_what_is_predicted(
+    points: list[Point],
+) -> None:
+    light, heavy, *_ = in_rounds(points)  # of weights 20 and 40
+    lengths_s = {light.point.directory: 5.0, heavy.point.directory: 7.0}
+    assert left_s([], [light], {}) is None
+    assert left_s([], [light, heavy, light], lengths_s) == 17.0
+    assert left_s([(10.0, 30.0)], [light, heavy], lengths_s) == 180.0
+    assert left_s([(10.0, 30.0), (30.0, 50.0)], [light], {}) == 40.0
+    assert left_s([(10.0, 30.0)], [], {}) == 0.0
 
 
 def test_longer_scenarios_with_more_policies_weigh_more(points: list[Point]) -> None:
@@ -90,7 +95,7 @@ def test_finished_runs_are_those_that_are_complete(points: list[Point], tmp_path
     shown = found.lines()
     assert shown[0] == "done   agents=8, duration=10s, repeat 1"
     assert shown[1] == "to do  agents=8, duration=20s, repeat 1"
-    assert [run["finished"] for run in found.as_json()["runs"]].count(True) == 1
+    assert [run["finished"] for run in found.as_json({})["runs"]].count(True) == 1
 
 
 def test_unfaithful_runs_are_finished_unless_they_are_to_be_made_again(

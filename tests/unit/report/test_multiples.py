@@ -75,7 +75,8 @@ def test_a_sweep_is_written_with_its_table_and_figure(sweep: Path) -> None:
     assert pl.read_parquet(sweep / "points.parquet").height == 6 * 2 * 2
     told = found.as_json({})
     assert (told["points"], told["runs"], told["unfaithful"]) == (6, 12, [])
-    assert [Path(file).name for file in told["figures"]] == ["multiples.svg", "multiples.pdf"]
+    written = [Path(file).name for file in told["figures"]]
+    assert written == ["multiples.svg", "multiples.pdf", layout.REPORT]
     text = "\n".join(found.lines({}))
     assert "32Mbit/s [16Mbit/s – 48Mbit/s]" in text
     found.judge({})

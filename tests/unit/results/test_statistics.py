@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from testbed.results.statistics import batch_means, change, median
+from testbed.results.statistics import change, median
 
 values = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=12)
 positive = st.lists(st.floats(0.5, 1e6), min_size=2, max_size=8)
@@ -67,40 +67,8 @@ def test_intervals_hold_the_true_median_as_often_as_they_say() -> None:
 
 @pytest.mark.parametrize("data", [[], [1.0, math.nan], [math.inf]])
 def test_what_no_figure_follows_from_is_refused(data: list[float]) -> None:
-    for estimate in (median, batch_means):
-        with pytest.raises(ValueError, match="value"):
-            estimate(data)
-
-
-# --- batch means -------------------------------------------------------------------------------
-
-
-def autoregressive(rho: float, length: int, rng: np.random.Generator) -> list[float]:
-    noise, series = rng.normal(size=length), np.zeros(length)
-    for n in range(1, length):
-        series[n] = rho * series[n - 1] + noise[n]
-    return [float(each) for each in series]
-
-
-def test_batch_means_of_a_constant_are_sure_of_it() -> None:
-    found = batch_means([5.0] * 100)
-    assert (found.value, found.low, found.high) == (5.0, 5.0, 5.0)
-
-
-def test_batch_means_allow_for_neighbours_that_depend_on_each_other() -> None:
-    rng = np.random.default_rng(5)
-    series = [autoregressive(0.8, 400, rng) for _ in range(150)]
-    held = np.mean([batch_means(each).holds(0.0) for each in series])
-    assert held >= 0.85
-    # As if the values were independent, it would be held far too seldom.
-    naive = [2 * np.std(each) / math.sqrt(len(each)) for each in series]
-    assert np.mean([abs(np.mean(e)) <= n for e, n in zip(series, naive, strict=True)]) < 0.65
-
-
-def test_batch_means_of_hardly_anything_have_no_interval() -> None:
-    assert batch_means([1.0, 3.0, 2.0]).width is None
-    assert batch_means([1.0, 3.0, 2.0]).value == 2.0
-    assert batch_means([1.0, 3.0, 2.0, 2.0]).width is not None
+    with pytest.raises(ValueError, match="value"):
+        median(data)
 
 
 # --- changes -----------------------------------------------------------------------------------

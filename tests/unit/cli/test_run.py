@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from testbed.cli.sweep import about
+from testbed.cli.run import about
 
 
 @pytest.mark.parametrize(
