@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,20 +54,20 @@ def _row(each: Found) -> dict[str, object]:
 
 
 def _lines(known: list[Found]) -> list[str]:
+    from testbed.experiment.studies import minutes
+    from testbed.experiment.study import SIZES
+
     width = max(len(each.name) for each in known)
     lines = [f"{'':{width}}  quick  medium  full  minutes"]
-    total = [0.0, 0.0, 0.0]
-    names = {each.name for each in known}
     for each in known:
-        if each.study.shares not in names:
-            total = [a + b for a, b in zip(total, each.study.minutes, strict=True)]
         lines.append(f"{each.name:{width}}  {_times(each.study.minutes)}  {each.study.question}")
+    total = [minutes(known, size) for size in SIZES]
     lines.append(
         f"{'all':{width}}  {_times(total)}  together: runs that studies share are made once"
     )
     return lines
 
 
-def _times(minutes: tuple[float, ...] | list[float]) -> str:
+def _times(minutes: Sequence[float]) -> str:
     quick, medium, full = (f"{each:.1f}" if each < 10 else f"{each:.0f}" for each in minutes)
     return f"{quick:>5}  {medium:>6}  {full:>4}"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import testbed
 from testbed.errors import NotFoundError, TestbedError, UsageError
-from testbed.experiment.study import Study
+from testbed.experiment.study import Size, Study
 from testbed.suggestions import suggestion
 
 CHECKOUT = Path(testbed.__file__).resolve().parents[1]
@@ -57,6 +58,14 @@ def files(directory: Path | None = None) -> dict[str, Path]:
     if not found:
         raise NotFoundError(f"there is no experiment in {place}", hint="they are files, *.py")
     return found
+
+
+def minutes(found: Sequence[Found], size: Size) -> float:
+    """How long studies take one after another; runs that they share are made once."""
+    names = {each.name for each in found}
+    return sum(
+        each.study.minutes.of(size) for each in found if each.study.shares not in names
+    )  # fmt: skip
 
 
 def find(name_or_file: str, directory: Path | None = None) -> Found:
