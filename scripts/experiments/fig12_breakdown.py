@@ -50,7 +50,7 @@ def answer(ask: Asking) -> Answer:
               ask.pick("APS-equivalent", "APS", "APS"), "mean (s)", [
             Series(part, [_aps(point) for point in found[policy]],
                    [exactly(point.parts_s[part]) for point in found[policy]]) for part in PARTS
-        ]) for policy in POLICIES
+        ], kind="stacked") for policy in POLICIES
     ]  # fmt: skip
     return Answer(rows, charts)
 

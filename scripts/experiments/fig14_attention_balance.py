@@ -13,10 +13,7 @@ waiting the scheduler's figure falls towards the paper's.
 
 from __future__ import annotations
 
-from collections import defaultdict
-
-import numpy as np
-from numpy.typing import NDArray
+import polars as pl
 
 from agents.job_time import DUALPATH, SMALL, window
 from testbed.experiment.asking import Asking
@@ -44,11 +41,9 @@ def answer(ask: Asking) -> Answer:
                                            {"gpus": 8, "s": 1})}  # fmt: skip
         runs = ask.runs(SMALL, {**changes, **ask.pick({}, larger, larger)})
         found = [max_avg(run) for run in runs]
-        means[name] = together([mean_of(values) for values in found])
-        shown = found[0][:SHOWN].tolist()
-        series.append(
-            Series(name, [float(n) for n in range(len(shown))], [exactly(v) for v in shown])
-        )
+        means[name] = together([mean_of(values) for _, values in found])
+        times, values = found[0]
+        series.append(Series(name, times[:SHOWN], [exactly(value) for value in values[:SHOWN]]))
     rows = [
         Row("scheduler: attention Max/Avg", means["scheduler"], Expected(1.0, 1.35), 1.06,
             note="the paper's lowest; full batches"),
@@ -56,24 +51,34 @@ def answer(ask: Asking) -> Answer:
         Row("round robin over scheduler", ratio(means["round robin"], means["scheduler"]),
             Expected(1.0, None), unit="×"),
     ]  # fmt: skip
-    chart = Chart("fig14_attention_balance", "Attention of a node's engines", "iteration",
+    chart = Chart("fig14_attention_balance", "Attention of a node's engines", "time (s, real)",
                   "attention time Max/Avg", series, kind="lines")  # fmt: skip
     return Answer(rows, [chart])
 
 
-def max_avg(run: RunData) -> NDArray[np.float64]:
-    """Of each iteration in the window in which an engine of the node attended."""
+def max_avg(run: RunData) -> tuple[list[float], list[float]]:
+    """Of each iteration in the window in which an engine of the node attended, in order of time.
+
+    Returns:
+        When it ended, in real seconds since the window opened; and slowest engine over mean.
+    """
     span, table = window(run, DUALPATH), run.table("iterations")
     if span is None:
-        return np.empty(0)
+        return [], []
     ranks = run.run["scenario"]["topology"]["set"]["gpus"]
-    together_s: dict[tuple[str, int], list[float]] = defaultdict(list)
-    chosen = table.filter((table["policy"] == DUALPATH) & table["t_end"].is_between(*span))
-    for engine, number, attention_s in chosen.select("engine", "iteration", "attention_s").rows():
-        together_s[engine.rpartition("g")[0], number].append(attention_s)
-    return np.array([
-        max(times) / (sum(times) / ranks) for times in together_s.values() if max(times) > 0
-    ])  # fmt: skip
+    stretch = run.run["comparison"]["scale"]["stretch"]
+    found = (
+        table.filter((table["policy"] == DUALPATH) & table["t_end"].is_between(*span))
+        .with_columns(pl.col("engine").str.replace(r"g\d+$", "").alias("node"))
+        .group_by("node", "iteration")
+        .agg(
+            ((pl.col("t_end").max() - span[0]) / stretch).alias("at_s"),
+            (pl.col("attention_s").max() / (pl.col("attention_s").sum() / ranks)).alias("value"),
+        )
+        .filter(pl.col("value").is_finite())  # nobody attended
+        .sort("at_s")
+    )
+    return found["at_s"].to_list(), found["value"].to_list()
 
 
 STUDY = Study(

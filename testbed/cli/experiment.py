@@ -115,9 +115,7 @@ def _announce(found: list[Found], size: Size, repeat: int | None, place: Path) -
 
     took_s = 60 * minutes(found, size) * (repeat or REPEATS[size]) / REPEATS[size]
     number = f"{len(found)} experiments" if len(found) > 1 else found[0].name
-    output.note(
-        f"{number}, {size}: about {about(took_s)} on two quiet cores; the set is {place}"
-    )
+    output.note(f"{number}, {size}: about {about(took_s)} on two quiet cores; the set is {place}")
 
 
 def _write_what_there_is(place: Path, ended: KeyboardInterrupt) -> None:
