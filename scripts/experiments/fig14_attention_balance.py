@@ -18,7 +18,7 @@ import polars as pl
 from agents.job_time import DUALPATH, SMALL, window
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, mean_of, ratio, together
-from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
+from testbed.experiment.study import Answer, Expected, Minutes, Row, Shares, Study
 from testbed.results.charts import Chart, Series
 from testbed.results.load import RunData
 
@@ -86,4 +86,5 @@ STUDY = Study(
     "DualPath, figure 14",
     Minutes(0.8, 14, 30),
     answer,
+    shares=Shares(quick="fig7_offline"),
 )

@@ -21,7 +21,7 @@ from __future__ import annotations
 from agents.job_time import DUALPATH, SHRUNK, SMALL, job_time_s, whole_jobs
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import ratio, together
-from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
+from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, always
 from testbed.results.charts import Chart, Series
 from testbed.results.intervals import Interval
 
@@ -84,6 +84,7 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Does the gain depend on how much a turn appends and generates?",
     "DualPath, figure 9",
-    Minutes(1.9, 250, 1500),
+    Minutes(1.9, 105, 1700),
     answer,
+    shares=always("fig7_offline"),
 )

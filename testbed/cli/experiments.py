@@ -32,7 +32,7 @@ directory_option = click.option(
 @directory_option
 @json_option
 def command(directory: Path | None, as_json: bool) -> None:
-    """List the experiments, with the minutes that each size takes on two quiet cores."""
+    """List the experiments, with the minutes that each takes by itself on two quiet cores."""
     with output.failures(as_json):
         from testbed.experiment.studies import files, load
 
@@ -43,12 +43,15 @@ def command(directory: Path | None, as_json: bool) -> None:
 
 
 def _row(each: Found) -> dict[str, object]:
+    from testbed.experiment.studies import minutes
+    from testbed.experiment.study import SIZES
+
     return {
         "name": each.name,
         "question": each.study.question,
         "source": each.study.source,
-        "minutes": each.study.minutes._asdict(),
-        "shares": each.study.shares,
+        "minutes": {size: minutes([each], size) for size in SIZES},
+        "shares": each.study.shares._asdict(),
         "file": str(each.file),
     }
 
@@ -60,7 +63,8 @@ def _lines(known: list[Found]) -> list[str]:
     width = max(len(each.name) for each in known)
     lines = [f"{'':{width}}  quick  medium  full  minutes"]
     for each in known:
-        lines.append(f"{each.name:{width}}  {_times(each.study.minutes)}  {each.study.question}")
+        alone = [minutes([each], size) for size in SIZES]
+        lines.append(f"{each.name:{width}}  {_times(alone)}  {each.study.question}")
     total = [minutes(known, size) for size in SIZES]
     lines.append(
         f"{'all':{width}}  {_times(total)}  together: runs that studies share are made once"

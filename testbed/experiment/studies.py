@@ -61,11 +61,14 @@ def files(directory: Path | None = None) -> dict[str, Path]:
 
 
 def minutes(found: Sequence[Found], size: Size) -> float:
-    """How long studies take one after another; runs that they share are made once."""
-    names = {each.name for each in found}
-    return sum(
-        each.study.minutes.of(size) for each in found if each.study.shares not in names
-    )  # fmt: skip
+    """How long a set of studies takes; runs that they share are made once, whoever asks first."""
+    total = sum(each.study.minutes.of(size) for each in found)
+    shared = {each.study.shares.of(size): each.file for each in found}
+    for name in shared.keys() - {each.name for each in found} - {""}:
+        file = shared[name].with_name(f"{name}.py")
+        if file.is_file():  # a copy of a study need not lie beside the other one
+            total += load(file).study.minutes.of(size)
+    return total
 
 
 def find(name_or_file: str, directory: Path | None = None) -> Found:

@@ -13,13 +13,13 @@ from testbed.errors import NotFoundError, UnfaithfulError, UsageError
 
 STUDY = '''"""What it reproduces."""
 from testbed.experiment.estimates import exactly
-from testbed.experiment.study import Answer, Evidence, Expected, Minutes, Row, Study
+from testbed.experiment.study import Answer, Evidence, Expected, Minutes, Row, Study, always
 
 def answer(ask):
     ask.noted("seen", "FAIL", ["a drop"])
     return Answer([Row("ratio", exactly(1.5), Expected(1, 2), 1.6, "×")])
 
-STUDY = Study("Is it so?", "A paper", Minutes(1, 2, 3), answer, shares="SHARES")
+STUDY = Study("Is it so?", "A paper", Minutes(1, 2, 3), answer, shares=always("SHARES"))
 '''
 ENDED = STUDY.replace('ask.noted("seen", "FAIL", ["a drop"])', "raise KeyboardInterrupt")
 
@@ -38,11 +38,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_list_says_the_minutes_and_what_is_shared(place: Path) -> None:
     told = CliRunner().invoke(experiments.command, ["--dir", str(place)])
-    lines = told.output.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == ["first", "second", "all"]
-    assert lines[-1].split()[1:4] == ["1.0", "2.0", "3.0"]  # the second's runs are the first's
+    first, second, together = (line.split()[:4] for line in told.output.splitlines()[1:])
+    assert first == ["first", "1.0", "2.0", "3.0"]
+    assert second == ["second", "2.0", "4.0", "6.0"]  # with the first's runs
+    assert together == ["all", "2.0", "4.0", "6.0"]
     told = CliRunner().invoke(experiments.command, ["--dir", str(place), "--json"])
-    assert [one["shares"] for one in json.loads(told.output)["experiments"]] == ["", "first"]
+    shares = [one["shares"]["medium"] for one in json.loads(told.output)["experiments"]]
+    assert shares == ["", "first"]
 
 
 @pytest.mark.parametrize(
