@@ -29,7 +29,7 @@ from testbed.errors import (
 )
 from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.runner import Progress
-from testbed.experiment.studies import Found
+from testbed.experiment.studies import Found, by_number
 from testbed.experiment.study import Answer, Finding, Size
 from testbed.results import layout
 from testbed.results.writer import write_json
@@ -172,7 +172,7 @@ def findings(directory: Path) -> list[Finding]:
     Raises:
         NotFoundError: there is none.
     """
-    files = sorted(directory.glob(f"*/{STUDY}"))
+    files = sorted(directory.glob(f"*/{STUDY}"), key=lambda file: by_number(file.parent))
     if not files:
         raise NotFoundError(
             f"{directory} holds no study", hint="`testbed experiment` makes one, in experiments/"

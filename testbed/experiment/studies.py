@@ -6,6 +6,7 @@ They are scripts for people to read and change, so they are not installed with t
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,10 +55,16 @@ def files(directory: Path | None = None) -> dict[str, Path]:
             hint="they are scripts that are not installed: clone the repository and `make setup` "
             "in it, or give the directory that they are in: --dir DIR",
         )
-    found = {file.stem: file for file in sorted(place.glob("[a-z]*.py"))}
+    found = {file.stem: file for file in sorted(place.glob("[a-z]*.py"), key=by_number)}
     if not found:
         raise NotFoundError(f"there is no experiment in {place}", hint="they are files, *.py")
     return found
+
+
+def by_number(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts names as people do: fig7 before fig10."""
+    parts = re.findall(r"\d+|\D+", path.stem)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
 
 
 def minutes(found: Sequence[Found], size: Size) -> float:

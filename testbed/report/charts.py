@@ -33,7 +33,7 @@ def _drawn(chart: Chart) -> Figure:
         elif chart.kind == "lines":
             _line(axes, series, number)
     if any(value is not None for series in chart.series for value in series.paper):
-        axes.plot([], [], "D", color=GREY, markerfacecolor="none", label="paper")
+        axes.plot([], [], "D", color=GREY, markerfacecolor="white", label="paper")
     if chart.kind != "lines" and chart.series:
         axes.set_xticks(range(len(chart.series[0].x)), [str(x) for x in chart.series[0].x])
     if chart.log:
@@ -80,7 +80,7 @@ def _line(axes: Axes, series: Series, number: int) -> None:
 def _paper(axes: Axes, at: Sequence[float], series: Series) -> None:
     known = [(x, y) for x, y in zip(at, series.paper, strict=False) if y is not None]
     axes.plot([x for x, _ in known], [y for _, y in known], "D", color=GREY,
-              markerfacecolor="none", zorder=3)  # fmt: skip
+              markerfacecolor="white", zorder=3)  # fmt: skip
 
 
 def _errors(values: Sequence[Interval]) -> Any:
