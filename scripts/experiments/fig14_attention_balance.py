@@ -35,7 +35,7 @@ def answer(ask: Asking) -> Answer:
     """Both placements; quick: the scheduler's is the run of fig7_offline."""
     rows, series, means = [], [], {}
     for name, changes in PLACEMENTS.items():
-        own = {"policies": [DUALPATH], "duration": ask.pick("20s", "40s", "90s")}
+        own: dict[str, object] = {"policies": [DUALPATH], "duration": ask.pick("20s", "40s", "90s")}
         if ask.size != "quick":  # 8 engines, as in the paper, are more than two cores carry
             own |= {"topology.set": {"gpus": 4, "s": 0.5}, "workload.agents": 320}
         runs = ask.runs(SMALL, {**changes, **own} if changes or ask.size != "quick" else {})
