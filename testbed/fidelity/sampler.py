@@ -1,8 +1,8 @@
 """The kernel's counters of a cluster, read every 100 ms by a thread.
 
-Of a run of hours they would fill the memory (2 GiB an hour of a 2P4D of small nodes).  So what lies
-back is thinned: whenever there are `MOST_SAMPLES`, every second one goes, and from then on half as
-many are taken, down to one each 400 ms.  Counters are totals, so nothing is lost but detail in time.
+Those of hours would fill the memory (2 GiB an hour of a small 2P4D).  So what lies back is
+thinned: whenever there are `MOST_SAMPLES`, every second one goes, and from then on half as many
+are taken, down to one each 400 ms.  Counters are totals: only detail in time is lost.
 """
 
 from __future__ import annotations

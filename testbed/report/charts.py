@@ -32,7 +32,8 @@ def _drawn(chart: Chart) -> Figure:
             _bars(axes, series, number, len(chart.series))
         elif chart.kind == "lines":
             _line(axes, series, number)
-    if any(value is not None for series in chart.series for value in series.paper):
+    papers = [value for series in chart.series for value in series.paper if value is not None]
+    if papers and chart.kind != "stacked":
         axes.plot([], [], "D", color=GREY, markerfacecolor="white", label="paper")
     if chart.kind != "lines" and chart.series:
         axes.set_xticks(range(len(chart.series[0].x)), [str(x) for x in chart.series[0].x])
