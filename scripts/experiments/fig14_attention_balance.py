@@ -15,7 +15,7 @@ quick: nodes of 2 engines; medium, full: of 4.
 
 from __future__ import annotations
 
-import polars as pl
+from collections import defaultdict
 
 from agents.job_time import DUALPATH, SMALL, window
 from testbed.experiment.asking import Asking
@@ -66,18 +66,19 @@ def max_avg(run: RunData) -> tuple[list[float], list[float]]:
         return [], []
     ranks = run.run["scenario"]["topology"]["set"]["gpus"]
     stretch = run.run["comparison"]["scale"]["stretch"]
-    found = (
-        table.filter((table["policy"] == DUALPATH) & table["t_end"].is_between(*span))
-        .with_columns(pl.col("engine").str.replace(r"g\d+$", "").alias("node"))
-        .group_by("node", "iteration")
-        .agg(
-            ((pl.col("t_end").max() - span[0]) / stretch).alias("at_s"),
-            (pl.col("attention_s").max() / (pl.col("attention_s").sum() / ranks)).alias("value"),
-        )
-        .filter(pl.col("value").is_finite())  # nobody attended
-        .sort("at_s")
-    )
-    return found["at_s"].to_list(), found["value"].to_list()
+    node_s: dict[tuple[str, int], list[tuple[float, float]]] = defaultdict(list)
+    chosen = table.filter((table["policy"] == DUALPATH) & table["t_end"].is_between(*span))
+    columns = chosen.select("engine", "iteration", "t_end", "attention_s")
+    for engine, number, ended_s, attention_s in columns.rows():
+        node_s[engine.rpartition("g")[0], number].append((ended_s, attention_s))
+    found = []
+    for each in node_s.values():
+        ended_s, attention_s = map(max, zip(*each, strict=True))
+        if attention_s > 0:
+            mean_s = sum(attention for _, attention in each) / ranks
+            found.append(((ended_s - span[0]) / stretch, attention_s / mean_s))
+    found.sort()
+    return [at_s for at_s, _ in found], [value for _, value in found]
 
 
 STUDY = Study(
