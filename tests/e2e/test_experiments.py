@@ -138,7 +138,8 @@ class Reduced(Asking):
         }  # fmt: skip
         if "workload.arrivals" in smaller:
             smaller |= {
-                "workload.arrivals": {"rate": "0.05/s"},
+                "workload.agents": "auto",
+                "workload.arrivals": {"rate": "0.02/s"},
                 "duration": "4s",
                 "window.tolerance": 0.99,
                 "policies": ["basic", DUALPATH],
