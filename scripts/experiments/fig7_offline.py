@@ -111,6 +111,6 @@ def _chart(model: str, one: Times, trace: str, what: str) -> Chart:
 STUDY = Study(
     "How much sooner are all agents done when both sides read?",
     "DualPath, figure 7",
-    Minutes(5.4, 75, 1600),
+    Minutes(5.4, 60, 1500),
     answer,
 )

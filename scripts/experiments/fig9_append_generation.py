@@ -100,7 +100,7 @@ def _charts(ask: Asking, what: str, scales: list[float], times: Times,
 STUDY = Study(
     "Does the gain depend on how much a turn appends and generates?",
     "DualPath, figure 9",
-    Minutes(1.9, 175, 2500),
+    Minutes(1.9, 85, 1800),
     answer,
     shares=always("fig7_offline"),
 )
