@@ -26,7 +26,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, always
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 ALLOWED, AVAILABLE = (
     Path(f"/proc/sys/net/ipv4/tcp_{which}_congestion_control") for which in ("allowed", "available")

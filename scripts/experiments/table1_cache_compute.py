@@ -17,7 +17,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 CONTEXTS = {"16K": 16 * 1024, "64K": 64 * 1024}
 APPENDED = 429

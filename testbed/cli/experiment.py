@@ -109,7 +109,7 @@ def command(
 
 def _announce(found: list[Found], size: Size, repeat: int | None, place: Path) -> None:
     """What is begun, and about how long it takes: hours should not come as a surprise."""
-    from testbed.cli.sweep import about
+    from testbed.cli.run import about
     from testbed.experiment.asking import REPEATS
     from testbed.experiment.studies import minutes
 

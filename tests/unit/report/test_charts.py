@@ -10,7 +10,7 @@ import pytest
 from testbed.experiment.estimates import exactly
 from testbed.report.charts import draw
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import Interval
+from testbed.results.intervals import Interval
 
 BOTH = [
     Series("Basic", ["a", "b"], [exactly(2.0), Interval(4.0, 3.0, 6.0, 0.95, 9)], [2.5, None]),
