@@ -39,10 +39,13 @@ def answer(ask: Asking) -> Answer:
         found = points(ask, model)
         charts += _charts(found, model, ask.pick("APS-equivalent", "APS", "APS"))
         basic, dual = (served(found[policy], TTFT_S, TPOT_S) for policy in POLICIES)
-        gain = exactly(dual / basic) if basic and dual else None
+        full = all(_missed(found[policy]) for policy in POLICIES)
+        gain = exactly(dual / basic) if basic and dual and full else None
         rows += [
             Row(f"{model}: DualPath over Basic, APS within the SLO", gain,
-                about(MODELS[model], 0.15), MODELS[model], "×", "caps alone give 60/32 = 1.87"),
+                about(MODELS[model], 0.15), MODELS[model], "×",
+                ("caps alone give 60/32 = 1.87" if model == "ds-660b" else "") if full
+                else "unknown: the highest load was served within the SLO"),
             *(Row(f"{model}: {NAMES[policy]}, APS within the SLO",
                   None if value is None else exactly(value),
                   Expected(0.3, 0.46) if policy != "basic" and model == "ds-660b" else None,
@@ -55,6 +58,15 @@ def answer(ask: Asking) -> Answer:
     return Answer(
         rows, charts, ["At the paper's size: rates are 4 times those of the small nodes."]
     )
+
+
+def _missed(found: list[Point]) -> bool:
+    """A load was too high, so the most that is served lies below it."""
+    return any(
+        p.ttft_s is not None and p.ttft_s.value > TTFT_S
+        or p.tpot_s is not None and p.tpot_s.value > TPOT_S
+        for p in found
+    )  # fmt: skip
 
 
 def _charts(found: dict[str, list[Point]], model: str, x: str) -> list[Chart]:
@@ -78,6 +90,6 @@ def _charts(found: dict[str, list[Point]], model: str, x: str) -> list[Chart]:
 STUDY = Study(
     "How many more agents per second are served within the SLO?",
     "DualPath, figure 10",
-    Minutes(2.2, 180, 900),
+    Minutes(2.2, 260, 2250),
     answer,
 )

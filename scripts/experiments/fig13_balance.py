@@ -33,7 +33,7 @@ def answer(ask: Asking) -> Answer:
     runs = ask.runs("2p4d", {
         "topology.set": {"gpus": 4, "s": 0.5},
         "scale": {"rate": 4000, "bytes": 1712},  # Layer Blocks of 48 bytes
-        "duration": ask.pick("20s", "60s", "150s"),
+        "duration": ask.pick("16s", "60s", "150s"),
         # Alternating, queues of prefill nodes first have to fill.
         "window": {"warm_up": "6s", "warm_up_turns": 3, "tolerance": 0.2},
         "policies": list(NAMES),
@@ -72,6 +72,6 @@ def max_avg(run: RunData, policy: str) -> NDArray[np.float64]:
 STUDY = Study(
     "How evenly are storage NICs used?",
     "DualPath, figure 13",
-    Minutes(1.2, 9, 18),
+    Minutes(1.1, 9, 18),
     answer,
 )

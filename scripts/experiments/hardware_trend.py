@@ -18,7 +18,7 @@ import math
 from agents.job_time import DUALPATH, SMALL, steady_turns_per_s
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
-from testbed.experiment.study import Answer, Minutes, Row, Study, about
+from testbed.experiment.study import Answer, Minutes, Row, Shares, Study, about
 from testbed.results.charts import Chart, Series
 from testbed.results.intervals import Interval
 
@@ -60,4 +60,5 @@ STUDY = Study(
     "DualPath, section 3",
     Minutes(1.3, 12, 24),
     answer,
+    shares=Shares(quick="fig7_offline"),
 )

@@ -55,7 +55,7 @@ def answer(ask: Asking) -> Answer:
         runs = ask.runs("cnic-bound", {
             "topology": {"name": "dualpath", "set": {**shape._asdict(), "s": 1}},
             "scale.rate": 4000,
-            "duration": ask.pick("10s", "40s", "90s"),
+            "duration": ask.pick("8s", "40s", "90s"),
             "window": {"warm_up": "4s", "warm_up_turns": 2, "tolerance": 0.1},
             "policies": [DUALPATH],
         })  # fmt: skip
@@ -87,6 +87,6 @@ def _word(true: bool) -> str:
 STUDY = Study(
     "What does the window of P/D ratios separate?",
     "DualPath, section 4.2",
-    Minutes(1.5, 13, 25),
+    Minutes(1.4, 13, 25),
     answer,
 )

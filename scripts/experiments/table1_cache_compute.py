@@ -17,6 +17,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly
 from testbed.experiment.study import Answer, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
+from testbed.results.intervals import Interval
 
 CONTEXTS = {"16K": 16 * 1024, "64K": 64 * 1024}
 APPENDED = 429
@@ -28,7 +29,7 @@ def answer(ask: Asking) -> Answer:
     """Calculate all ratios."""
     rows, series = [], []
     for number, (label, context) in enumerate(CONTEXTS.items()):
-        found = []
+        found: list[Interval | None] = []
         for name, published in TABLE_1.items():
             ratio = exactly(PRESETS[name].cache_compute_ratio(context, APPENDED) * 1e15 / 1e9)
             found.append(ratio)

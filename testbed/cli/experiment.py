@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from testbed.cli.arguments import json_option
 from testbed.cli.experiments import directory_option
 
 if TYPE_CHECKING:
+    from testbed.experiment.studies import Found
     from testbed.experiment.study import Finding, Size
 
 _EPILOG = """\b
@@ -48,8 +50,11 @@ The page of the set, index.html, has each figure beside the paper's values.
 )
 @click.option(
     "--into",
-    type=click.Path(path_type=Path, file_okay=False, exists=True),
-    help="Add to this set instead; what it has run already is not run again.",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A set to add to, or to go on with; what it has run already is not run again.",
+)
+@click.option(
+    "--retry-unfaithful", is_flag=True, help="With --into: run again what has the verdict FAIL."
 )
 @click.option("--accept-unfaithful", is_flag=True, help="Exit 0 even if a verdict is FAIL.")
 @json_option
@@ -61,6 +66,7 @@ def command(
     directory: Path | None,
     out: Path,
     into: Path | None,
+    retry_unfaithful: bool,
     accept_unfaithful: bool,
     as_json: bool,
 ) -> None:
@@ -84,13 +90,41 @@ def command(
             )
         asked = list(studies.files(directory)) if everything else list(dict.fromkeys(names))
         found = [studies.find(name, directory) for name in asked]
-        place = into or answering.new_set(out)
+        place = answering.new_set(out) if into is None else answering.set_at(into)
+        _announce(found, size, repeat, place)
         with progress() as report:
-            made = answering.answer(found, size, place, sys.argv, report, _tell, repeat)
+            try:
+                made = answering.answer(
+                    found, size, place, sys.argv, report, _tell, repeat,
+                    retry_unfaithful=retry_unfaithful,
+                )  # fmt: skip
+            except KeyboardInterrupt as ended:
+                _write_what_there_is(place, ended)
+                raise
         page = answering.write_page(place, sys.argv)
         output.result(_as_json(made, place, page), _lines(made, page), as_json=as_json)
     with output.failures(False):  # the one object of --json is out
         answering.judge(made, accept_unfaithful=accept_unfaithful)
+
+
+def _announce(found: list[Found], size: Size, repeat: int | None, place: Path) -> None:
+    """What is begun, and about how long it takes: hours should not come as a surprise."""
+    from testbed.cli.run import about
+    from testbed.experiment.asking import REPEATS
+    from testbed.experiment.studies import minutes
+
+    took_s = 60 * minutes(found, size) * (repeat or REPEATS[size]) / REPEATS[size]
+    number = f"{len(found)} experiments" if len(found) > 1 else found[0].name
+    output.note(f"{number}, {size}: about {about(took_s)} on two quiet cores; the set is {place}")
+
+
+def _write_what_there_is(place: Path, ended: KeyboardInterrupt) -> None:
+    """The page of what has been found, if anything was."""
+    from testbed.errors import NotFoundError
+    from testbed.experiment import answering
+
+    with contextlib.suppress(NotFoundError):
+        ended.add_note(f"what was found by then: {answering.write_page(place, sys.argv)}")
 
 
 def _tell(finding: Finding) -> None:

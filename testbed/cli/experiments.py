@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,7 @@ directory_option = click.option(
 @directory_option
 @json_option
 def command(directory: Path | None, as_json: bool) -> None:
-    """List the experiments, with the minutes that each size takes on two quiet cores."""
+    """List the experiments, with the minutes that each takes by itself on two quiet cores."""
     with output.failures(as_json):
         from testbed.experiment.studies import files, load
 
@@ -42,31 +43,35 @@ def command(directory: Path | None, as_json: bool) -> None:
 
 
 def _row(each: Found) -> dict[str, object]:
+    from testbed.experiment.studies import minutes
+    from testbed.experiment.study import SIZES
+
     return {
         "name": each.name,
         "question": each.study.question,
         "source": each.study.source,
-        "minutes": each.study.minutes._asdict(),
-        "shares": each.study.shares,
+        "minutes": {size: minutes([each], size) for size in SIZES},
+        "shares": each.study.shares._asdict(),
         "file": str(each.file),
     }
 
 
 def _lines(known: list[Found]) -> list[str]:
+    from testbed.experiment.studies import minutes
+    from testbed.experiment.study import SIZES
+
     width = max(len(each.name) for each in known)
     lines = [f"{'':{width}}  quick  medium  full  minutes"]
-    total = [0.0, 0.0, 0.0]
-    names = {each.name for each in known}
     for each in known:
-        if each.study.shares not in names:
-            total = [a + b for a, b in zip(total, each.study.minutes, strict=True)]
-        lines.append(f"{each.name:{width}}  {_times(each.study.minutes)}  {each.study.question}")
+        alone = [minutes([each], size) for size in SIZES]
+        lines.append(f"{each.name:{width}}  {_times(alone)}  {each.study.question}")
+    total = [minutes(known, size) for size in SIZES]
     lines.append(
         f"{'all':{width}}  {_times(total)}  together: runs that studies share are made once"
     )
     return lines
 
 
-def _times(minutes: tuple[float, ...] | list[float]) -> str:
+def _times(minutes: Sequence[float]) -> str:
     quick, medium, full = (f"{each:.1f}" if each < 10 else f"{each:.0f}" for each in minutes)
     return f"{quick:>5}  {medium:>6}  {full:>4}"

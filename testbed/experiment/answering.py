@@ -29,8 +29,9 @@ from testbed.errors import (
 )
 from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.runner import Progress
-from testbed.experiment.studies import Found
+from testbed.experiment.studies import Found, by_number
 from testbed.experiment.study import Answer, Finding, Size
+from testbed.results import layout
 from testbed.results.writer import write_json
 
 STUDY, TABLE, DATA, RUNS = "study.json", "table.md", "data.json", "runs"
@@ -60,6 +61,26 @@ def new_set(out: Path) -> Path:
     raise ConflictError(f"no directory can be made in {out}", hint="choose another with --out")
 
 
+def set_at(path: Path) -> Path:
+    """The directory of a set, made if it is not there.
+
+    Raises:
+        UsageError: it cannot be made, or it is not a set's.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"the directory {path} cannot be made: {error.strerror}",
+            hint="give another with --into",
+        ) from None
+    if any((path / file).is_file() for file in (layout.RUN, layout.SET, layout.SWEEP)):
+        raise UsageError(
+            f"{path} holds runs, not experiments", hint="give --into the directory of a set"
+        )
+    return path
+
+
 def answer(
     found: Sequence[Found],
     size: Size,
@@ -68,6 +89,8 @@ def answer(
     report: Callable[[Progress], None],
     done: Callable[[Finding], None],
     repeat: int | None = None,
+    *,
+    retry_unfaithful: bool = False,
 ) -> list[Finding]:
     """Answer studies one after another.
 
@@ -81,16 +104,25 @@ def answer(
         report: called with progress.
         done: called with each finding, when it has been written.
         repeat: how often scenarios are run, if not as the size says.
+        retry_unfaithful: runs of the set whose verdict is FAIL are made again.
 
     Raises:
-        KeyboardInterrupt: the user ended it; what was found by then is there.
+        KeyboardInterrupt: the user ended it; runs that are complete, and what was found by then,
+            are there.
     """
-    runs = Runs(directory / RUNS, argv, report)
-    findings = []
-    for each in found:
-        finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
-        findings.append(finding)
-        done(finding)
+    runs = Runs(directory / RUNS, argv, report, retry_unfaithful=retry_unfaithful)
+    findings: list[Finding] = []
+    try:
+        for each in found:
+            finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
+            findings.append(finding)
+            done(finding)
+    except KeyboardInterrupt as ended:
+        ended.add_note(
+            f"{len(findings)} of {len(found)} experiments have an answer; the same command with "
+            f"--into {directory} makes no run again that is complete"
+        )
+        raise
     return findings
 
 
@@ -140,7 +172,7 @@ def findings(directory: Path) -> list[Finding]:
     Raises:
         NotFoundError: there is none.
     """
-    files = sorted(directory.glob(f"*/{STUDY}"))
+    files = sorted(directory.glob(f"*/{STUDY}"), key=lambda file: by_number(file.parent))
     if not files:
         raise NotFoundError(
             f"{directory} holds no study", hint="`testbed experiment` makes one, in experiments/"

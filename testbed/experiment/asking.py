@@ -29,7 +29,7 @@ from testbed.results.load import RunData, load
 from testbed.results.writer import plain
 
 T = TypeVar("T")
-_REPEATS: dict[Size, int] = {"quick": 1, "medium": 3, "full": 3}
+REPEATS: dict[Size, int] = {"quick": 1, "medium": 3, "full": 3}
 
 
 class Runs:
@@ -39,20 +39,30 @@ class Runs:
         directory: that they are made in.
         argv: the command line, for their run.json.
         report: called with progress.
+        retry_unfaithful: runs that are there and whose verdict is FAIL are made again.
     """
 
     def __init__(
-        self, directory: Path, argv: list[str], report: Callable[[Progress], None]
+        self,
+        directory: Path,
+        argv: list[str],
+        report: Callable[[Progress], None],
+        *,
+        retry_unfaithful: bool = False,
     ) -> None:
         self.directory = directory
         self._argv = argv
         self._report = report
-        self._known: dict[bytes, RunData] = {}
-        for path in layout.all_runs(directory):
+        # Where runs are, not what they hold: tables of a night's runs fill the memory.
+        self._known: dict[bytes, Path] = {}
+        for path in layout.all_runs(directory):  # of several, the newest counts
             found = load(path)
-            # What may not be believed is worth another try, unless it was just now.
-            if found.verdict.status == "PASS" and not found.run["interrupted"]:
-                self._known[_key(found.run["scenario"])] = found
+            key = _key(found.run["scenario"])
+            if found.run["interrupted"]:
+                continue
+            self._known[key] = path
+            if retry_unfaithful and found.verdict.status == "FAIL":
+                del self._known[key]
 
     def get(self, asked: Asked, one: Repeat) -> RunData:
         """A run of this scenario with a repeat's seed: one that is there, or a new one.
@@ -66,8 +76,8 @@ class Runs:
         if key not in self._known:
             finished = run_one(asked, one, self.directory, self._argv, self._report)
             finished.judge(accept_unfaithful=True)
-            self._known[key] = load(finished.path)
-        return self._known[key]
+            self._known[key] = finished.path
+        return load(self._known[key])
 
 
 def _key(scenario: Mapping[str, Any]) -> bytes:
@@ -89,7 +99,7 @@ class Asking:
     def __init__(self, name: str, size: Size, runs: Runs, repeat: int | None = None) -> None:
         self.name = name
         self.size = size
-        self._repeat = repeat or _REPEATS[size]
+        self._repeat = repeat or REPEATS[size]
         self.evidence: list[Evidence] = []
         self._runs = runs
 

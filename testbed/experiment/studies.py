@@ -6,13 +6,15 @@ They are scripts for people to read and change, so they are not installed with t
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import testbed
 from testbed.errors import NotFoundError, TestbedError, UsageError
-from testbed.experiment.study import Study
+from testbed.experiment.study import Size, Study
 from testbed.suggestions import suggestion
 
 CHECKOUT = Path(testbed.__file__).resolve().parents[1]
@@ -53,10 +55,27 @@ def files(directory: Path | None = None) -> dict[str, Path]:
             hint="they are scripts that are not installed: clone the repository and `make setup` "
             "in it, or give the directory that they are in: --dir DIR",
         )
-    found = {file.stem: file for file in sorted(place.glob("[a-z]*.py"))}
+    found = {file.stem: file for file in sorted(place.glob("[a-z]*.py"), key=by_number)}
     if not found:
         raise NotFoundError(f"there is no experiment in {place}", hint="they are files, *.py")
     return found
+
+
+def by_number(path: Path) -> list[tuple[int, str]]:
+    """A key that sorts names as people do: fig7 before fig10."""
+    parts = re.findall(r"\d+|\D+", path.stem)
+    return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+
+def minutes(found: Sequence[Found], size: Size) -> float:
+    """How long a set of studies takes; runs that they share are made once, whoever asks first."""
+    total = sum(each.study.minutes.of(size) for each in found)
+    shared = {each.study.shares.of(size): each.file for each in found}
+    for name in shared.keys() - {each.name for each in found} - {""}:
+        file = shared[name].with_name(f"{name}.py")
+        if file.is_file():  # a copy of a study need not lie beside the other one
+            total += load(file).study.minutes.of(size)
+    return total
 
 
 def find(name_or_file: str, directory: Path | None = None) -> Found:

@@ -29,7 +29,7 @@ Inside: TypeAlias = Literal["yes", "no", "unsure"]
 
 
 class Minutes(NamedTuple):
-    """How long each size takes on two quiet cores, bring-up and all."""
+    """How long a study's own runs of each size take on two quiet cores, bring-up and all."""
 
     quick: float
     medium: float
@@ -38,6 +38,23 @@ class Minutes(NamedTuple):
     def of(self, size: Size) -> float:
         """Those of one size."""
         return {"quick": self.quick, "medium": self.medium, "full": self.full}[size]
+
+
+class Shares(NamedTuple):
+    """The study whose runs another one looks at as well, in each size; empty where it has none."""
+
+    quick: str = ""
+    medium: str = ""
+    full: str = ""
+
+    def of(self, size: Size) -> str:
+        """That of one size."""
+        return {"quick": self.quick, "medium": self.medium, "full": self.full}[size]
+
+
+def always(study: str) -> Shares:
+    """The same study in every size."""
+    return Shares(study, study, study)
 
 
 class Expected(msgspec.Struct, frozen=True):
@@ -147,16 +164,16 @@ class Study(NamedTuple):
     Args:
         question: in one line.
         source: where the figures to compare with come from.
-        minutes: of each size, by itself.
+        minutes: of the runs that no other study makes.
         answer: makes the runs.
-        shares: the study whose runs it looks at; together they take the time of one.
+        shares: the study whose runs it looks at as well; in a set they are made once.
     """
 
     question: str
     source: str
     minutes: Minutes
     answer: Callable[[Asking], Answer]
-    shares: str = ""
+    shares: Shares = Shares()
 
 
 class Evidence(msgspec.Struct, frozen=True):

@@ -77,7 +77,7 @@ def _expected(row: Row) -> str:
             return f"≥ {_number(low, row.unit)}"
     assert expected.low is not None and expected.high is not None
     space = "" if row.unit in ("", "×") else " "
-    return f"{expected.low:.3g}–{expected.high:.3g}{space}{row.unit}"
+    return f"{_digits(expected.low, 3)}–{_digits(expected.high, 3)}{space}{row.unit}"
 
 
 def _measured(row: Row) -> str:
@@ -93,7 +93,7 @@ def _spread(found: Interval) -> str:
     if found.low is None or found.high is None:
         return ""
     sure = "" if found.confidence is None else f", {found.confidence:.0%}"
-    return f" ({found.low:.4g}–{found.high:.4g}{sure})"
+    return f" ({_digits(found.low, 4)}–{_digits(found.high, 4)}{sure})"
 
 
 def _off(row: Row) -> str:
@@ -107,10 +107,16 @@ def _off(row: Row) -> str:
 
 
 def _number(value: float, unit: str = "") -> str:
-    shown = f"{value:.4g}" if abs(value) >= 10 else f"{value:.3g}"
+    shown = _digits(value, 4 if abs(value) >= 10 else 3)
     if unit == "×":
         return f"{value:.2f}×" if abs(value) < 10 else f"{shown}×"
     return f"{shown} {unit}".rstrip()
+
+
+def _digits(value: float, digits: int) -> str:
+    """So many significant digits; large figures as people write them, 10050 and not 1.005e+04."""
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text else text
 
 
 def lines(finding: Finding) -> list[str]:

@@ -25,14 +25,17 @@ def draw(charts: Sequence[Chart], directory: Path) -> list[Path]:
 def _drawn(chart: Chart) -> Figure:
     made = figure(8, 3.4)
     axes = made.subplots()
+    if chart.kind == "stacked":
+        _stacked(axes, chart.series)
     for number, series in enumerate(chart.series):
         if chart.kind == "bars":
             _bars(axes, series, number, len(chart.series))
-        else:
+        elif chart.kind == "lines":
             _line(axes, series, number)
-    if any(value is not None for series in chart.series for value in series.paper):
-        axes.plot([], [], "D", color=GREY, markerfacecolor="none", label="paper")
-    if chart.kind == "bars" and chart.series:
+    papers = [value for series in chart.series for value in series.paper if value is not None]
+    if papers and chart.kind != "stacked":
+        axes.plot([], [], "D", color=GREY, markerfacecolor="white", label="paper")
+    if chart.kind != "lines" and chart.series:
         axes.set_xticks(range(len(chart.series[0].x)), [str(x) for x in chart.series[0].x])
     if chart.log:
         axes.set_yscale("log")
@@ -54,6 +57,16 @@ def _bars(axes: Axes, series: Series, number: int, count: int) -> None:
     _paper(axes, at, series)
 
 
+def _stacked(axes: Axes, parts: Sequence[Series]) -> None:
+    """Parts of a whole; their intervals are not of the sum, so none are drawn."""
+    height = [0.0] * max((len(series.x) for series in parts), default=0)
+    for number, series in enumerate(parts):
+        values = [0.0 if y is None else y.value for y in series.y]
+        axes.bar(range(len(values)), values, _GROUP_WIDTH / 2, bottom=height,
+                 color=COLOURS[number % len(COLOURS)], label=series.name)  # fmt: skip
+        height = [below + value for below, value in zip(height, values, strict=True)]
+
+
 def _line(axes: Axes, series: Series, number: int) -> None:
     at = [float(x) for x in series.x]
     shown = [(x, y) for x, y in zip(at, series.y, strict=True) if y is not None]
@@ -68,7 +81,7 @@ def _line(axes: Axes, series: Series, number: int) -> None:
 def _paper(axes: Axes, at: Sequence[float], series: Series) -> None:
     known = [(x, y) for x, y in zip(at, series.paper, strict=False) if y is not None]
     axes.plot([x for x, _ in known], [y for _, y in known], "D", color=GREY,
-              markerfacecolor="none", zorder=3)  # fmt: skip
+              markerfacecolor="white", zorder=3)  # fmt: skip
 
 
 def _errors(values: Sequence[Interval]) -> Any:

@@ -34,7 +34,7 @@ class Chart(msgspec.Struct, frozen=True):
         title: over it.
         x, y: what the axes say, with units.
         series: all with the same x if they are bars.
-        kind: "bars", or "lines".
+        kind: bars side by side, bars on top of each other, or lines.
         log: scale of the y axis.
     """
 
@@ -43,5 +43,5 @@ class Chart(msgspec.Struct, frozen=True):
     x: str
     y: str
     series: list[Series]
-    kind: Literal["bars", "lines"] = "bars"
+    kind: Literal["bars", "stacked", "lines"] = "bars"
     log: bool = False

@@ -22,6 +22,7 @@ class Made:
 
     def __init__(self, status: str = "PASS") -> None:
         self.status = status
+        self.interrupted = False
         self.asked: list[Repeat] = []
 
     def __call__(self, asked: Any, one: Repeat, path: Path, *_: Any) -> Any:
@@ -31,14 +32,16 @@ class Made:
         scenario = asked.scenario.model_copy(update={"seed": one.seed}).model_dump(mode="json")
         reasons = [] if self.status == "PASS" else ["a drop"]
         write_json(place / layout.VERDICT, Verdict(self.status, reasons, []))  # type: ignore[arg-type]
-        run = {"layout_version": 1, "interrupted": False, "scenario": plain(scenario)}
+        run = {"layout_version": 1, "interrupted": self.interrupted, "scenario": plain(scenario)}
         write_json(place / layout.RUN, {**run, "policies": {}})
 
         class Finished:
             path = place
+            interrupted = self.interrupted
 
             def judge(self, **_: Any) -> None:
-                pass
+                if self.interrupted:
+                    raise KeyboardInterrupt
 
         return Finished()
 
@@ -50,8 +53,8 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Made:
     return maker
 
 
-def asks(place: Path, size: Any = "quick") -> Asking:
-    return Asking("a-study", size, Runs(place, ["testbed"], lambda _: None))
+def asks(place: Path, size: Any = "quick", **options: bool) -> Asking:
+    return Asking("a-study", size, Runs(place, ["testbed"], lambda _: None, **options))
 
 
 def test_the_same_scenario_is_run_once_in_a_set(tmp_path: Path, made: Made) -> None:
@@ -64,10 +67,32 @@ def test_the_same_scenario_is_run_once_in_a_set(tmp_path: Path, made: Made) -> N
     assert len(made.asked) == 2 and len(other.evidence) == 2
 
 
-def test_a_set_that_is_added_to_repeats_only_what_did_not_pass(tmp_path: Path, made: Made) -> None:
+def test_a_set_that_is_gone_on_with_repeats_no_run_that_is_complete(
+    tmp_path: Path, made: Made
+) -> None:
     made.status = "FAIL"
     assert asks(tmp_path).run("demo", CHANGES).verdict.status == "FAIL"
     made.status = "PASS"
+    assert asks(tmp_path).run("demo", CHANGES).verdict.status == "FAIL"
+    assert len(made.asked) == 1
+
+
+def test_runs_that_may_not_be_believed_are_repeated_where_that_is_asked(
+    tmp_path: Path, made: Made
+) -> None:
+    made.status = "FAIL"
+    asks(tmp_path).run("demo", CHANGES)
+    made.status = "PASS"
+    for _ in range(2):  # the second time the newest run counts, which passed
+        found = asks(tmp_path, retry_unfaithful=True).run("demo", CHANGES)
+        assert found.verdict.status == "PASS" and len(made.asked) == 2
+
+
+def test_an_interrupted_run_is_made_again(tmp_path: Path, made: Made) -> None:
+    made.interrupted = True
+    with pytest.raises(KeyboardInterrupt):
+        asks(tmp_path).run("demo", CHANGES)
+    made.interrupted = False
     asks(tmp_path).run("demo", CHANGES)
     asks(tmp_path).run("demo", CHANGES)
     assert len(made.asked) == 2

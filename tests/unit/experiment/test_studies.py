@@ -52,6 +52,15 @@ def test_studies_are_found_by_name_and_by_file(tmp_path: Path) -> None:
         studies.find("nowhere/mine.py")
 
 
+def test_studies_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    for name in ("fig10_b", "fig7_z", "fig10_a", "lanes", "fig7_c"):
+        write(tmp_path, name)
+    ordered = ["fig7_c", "fig7_z", "fig10_a", "fig10_b", "lanes"]
+    assert list(studies.files(tmp_path)) == ordered
+    _, place = answered(tmp_path, *((name, "answer") for name in reversed(ordered)))
+    assert [each.name for each in answering.findings(place)] == ordered
+
+
 def test_where_there_is_no_checkout_it_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

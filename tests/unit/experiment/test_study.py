@@ -101,3 +101,13 @@ def test_a_study_in_words_has_its_reasons_rows_and_notes() -> None:
     silent = finding([], [], "the machine cannot carry it\nuse another")
     assert summary(silent) == "no answer: the machine cannot carry it"
     assert "the machine cannot carry it" in "\n".join(lines(silent))
+
+
+def test_large_figures_are_written_as_people_write_them() -> None:
+    row = Row(
+        "JCT", Interval(10052.3, 9078.2, 111_849.0, 0.95, 12), Expected(8846, 11258), 10052.0, "s"
+    )
+    told = shown(row)
+    assert told.paper == "10050 s" and told.expected == "8850–11300 s"
+    assert told.measured == "10050 s (9078–111800, 95%)"
+    assert shown(Row("small", Interval(1.2e-6, None, None, None, 1))).measured == "1.2e-06"
