@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from testbed import interrupts
 from testbed.experiment import record
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat, planned, run_one
@@ -66,6 +67,7 @@ class Runs:
         if key not in self._known:
             finished = run_one(asked, one, self.directory, self._argv, self._report)
             finished.judge(accept_unfaithful=True)
+            interrupts.check()  # whatever else the study does, it need not do
             self._known[key] = load(finished.path)
         return self._known[key]
 

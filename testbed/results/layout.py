@@ -7,6 +7,7 @@ what was asked: `set.json` (one scenario, several times) or `sweep.json` (a grid
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -66,6 +67,20 @@ def new_run(out: Path, name: str) -> Path:
             raise _refused(path, error) from None
         return path
     raise ConflictError(f"{out} has 1000 runs of {name} at {stamp}", hint="wait a second")
+
+
+def check_writable(out: Path) -> None:
+    """See that runs can be written below a directory, or where it is to be made.
+
+    Raises:
+        ConflictError: it is a file.
+        UsageError: this user may not write there.
+    """
+    place = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise ConflictError(f"{place} is not a directory", hint="choose another one with --out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _refused(out, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _refused(path: Path, error: OSError) -> UsageError:

@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from testbed.errors import ConflictError, NotFoundError, UsageError
-from testbed.results.layout import LATEST, RUN, all_runs, find_run, mark_latest, new_run
+from testbed.results.layout import (
+    LATEST,
+    RUN,
+    all_runs,
+    check_writable,
+    find_run,
+    mark_latest,
+    new_run,
+)
 
 
 def complete(out: Path, name: str) -> Path:
@@ -103,3 +112,16 @@ def test_a_run_that_did_not_end_is_not_found_and_its_logs_are_named(tmp_path: Pa
     assert "logs" in raised.value.hint
     with pytest.raises(NotFoundError):
         find_run(LATEST, tmp_path)
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "to" / "be" / "made")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ConflictError, match="is not a directory"):
+        check_writable(tmp_path / "file" / "runs")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(UsageError, match="runs for the run cannot be made: Permission denied"):
+        check_writable(tmp_path / "runs")
