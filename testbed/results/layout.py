@@ -145,6 +145,13 @@ def find_run(name_or_path: str, out: Path = RUNS) -> Path:
     )
 
 
+def _incomplete(path: Path) -> NotFoundError:
+    return NotFoundError(
+        f"the run {path} is not complete: it has no {RUN}",
+        hint=f"what its programs said is in {path / LOGS}",
+    )
+
+
 def find_results(name_or_path: str, out: Path = RUNS) -> Path:
     """The directory of a run, of a set or of a sweep; otherwise as `find_run`.
 
@@ -158,15 +165,14 @@ def find_results(name_or_path: str, out: Path = RUNS) -> Path:
             return link.resolve()
         if runs:
             return runs[-1]
+        if begun := [path for path in _directories(out) if (path / LOGS).is_dir()]:
+            raise _incomplete(begun[-1])
         raise NotFoundError(f"there is no run in {out}", hint="`testbed run demo` makes one")
     for path in (Path(name_or_path), out / name_or_path):
         if _holds_results(path):
             return path
         if (path / LOGS).is_dir():
-            raise NotFoundError(
-                f"the run {path} is not complete: it has no {RUN}",
-                hint=f"what its programs said is in {path / LOGS}",
-            )
+            raise _incomplete(path)
     names = [path.name for path in runs]
     matches = [n for n in names if n.startswith(name_or_path) or n.endswith(name_or_path)]
     if len(matches) == 1:

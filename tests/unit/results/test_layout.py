@@ -105,13 +105,14 @@ def test_without_runs_the_next_step_is_said(tmp_path: Path, name: str) -> None:
     assert "testbed run demo" in raised.value.hint
 
 
-def test_a_run_that_did_not_end_is_not_found_and_its_logs_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["20250101-demo", LATEST])
+def test_a_run_that_did_not_end_is_not_found_and_its_logs_are_named(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "20250101-demo" / "logs").mkdir(parents=True)
-    with pytest.raises(NotFoundError, match="not complete") as raised:
-        find_run("20250101-demo", tmp_path)
+    with pytest.raises(NotFoundError, match="20250101-demo is not complete") as raised:
+        find_run(name, tmp_path)
     assert "logs" in raised.value.hint
-    with pytest.raises(NotFoundError):
-        find_run(LATEST, tmp_path)
 
 
 def test_where_nothing_can_be_written_is_said_before_anything_is_done(
