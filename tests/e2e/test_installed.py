@@ -26,7 +26,9 @@ def environment(place: Path, *wheels: Path) -> Path:
     python = str(place / "bin" / "python")
     install = [Path(sys.executable).with_name("uv"), "pip", "install", "--python", python]
     for wheel in wheels:
-        subprocess.run([*install, "--quiet", "--no-deps", "--offline", wheel], check=True)
+        subprocess.run(
+            [*install, "--quiet", "--no-deps", "--offline", "--no-cache", wheel], check=True
+        )
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True,
