@@ -42,7 +42,7 @@ from agents.control.replies import Replies
 from agents.faults import SCHEDULER
 from agents.records import EventRecord, LoopLagRecord, ProcessRecord, RecordLog
 from agents.timers import CountingLoop
-from testbed.errors import TestbedError
+from testbed.errors import TestbedError, no_space
 from testbed.sandbox.protocol import Failed
 
 LAG_PERIOD_S = 0.05
@@ -287,13 +287,14 @@ def _telling() -> Iterator[None]:
         yield
     except Exception as error:
         t_s = time.monotonic()
-        if isinstance(error, TestbedError):
-            status, text, failed = error.exit_status, f"{error}\n", Failed.of(error)
+        if isinstance(told := no_space(error) or no_space(error.__cause__) or error, TestbedError):
+            status, text, failed = told.exit_status, f"{told}\n", Failed.of(told)
         else:
             status, text, failed = 1, traceback.format_exc(), _defect(error)
-        with contextlib.suppress(OSError):  # nobody may be there to hear it
+        with contextlib.suppress(OSError):  # its file may be on a full disk
             sys.stderr.write(text)
             sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody may be there to hear it
             lost = isinstance(error, PeerLost)
             say(event="failed", lost=lost, t_s=t_s, **msgspec.structs.asdict(failed))
         raise SystemExit(status) from error

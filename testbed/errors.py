@@ -7,6 +7,8 @@ defect of the testbed itself.
 
 from __future__ import annotations
 
+import errno
+
 
 class TestbedError(Exception):
     """Base of all errors a user may meet.
@@ -106,10 +108,21 @@ class UnfaithfulError(TestbedError):
     kind = "unfaithful"
 
 
+def no_space(error: BaseException | None) -> CapacityError | None:
+    """What an error means if it is a full file system, or a quota that is used up; see write(2)."""
+    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        return None
+    where = f"{error.filename}: " if error.filename else ""
+    return CapacityError(
+        f"{where}{error.strerror}: the file system is full",
+        hint="free some space (`df` shows where there is none), or write elsewhere",
+    )
+
+
 EXEC_FAILED = 125  # `testbed exec` itself failed, see env(1)
 EXEC_NOT_EXECUTABLE = 126  # the program was found but could not be run
 EXEC_NOT_FOUND = 127  # the program was not found
-INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT
+INTERRUPTED = 130  # Ctrl-C: 128 + SIGINT; SIGTERM too
 
 
 def exit_statuses() -> dict[int, str]:
@@ -125,5 +138,5 @@ def exit_statuses() -> dict[int, str]:
     table[EXEC_FAILED] = "exec: the testbed failed, not the program"
     table[EXEC_NOT_EXECUTABLE] = "exec: the program could not be run"
     table[EXEC_NOT_FOUND] = "exec: the program was not found"
-    table[INTERRUPTED] = "interrupted by Ctrl-C"
+    table[INTERRUPTED] = "interrupted by Ctrl-C or SIGTERM"
     return dict(sorted(table.items()))

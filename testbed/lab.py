@@ -220,7 +220,8 @@ class Lab:
 
     def _ask(self, message: Message, kind: type[Any]) -> Any:
         with self._asking:
-            self._asked.send(message)
+            with contextlib.suppress(BrokenPipeError):  # it has ended: `receive` says so
+                self._asked.send(message)
             answer, _ = self._asked.receive()
         if isinstance(answer, Failed):
             raise rebuilt(answer)

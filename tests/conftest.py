@@ -60,7 +60,8 @@ def _allowed_skips() -> frozenset[str]:
 
 
 def _may_skip(node_id: str, allowed: frozenset[str]) -> bool:
-    parts = node_id.partition("[")[0].split("::")  # parameters are not listed one by one
+    # Neither parameters nor groups (`test[x]@group`) are listed one by one.
+    parts = node_id.partition("[")[0].partition("@")[0].split("::")
     return any("::".join(parts[:length]) in allowed for length in range(1, len(parts) + 1))
 
 

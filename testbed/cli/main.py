@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 import testbed
+from testbed import interrupts
 from testbed.cli import output
 from testbed.errors import INTERRUPTED, ConflictError, UsageError, exit_statuses
 from testbed.suggestions import suggestion
@@ -169,7 +170,7 @@ def main() -> None:
     """Entry point of the `testbed` command."""
     arguments = sys.argv[1:]
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
-    with output.failures("--json" in ours):
+    with interrupts.heeded() as signals, output.failures("--json" in ours):
         check_packages()
         try:
             status = command.main(arguments, prog_name="testbed", standalone_mode=False)
@@ -182,6 +183,8 @@ def main() -> None:
             raise UsageError(error.format_message()) from error
         except click.Abort:
             sys.exit(INTERRUPTED)
+        if signals.arrived:
+            status = INTERRUPTED  # all is done and said; what was to follow this command is not
     sys.exit(status if isinstance(status, int) else 0)
 
 

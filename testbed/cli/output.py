@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import sys
 import traceback
 import warnings
@@ -16,7 +17,8 @@ from typing import Any
 
 import click
 
-from testbed.errors import INTERRUPTED, TestbedError
+from testbed import interrupts
+from testbed.errors import INTERRUPTED, TestbedError, no_space
 from testbed.terminal import wants_colour
 
 
@@ -54,7 +56,8 @@ def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
 def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]:
     """What a verb does when it fails: one message, the error's own exit status, no traceback.
 
-    Notes of the exception (PEP 678) are told behind the hint.
+    Notes of the exception (PEP 678) are told behind the hint.  After Ctrl-C it is interrupted,
+    whatever it fails by.
 
     Args:
         as_json: the failure is a JSON object on standard output, also of a defect, whose
@@ -64,26 +67,53 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
     warnings.showwarning = _show_warning  # a remark, without the line of code that made it
     try:
         yield
-    except TestbedError as error:
-        status = error.exit_status if exit_status is None else exit_status
-        _tell(error.kind, error.message, _and_notes(error.hint, error), status, as_json)
-        sys.exit(status)
-    except KeyboardInterrupt as error:
-        _tell("interrupted", "interrupted", _and_notes("", error), INTERRUPTED, as_json)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read the output has gone (`testbed ls | head`): say nothing, as other tools do.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stdout.fileno())
-        sys.exit(141)  # 128 + SIGPIPE
-    except Exception as error:
-        if not as_json:
+    except SystemExit:
+        raise
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt) or interrupts.arrived():
+            _tell_interrupted(error, as_json)
+            sys.exit(INTERRUPTED)
+        if full := no_space(error):
+            for said in getattr(error, "__notes__", ()):
+                full.add_note(said)
+            error = full
+        if isinstance(error, TestbedError):
+            status = error.exit_status if exit_status is None else exit_status
+            _tell(error.kind, error.message, _and_notes(error.hint, error), status, as_json)
+            sys.exit(status)
+        if isinstance(error, BrokenPipeError) and (unread := _unread()):
+            # As with `testbed ls | head`: say nothing, as other tools do.
+            devnull = os.open(os.devnull, os.O_WRONLY)
+            for descriptor in unread:
+                os.dup2(devnull, descriptor)
+            sys.exit(141)  # 128 + SIGPIPE
+        if not as_json or not isinstance(error, Exception):
             raise
         traceback.print_exc()
         hint = _and_notes("a defect of the testbed: its traceback is on standard error", error)
         status = TestbedError.exit_status if exit_status is None else exit_status
         _tell(TestbedError.kind, f"{type(error).__name__}: {error}", hint, status, as_json)
         sys.exit(status)
+
+
+def _unread() -> list[int]:
+    """Which of standard output and error are pipes whose reader has gone, see poll(2)."""
+    poll = select.poll()
+    for descriptor in (1, 2):
+        poll.register(descriptor, 0)
+    return [descriptor for descriptor, event in poll.poll(0) if event & select.POLLERR]
+
+
+def _tell_interrupted(error: BaseException, as_json: bool) -> None:
+    """The user has ended it, whatever came of that on the way: an extension that is interrupted
+    while it is imported raises an ImportError.
+    """
+    hint = ""
+    if isinstance(error, TestbedError):
+        hint = f"on the way out: {error.message}\n{error.hint}".rstrip()
+    elif not isinstance(error, KeyboardInterrupt | click.Abort):
+        hint = f"on the way out: {type(error).__name__}: {error}"
+    _tell("interrupted", "interrupted", _and_notes(hint, error), INTERRUPTED, as_json)
 
 
 def _and_notes(hint: str, error: BaseException) -> str:

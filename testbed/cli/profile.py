@@ -37,7 +37,9 @@ def command(
     with output.failures(as_json):
         from testbed.experiment import record
         from testbed.experiment.profile import profile
+        from testbed.results import layout
 
+        layout.check_writable(out)
         asked = record.load(scenario, pairs(overrides), measure=output.note)
         with progress() as report:
             found = profile(asked, out, sys.argv, report)

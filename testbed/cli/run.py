@@ -75,6 +75,7 @@ def command(
 
         if retry_unfaithful and into is None:
             raise UsageError("--retry-unfaithful without --into", hint="--into names the set")
+        layout.check_writable(out)
         known = None if into is None else layout.find_results(into, out)
         asked = record.load(scenario, scaled(pairs(overrides), scale), measure=output.note)
         finished: record.Finished | sets.Repeated

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import msgspec
 
+from testbed import interrupts
 from testbed.errors import (
     ConflictError,
     NotFoundError,
@@ -114,6 +115,7 @@ def answer(
     findings: list[Finding] = []
     try:
         for each in found:
+            interrupts.check()
             finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
             findings.append(finding)
             done(finding)
@@ -134,6 +136,7 @@ def _answered(each: Found, ask: Asking, directory: Path) -> Finding:
     except TestbedError as error:
         failed = str(error)
     except Exception as error:  # a defect of one study is not to cost the others their time
+        interrupts.check()  # or what somebody's code has made of a KeyboardInterrupt
         traceback.print_exc()
         failed = f"a defect of the study: {type(error).__name__}: {error}"
     place = directory / each.name

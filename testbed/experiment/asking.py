@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from testbed import interrupts
 from testbed.experiment import record
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat, planned, run_one
@@ -77,6 +78,7 @@ class Runs:
             finished = run_one(asked, one, self.directory, self._argv, self._report)
             finished.judge(accept_unfaithful=True)
             self._known[key] = finished.path
+            interrupts.check()  # whatever else the study does, it need not do
         return load(self._known[key])
 
 

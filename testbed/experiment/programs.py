@@ -59,7 +59,8 @@ class Running:
 
     def __init__(self, lab: Lab, placed: Sequence[Placed], logs: Path) -> None:
         self._lab, self._logs = lab, logs
-        self._said: queue.Queue[Said] = queue.Queue()
+        # Of the two queues the one that an exception out of a signal handler cannot leave locked.
+        self._said: queue.SimpleQueue[Said] = queue.SimpleQueue()
         self._processes: dict[str, Process] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._scope = contextlib.ExitStack()
@@ -170,8 +171,8 @@ class Running:
     def _tell(self, name: str, line: str) -> None:
         pipe = self._processes[name].stdin
         assert pipe is not None
-        # Whoever was killed, or has ended since it was stopped, hears nothing.
-        with contextlib.suppress(*([BrokenPipeError] if name in self._excused else [])):
+        # Who has ended hears nothing; that it has ended is heard by `next`, and whether it may.
+        with contextlib.suppress(BrokenPipeError):
             pipe.write(line.encode() + b"\n")
             pipe.flush()
 

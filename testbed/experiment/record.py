@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from testbed import interrupts
 from testbed.errors import CapacityError, UnfaithfulError
 from testbed.experiment import digest, runner
 from testbed.experiment.document import Document, parse, with_overrides
@@ -151,19 +152,22 @@ def load(
     if overrides:
         document = with_overrides(document, overrides)
     workload = find_workload(plugin_of(document, Scenario.model_fields["plugin"].default))
+    auto = document.content.get("scale") == AUTO
+    begun = _begun(document, start) if auto else document
     if measure is not None:
+        # What is wrong is said before half a minute is spent on measuring.
+        workload.topology(load_scenario(begun, workload.scenario_type))
         workload.measure_costs(measure)
-    if document.content.get("scale") == AUTO:
-        document = _scaled(document, start, workload)
+    if auto:
+        found = workload.largest_scale(load_scenario(begun, workload.scenario_type))
+        document = replace(document, content={**document.content, "scale": asdict(found)})
     return Asked(load_scenario(document, workload.scenario_type), workload)
 
 
-def _scaled(document: Document, start: object, workload: Workload) -> Document:
-    """The document with the largest scale, looked for from the file's own if it has one."""
+def _begun(document: Document, start: object) -> Document:
+    """The document with the scale to look for a larger one from: the file's own, if it has one."""
     factors = start if isinstance(start, Mapping) else asdict(AUTO_START)
-    begun = replace(document, content={**document.content, "scale": dict(factors)})
-    found = workload.largest_scale(load_scenario(begun, workload.scenario_type))
-    return replace(document, content={**document.content, "scale": asdict(found)})
+    return replace(document, content={**document.content, "scale": dict(factors)})
 
 
 def predict(asked: Asked) -> Predicted:
@@ -202,9 +206,8 @@ def execute(
             of a KeyboardInterrupt, says where.
     """
     origin = provenance(argv)
-    path = layout.new_run(out, asked.scenario.name)
     started = datetime.now(UTC)
-    with _kept(path):
+    with interrupts.held(), _kept(layout.new_run(out, asked.scenario.name)) as path:
         ran = runner.run(asked.scenario, asked.workload, path, report, order)
         ended = datetime.now(UTC)
         _write_tables(path, ran)
@@ -217,10 +220,10 @@ def execute(
 
 
 @contextlib.contextmanager
-def _kept(path: Path) -> Iterator[None]:
+def _kept(path: Path) -> Iterator[Path]:
     """If the run fails in the block, say where what was written is; nothing leaves no directory."""
     try:
-        yield
+        yield path
     except BaseException as error:
         if any(file.is_file() for file in path.rglob("*")):
             error.add_note(f"what there is of the run by now is in {path}")

@@ -1,7 +1,8 @@
 """Running a scenario: predict, bring up, run each variant, check, write, report.
 
 A fresh cluster is brought up for each variant, so that no queue, connection or page of one is met
-by the next.  Ctrl-C ends the present variant cleanly and reports what there is by then.
+by the next.  Ctrl-C ends the present variant cleanly and reports what there is by then; a second
+one, while programs stop, gives the variant up.  All else is not interrupted: it does not wait.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from testbed import interrupts
 from testbed.experiment.measured import beside, machine_figures
 from testbed.experiment.programs import Running
 from testbed.experiment.scenario import Scenario
@@ -38,7 +40,8 @@ class Progress(NamedTuple):
 
     Args:
         variant: the variant that runs.
-        phase: "bring-up", "calibrate", "start", "warm-up", "measure", "drain", "collect".
+        phase: "bring-up", "calibrate", "start", "warm-up", "measure", "drain", "collect";
+            "stop" when the user has ended it.
         fields: what the leading program said last (requests done, ETA, …).
         rates_bps: NIC kind and direction -> rate over the last sample.
     """
@@ -207,22 +210,25 @@ def _run_variant(
     report(Progress(variant, "bring-up", {}, {}))
     available_bytes = machine().available_bytes
     began_s = time.monotonic()
-    with Lab(plan) as lab:
-        up_s = time.monotonic()
-        links = _calibrate(lab, variant, report) if calibrated else None
-        start_s = time.monotonic()
-        report(Progress(variant, "start", {}, {}))
-        placed = workload.programs(scenario, plan, variant, records)
-        with Running(lab, placed, logs) as running:
+    with contextlib.ExitStack() as cluster, contextlib.ExitStack() as programs:
+        with interrupts.let_through():
+            lab = cluster.enter_context(Lab(plan))
+            up_s = time.monotonic()
+            links = _calibrate(lab, variant, report) if calibrated else None
+            start_s = time.monotonic()
+            report(Progress(variant, "start", {}, {}))
+            placed = workload.programs(scenario, plan, variant, records)
+            running = programs.enter_context(Running(lab, placed, logs))
             running.await_all("ready", READY_TIMEOUT_S)
-            ready_s = time.monotonic()
-            monitor = Monitor()
-            with _uncollected():
-                monitor.start()
-                try:
-                    series = _measure(lab, running, variant, report)
-                finally:
-                    watched = monitor.stop()
+        ready_s = time.monotonic()
+        monitor = Monitor()
+        with _uncollected():
+            monitor.start()
+            try:
+                series = _measure(lab, running, variant, report)
+            finally:
+                watched = monitor.stop()
+        programs.close()
         report(Progress(variant, "collect", {}, {}))
         # Whatever was changed behind the testbed's back, what was measured was another cluster.
         differences = lab.verify()
@@ -259,29 +265,44 @@ def _measure(
     seen = Series(started_s=time.monotonic(), tcp_before=lab.tcp_counters())
     sampler = Sampler(lab)
     try:
-        running.tell("start")
-        while True:
-            said = running.next(SAMPLE_PERIOD_S * 5)
-            if said is not None and said.name == running.leader:
-                if said.event == "provoke":
-                    action, program = (str(said.fields.get(k)) for k in ("action", "program"))
-                    seen.provoked.append(running.provoke(action, program))
-                    continue
-                seen.finished = said.fields
-                if said.event == "finished":
-                    break
-            phase = str(seen.finished.get("phase", "warm-up"))
-            report(Progress(variant, phase, seen.finished, _rates(sampler)))
+        with interrupts.let_through():
+            running.tell("start")
+            _follow(running, variant, report, sampler, seen)
     except KeyboardInterrupt:
         seen.interrupted_s = time.monotonic()
-    running.tell("stop")
-    running.await_all("stopped", STOP_TIMEOUT_S)
+        report(Progress(variant, "stop", {}, {}))
+    with interrupts.let_through(at=2):
+        running.tell("stop")
+        running.await_all("stopped", STOP_TIMEOUT_S)
     seen.samples = sampler.stop()
     seen.lost = sampler.lost
     seen.tcp_after = lab.tcp_counters()
     seen.ended_s = time.monotonic()
-    running.end(STOP_TIMEOUT_S)
+    with interrupts.let_through(at=2):
+        running.end(STOP_TIMEOUT_S)
     return seen
+
+
+def _follow(
+    running: Running,
+    variant: str,
+    report: Callable[[Progress], None],
+    sampler: Sampler,
+    seen: Series,
+) -> None:
+    """Until the leading program has finished: pass on what it says, provoke what it asks for."""
+    while True:
+        said = running.next(SAMPLE_PERIOD_S * 5)
+        if said is not None and said.name == running.leader:
+            if said.event == "provoke":
+                action, program = (str(said.fields.get(k)) for k in ("action", "program"))
+                seen.provoked.append(running.provoke(action, program))
+                continue
+            seen.finished = said.fields
+            if said.event == "finished":
+                return
+        phase = str(seen.finished.get("phase", "warm-up"))
+        report(Progress(variant, phase, seen.finished, _rates(sampler)))
 
 
 def _rates(sampler: Sampler) -> dict[str, float]:

@@ -7,6 +7,7 @@ what was asked: `set.json` (one scenario, several times) or `sweep.json` (a grid
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from pathlib import Path
@@ -66,6 +67,20 @@ def new_run(out: Path, name: str) -> Path:
             raise _refused(path, error) from None
         return path
     raise ConflictError(f"{out} has 1000 runs of {name} at {stamp}", hint="wait a second")
+
+
+def check_writable(out: Path) -> None:
+    """See that runs can be written below a directory, or where it is to be made.
+
+    Raises:
+        ConflictError: it is a file.
+        UsageError: this user may not write there.
+    """
+    place = next(each for each in (out, *out.absolute().parents) if each.exists())
+    if not place.is_dir():
+        raise ConflictError(f"{place} is not a directory", hint="choose another one with --out")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise _refused(out, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
 
 
 def _refused(path: Path, error: OSError) -> UsageError:
@@ -130,6 +145,13 @@ def find_run(name_or_path: str, out: Path = RUNS) -> Path:
     )
 
 
+def _incomplete(path: Path) -> NotFoundError:
+    return NotFoundError(
+        f"the run {path} is not complete: it has no {RUN}",
+        hint=f"what its programs said is in {path / LOGS}",
+    )
+
+
 def find_results(name_or_path: str, out: Path = RUNS) -> Path:
     """The directory of a run, of a set or of a sweep; otherwise as `find_run`.
 
@@ -143,15 +165,14 @@ def find_results(name_or_path: str, out: Path = RUNS) -> Path:
             return link.resolve()
         if runs:
             return runs[-1]
+        if begun := [path for path in _directories(out) if (path / LOGS).is_dir()]:
+            raise _incomplete(begun[-1])
         raise NotFoundError(f"there is no run in {out}", hint="`testbed run demo` makes one")
     for path in (Path(name_or_path), out / name_or_path):
         if _holds_results(path):
             return path
         if (path / LOGS).is_dir():
-            raise NotFoundError(
-                f"the run {path} is not complete: it has no {RUN}",
-                hint=f"what its programs said is in {path / LOGS}",
-            )
+            raise _incomplete(path)
     names = [path.name for path in runs]
     matches = [n for n in names if n.startswith(name_or_path) or n.endswith(name_or_path)]
     if len(matches) == 1:

@@ -168,7 +168,26 @@ class Service:
         return [d.describe() for d in differences(self._plan, read(self._nets))]
 
     def announce(self) -> None:
-        """Be reachable, and say so."""
+        """Be reachable, and say so.
+
+        Raises:
+            UnsupportedError: the runtime directory takes no more files.
+        """
+        try:
+            server = self._register()
+        except OSError as error:
+            raise UnsupportedError(
+                f"the testbed cannot be registered in {self._directory}: {error.strerror}",
+                hint="free some space there, or set XDG_RUNTIME_DIR to another directory of yours",
+            ) from error
+        self._selector.register(server, selectors.EVENT_READ, self._accept)
+        self._selector.register(self._zygote, selectors.EVENT_READ, self._from_zygote)
+        self._selector.register(self._launcher, selectors.EVENT_READ, self._from_launcher)
+        self._launcher.send(Ready(self._seconds))
+        self._zygote.send(WarmUp())
+
+    def _register(self) -> socket.socket:
+        """The control socket, and what `testbed ls` shows."""
         server = socket.socket(socket.AF_UNIX)
         path = str(self._directory / "control.sock")
         mask = os.umask(0o177)
@@ -187,11 +206,7 @@ class Service:
             "owned": self._order.owned,
         }
         (self._directory / "about.json").write_text(json.dumps(about))
-        self._selector.register(server, selectors.EVENT_READ, self._accept)
-        self._selector.register(self._zygote, selectors.EVENT_READ, self._from_zygote)
-        self._selector.register(self._launcher, selectors.EVENT_READ, self._from_launcher)
-        self._launcher.send(Ready(self._seconds))
-        self._zygote.send(WarmUp())
+        return server
 
     # --- serving -------------------------------------------------------------------------
 

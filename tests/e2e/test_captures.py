@@ -36,7 +36,7 @@ SLOW = f"""
 name: captured
 topology: {{name: 1p1d, set: {{gpus: 2}}}}
 scale: {{rate: 16000, bytes: 4000}}
-duration: 3s
+duration: 2s
 calibration: false
 engines: network-only
 workload: {{kind: agentic, trace: 32k, agents: 4}}
@@ -70,6 +70,9 @@ class Capture(NamedTuple):
     requests: dict[int, RequestRecord]
     frames: list[Frame]
     streams: dict[tuple[str, str], dict[Flow, Stream]]  # (process, device) -> its connections
+
+
+pytestmark = pytest.mark.xdist_group("captures")  # its fixtures are dear
 
 
 @pytest.fixture(scope="module")

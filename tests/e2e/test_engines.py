@@ -59,7 +59,7 @@ def run(directory: Path, workload: DualPath, **values: object) -> Ran:
     filled: dict[str, object] = {
         "rate": 4000,
         "bytes": 4000,
-        "duration": "3s",
+        "duration": "2s",
         "engines": "modelled",
         "tflops": 3000,
         "layers": 8,

@@ -85,6 +85,9 @@ def run(directory: Path, sections: str, *faults: str, **values: str) -> Seen:
     return Seen(runner.run(scenario, DualPath(), directory, lambda progress: None))
 
 
+pytestmark = pytest.mark.xdist_group("faults")  # its fixtures are dear
+
+
 @pytest.fixture(scope="module")
 def losses(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Real tokens; a node of each kind is lost, and pe1 comes back after that."""

@@ -17,14 +17,18 @@ import pytest
 
 from tests.e2e.small import small_demo
 
+pytestmark = pytest.mark.xdist_group("installed")  # its fixtures are dear
+
 
 def environment(place: Path, *wheels: Path) -> Path:
     """The bin directory of an environment that has wheels, and our dependencies by path."""
     venv.EnvBuilder(with_pip=False, symlinks=True).create(place)
     python = str(place / "bin" / "python")
-    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    install = [Path(sys.executable).with_name("uv"), "pip", "install", "--python", python]
     for wheel in wheels:
-        subprocess.run([*pip, "install", "--quiet", "--no-deps", "--no-index", wheel], check=True)
+        subprocess.run(
+            [*install, "--quiet", "--no-deps", "--offline", "--no-cache", wheel], check=True
+        )
     site = subprocess.run(
         [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
         capture_output=True,

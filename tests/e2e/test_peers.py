@@ -130,7 +130,7 @@ def test_a_flipped_bit_in_a_cache_fails_the_run(tmp_path: Path, preset: str) -> 
 
 
 def test_tokens_of_cached_kv_are_those_of_one_process(tmp_path: Path) -> None:
-    text = test_tokens.SMALL.format(preset="1p2d", duration="3s", policies=CACHE_FIRST)
+    text = test_tokens.SMALL.format(preset="1p2d", duration="2s", policies=CACHE_FIRST)
     text = text.replace("rate: 8000", "rate: 16000")  # a decode node more
     scenario = load_scenario(text, DualPathScenario)
     ran = runner.run(scenario, DualPath(), tmp_path, lambda progress: None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -93,7 +94,7 @@ def test_a_run_shows_predicted_beside_measured(tmp_path: Path) -> None:
         for name, pair in figures.items():
             assert pair["measured"] is not None, (policy, name)
         # What does not depend on how busy the machine is.
-        assert figures["window_length_s"]["measured"] == pytest.approx(3, abs=0.6)
+        assert figures["window_length_s"]["measured"] == pytest.approx(2, abs=0.6)
         assert 0.5 < 1 + figures["messages_per_s"]["error"] < 2
         assert 0.5 < 1 + figures["timers_per_s"]["error"] < 2
     assert kept["predicted"]["policies"]["pe-only"]["cores"] > 0
@@ -103,7 +104,8 @@ def test_costs_are_shown_with_their_age(tmp_path: Path) -> None:
     done = command("costs", directory=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "CPU-s/GiB" in done.stdout
-    assert "measured 0.0 hours ago on this machine" in done.stdout
+    # When the session began; the clock of a slow machine goes on.
+    assert re.search(r"measured 0\.\d hours ago on this machine", done.stdout)
 
 
 def test_a_load_of_the_measurement_fills_its_links_and_costs_something() -> None:

@@ -27,7 +27,7 @@ SMALL = """
 name: small
 topology: {{name: {preset}, set: {{gpus: {gpus}}}}}
 scale: {{rate: 4000, bytes: 4000}}
-duration: 2s
+duration: 1s
 calibration: false
 engines: {engines}
 workload: {{kind: agentic, trace: 32k, agents: {agents}, generation_scale: 0.2}}
@@ -35,7 +35,7 @@ window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 policies: [{policies}]
 """
 POLICIES = ("pe-only", "de-only", "round-robin", "shorter-queue")
-# What the machine's other load decides, and what a window of three seconds cannot show.
+# What the machine's other load decides, and what a window of a second cannot show.
 NOISY = {
     "counters read throughout",
     "no packet lost by the machine",
@@ -107,7 +107,7 @@ def test_every_byte_arrives_on_every_preset_by_every_policy(
 
 
 def test_modelled_engines_take_their_time(tmp_path: Path) -> None:
-    longer = SMALL.replace("duration: 2s", "duration: 4s")  # some iteration ends inside
+    longer = SMALL.replace("duration: 1s", "duration: 4s")  # some iteration ends inside
     ran = run(tmp_path, text=longer, engines="modelled", policies="shorter-queue", agents=4)
     assert failed_checks(ran) == {}
     seen = summary(ran, "shorter-queue")

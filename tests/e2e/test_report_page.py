@@ -34,6 +34,9 @@ _QUIET = (
 _TIMELINES_ONLY = "sky"  # nothing but the timelines is drawn in it
 
 
+pytestmark = pytest.mark.xdist_group("page")  # its fixtures are dear
+
+
 class Opened(NamedTuple):
     """What a browser made of a page: its elements by their ids, and what its console said."""
 

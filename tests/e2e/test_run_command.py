@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.small import small_demo
+from tests.netns.sandbox import traces
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -183,21 +185,25 @@ def test_ctrl_c_before_the_window_says_so(tmp_path: Path, environment: dict[str,
     assert any("interrupted before its window" in reason for reason in found["reasons"])
 
 
-def test_ctrl_c_twice_says_where_the_part_of_a_run_is(
+def test_a_second_signal_gives_up_what_the_first_one_waits_for(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    with started(command(duration="100s"), tmp_path, environment) as process:
+    tag = secrets.token_hex(8)
+    wanted = command(duration="100s")
+    with started(wanted, tmp_path, environment | {"TESTBED_TAG": tag}) as process:
         await_line(process, "pe-only: measure")
-        process.send_signal(signal.SIGINT)
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.2)  # it stops its programs, and collects what they leave
+        # It will not stop when it is told to.
+        (storage,) = (one.pid for one in traces.processes(tag) if "storage" in one.command)
+        os.kill(storage, signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        await_line(process, "pe-only: stop")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert out == ""
-    assert "Traceback" not in err
     left = only_run(tmp_path).relative_to(tmp_path)
-    assert f"interrupted\nwhat there is of the run by now is in {left}\n" in err
+    assert err == f"testbed: interrupted\nwhat there is of the run by now is in {left}\n"
+    traces.wait_until(lambda: not traces.processes(tag))
 
 
 def test_a_testbed_that_is_ended_in_the_middle_says_where_the_part_of_a_run_is(

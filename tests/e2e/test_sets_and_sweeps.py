@@ -29,7 +29,7 @@ set:
   topology.set.gpus: 1
   scale: {rate: 4000, bytes: 4000}
   workload.trace: 32k
-  duration: 2s
+  duration: 1s
   window: {warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}
   policies: [pe-only]
   calibration: false

@@ -22,7 +22,7 @@ SCENARIO = """
 name: storage
 topology: {{name: dualpath, set: {{gpus: 2, storage: 2}}}}
 scale: {{rate: 4000, bytes: 4000}}
-duration: 3s
+duration: 2s
 calibration: false
 engines: network-only
 workload: {{{workload}}}

@@ -30,7 +30,7 @@ model: {{preset: tiny}}
 prefill: {{layers_per_transfer: 2}}
 workload: {{kind: agentic, trace: 32k, agents: 3, start: cold,
            append_scale: 0.02, generation_scale: 0.08, max_context: 512}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 policies: [{policies}]
 """
 
@@ -43,7 +43,7 @@ buffers: {{hbm: 64MiB}}"""
 
 def run(directory: Path, workload: DualPath | None = None, **values: str) -> Ran:
     """Run a small scenario of real tokens."""
-    filled = {"preset": "1p1d", "policies": "pe-only", "duration": "3s", **values}
+    filled = {"preset": "1p1d", "policies": "pe-only", "duration": "2s", **values}
     scenario = load_scenario(SMALL.format(**filled), DualPathScenario)
     return runner.run(scenario, workload or DualPath(), directory, lambda progress: None)
 
@@ -104,7 +104,7 @@ def test_tokens_of_prompts_in_chunks_are_those_of_one_process(tmp_path: Path) ->
     text = SMALL.replace("engines: network-only", BLOCK_BY_BLOCK)
     text = text.replace("per_transfer: 2", "per_transfer: 2, quota: 0.00001us")
     scenario = load_scenario(
-        text.format(preset="1p1d", policies="pe-only, de-only", duration="3s"), DualPathScenario
+        text.format(preset="1p1d", policies="pe-only, de-only", duration="2s"), DualPathScenario
     )
     ran = runner.run(scenario, DualPath(), tmp_path, lambda progress: None)
     assert failed_checks(ran) == {}

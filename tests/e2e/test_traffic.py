@@ -74,6 +74,9 @@ class Seen(NamedTuple):
     frames: list[Frame]
 
 
+pytestmark = pytest.mark.xdist_group("traffic")  # its fixtures are dear
+
+
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     directory = tmp_path_factory.mktemp("traffic")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 from collections.abc import Iterator
 
@@ -50,6 +51,15 @@ def test_the_table_names_every_status_once_in_order() -> None:
     assert set(table) == {cls.exit_status for cls in CLASSES} | {0, 125, 126, 127, 130}
     assert all(meaning and "\n" not in meaning for meaning in table.values())
     assert table[errors.ScenarioError.exit_status] == inspect.getdoc(errors.ScenarioError)
+
+
+def test_a_full_file_system_is_told_with_the_file_if_it_is_known() -> None:
+    full = errors.no_space(OSError(errno.ENOSPC, "No space left on device", "runs/x/run.json"))
+    assert full is not None
+    assert full.message == "runs/x/run.json: No space left on device: the file system is full"
+    assert errors.no_space(OSError(errno.EDQUOT, "Disk quota exceeded")) is not None
+    assert errors.no_space(OSError(errno.EACCES, "Permission denied")) is None
+    assert errors.no_space(None) is None
 
 
 @pytest.mark.parametrize("cls", CLASSES)

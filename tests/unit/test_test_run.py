@@ -53,7 +53,7 @@ def run(checkout: Path, *arguments: str) -> tuple[int, list[str]]:
     return ended.returncode, (ended.stderr + ended.stdout).splitlines()
 
 
-@pytest.mark.parametrize("parallel", [[], ["-n", "2"]])
+@pytest.mark.parametrize("parallel", [[], ["-n", "1"]])
 def test_a_skip_that_is_not_listed_fails_the_run(checkout: Path, parallel: list[str]) -> None:
     status, lines = run(checkout, "--strict-skips", *parallel)
     assert status == 1

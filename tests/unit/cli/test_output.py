@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import sys
@@ -10,8 +11,9 @@ import pytest
 from rich.console import Console
 from rich.file_proxy import FileProxy
 
+from testbed import interrupts
 from testbed.cli import output
-from testbed.errors import EXEC_FAILED, NotFoundError
+from testbed.errors import EXEC_FAILED, CapacityError, NotFoundError, ProgramError
 
 
 def test_a_failure_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,6 +64,39 @@ def test_an_interrupt_ends_with_130(capsys: pytest.CaptureFixture[str]) -> None:
         raise KeyboardInterrupt
     assert ended.value.code == 130
     assert "Traceback" not in capsys.readouterr().err
+
+
+def test_what_an_interrupt_turned_into_is_told_beside_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(interrupts, "arrived", lambda: 1)
+    for error in (ImportError("half of numpy"), ProgramError("pe0 died", hint="see its log")):
+        with pytest.raises(SystemExit) as ended, output.failures(False):
+            raise error
+        assert ended.value.code == 130
+    assert capsys.readouterr().err.splitlines() == [
+        "testbed: interrupted",
+        "on the way out: ImportError: half of numpy",
+        "testbed: interrupted",
+        "on the way out: pe0 died",
+        "see its log",
+    ]
+
+
+def test_a_full_disk_is_no_defect(capsys: pytest.CaptureFixture[str]) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    full.add_note("what there is is in runs/x")
+    with pytest.raises(SystemExit) as ended, output.failures(False):
+        raise full
+    assert ended.value.code == CapacityError.exit_status
+    assert "full" in (said := capsys.readouterr().err)
+    assert said.endswith("\nwhat there is is in runs/x\n")
+
+
+def test_only_output_that_nobody_reads_ends_a_command_silently() -> None:
+    """A pipe of another kind that breaks is a defect."""
+    with pytest.raises(BrokenPipeError), output.failures(False):
+        raise BrokenPipeError
 
 
 def test_a_defect_keeps_its_traceback() -> None:

@@ -57,6 +57,15 @@ def test_auto_is_not_a_scale_of_its_own() -> None:
     assert {"const": "auto"} in json_schema(Scenario)["properties"]["scale"]["anyOf"]
 
 
+@pytest.mark.parametrize("wrong", [{"duration": "10x"}, {"topology.set.gpu": "2"}])
+@pytest.mark.parametrize("scale", [{}, {"scale": "auto"}])
+def test_what_is_wrong_is_said_before_the_machine_is_measured(
+    wrong: dict[str, str], scale: dict[str, str]
+) -> None:
+    with pytest.raises((ScenarioError, UsageError)):
+        record.load("demo", {**SMALL, **scale, **wrong}, measure=pytest.fail)
+
+
 def test_the_option() -> None:
     assert scaled({"a": "1"}, None) == {"a": "1"}
     assert scaled({"a": "1"}, "auto") == {"a": "1", "scale": "auto"}

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from testbed import interrupts
 from testbed.errors import (
     CapacityError,
     ConflictError,
@@ -196,3 +199,23 @@ def test_how_long_a_run_takes_is_predicted(asked: Asked) -> None:
     point = Point({}, ".", asked, repeats.planned(1, ["pe-only"], 1))
     found = rounds.foreseen([point])
     assert found == {".": record.predict(asked).prediction["length_s"]}
+
+
+def test_a_signal_in_what_does_not_wait_is_heeded_before_the_next_run(
+    asked: Asked, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_one(*given: Any) -> SimpleNamespace:
+        with interrupts.held():
+            interrupts.check()  # as bringing up does
+            signal.raise_signal(signal.SIGINT)  # while tables are written
+            return made(*given)
+
+    monkeypatch.setattr(repeats, "run_one", run_one)
+    before = {each: signal.signal(each, signal.default_int_handler) for each in interrupts.SIGNALS}
+    try:
+        with pytest.raises(KeyboardInterrupt) as ended, interrupts.heeded():
+            run(asked, tmp_path, 3)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert "1 of 3 runs of the set" in ended.value.__notes__[0]

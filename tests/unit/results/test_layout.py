@@ -1,12 +1,21 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from testbed.errors import ConflictError, NotFoundError, UsageError
-from testbed.results.layout import LATEST, RUN, all_runs, find_run, mark_latest, new_run
+from testbed.results.layout import (
+    LATEST,
+    RUN,
+    all_runs,
+    check_writable,
+    find_run,
+    mark_latest,
+    new_run,
+)
 
 
 def complete(out: Path, name: str) -> Path:
@@ -96,10 +105,24 @@ def test_without_runs_the_next_step_is_said(tmp_path: Path, name: str) -> None:
     assert "testbed run demo" in raised.value.hint
 
 
-def test_a_run_that_did_not_end_is_not_found_and_its_logs_are_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["20250101-demo", LATEST])
+def test_a_run_that_did_not_end_is_not_found_and_its_logs_are_named(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / "20250101-demo" / "logs").mkdir(parents=True)
-    with pytest.raises(NotFoundError, match="not complete") as raised:
-        find_run("20250101-demo", tmp_path)
+    with pytest.raises(NotFoundError, match="20250101-demo is not complete") as raised:
+        find_run(name, tmp_path)
     assert "logs" in raised.value.hint
-    with pytest.raises(NotFoundError):
-        find_run(LATEST, tmp_path)
+
+
+def test_where_nothing_can_be_written_is_said_before_anything_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "to" / "be" / "made")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(ConflictError, match="is not a directory"):
+        check_writable(tmp_path / "file" / "runs")
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(UsageError, match="runs for the run cannot be made: Permission denied"):
+        check_writable(tmp_path / "runs")

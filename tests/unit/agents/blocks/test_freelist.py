@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -76,6 +77,7 @@ class AgainstASet(RuleBasedStateMachine):
 
 
 TestFreeList = AgainstASet.TestCase
+TestFreeList.settings = settings(max_examples=40)
 
 
 def test_nothing_cannot_be_taken() -> None:

@@ -193,7 +193,7 @@ def test_a_steady_start_finds_agents_in_long_sessions_and_spread_over_a_turn() -
         times += [due_s] * len(loop.due(due_s))
     assert max(times) <= 10.0
     assert np.mean(times) == pytest.approx(5.0, rel=0.15)
-    sessions = [trace.source.session(n) for n in range(800)]
+    sessions = [trace.source.session(n) for n in range(400)]
     mean = np.mean([len(s.turns) for s in sessions])
     found = [len(agent.session.turns) for agent in loop._agents.values()]
     # In proportion to their turns: the mean is that of their squares.

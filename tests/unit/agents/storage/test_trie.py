@@ -6,6 +6,7 @@ from itertools import takewhile
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
@@ -138,6 +139,7 @@ class AgainstAModel(RuleBasedStateMachine):
 
 
 TestTrie = AgainstAModel.TestCase
+TestTrie.settings = settings(max_examples=40)
 
 
 def test_a_prefix_is_eaten_from_its_end() -> None:
