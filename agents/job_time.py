@@ -22,6 +22,14 @@ DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
 TURNS = {name: trace.turns for name, trace in TRACES.items()}
 SMALL = "2p4d-small"  # the scenario of studies of jobs
 SHRUNK = 4  # its nodes are so many times smaller than the paper's
+# What differs for DS-27B, which the paper runs on 1P1D: the same stretch, and Layer Blocks of 12
+# bytes (of fewer, control messages would be much of all that is sent).
+DS_27B: dict[str, object] = {
+    "topology": {"name": "1p1d", "set": {"gpus": 2, "s": 0.25}},
+    "model.preset": "ds-27b",
+    "compute.prefill_tflops": "null",
+    "scale": {"rate": 1809.35, "bytes": 3754.6666666666665},
+}
 PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time

@@ -16,7 +16,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from agents.job_time import SHRUNK, SMALL, TURNS, real_turns_per_s, steady_turns_per_s, window
+from agents.job_time import (
+    DS_27B,
+    SHRUNK,
+    SMALL,
+    TURNS,
+    real_turns_per_s,
+    steady_turns_per_s,
+    window,
+)
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import mean_of, scaled, together
 from testbed.results.intervals import Interval
@@ -55,10 +63,7 @@ def points(ask: Asking, model: str = "ds-660b") -> dict[str, list[Point]]:
     """Policy -> loads, rising: closed loops in the quick size, real arrivals in the others."""
     found: dict[str, list[Point]] = {policy: [] for policy in POLICIES}
     for load in _loads(ask):
-        changes = dict(load)
-        if model != "ds-660b":
-            changes |= {"model.preset": model, "compute.prefill_tflops": "null"}
-        runs = ask.runs(SMALL, changes)
+        runs = ask.runs(SMALL, load if model == "ds-660b" else {**DS_27B, **load})
         for policy in POLICIES:
             found[policy].append(_point(runs, policy))
     return found

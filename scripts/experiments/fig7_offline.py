@@ -27,7 +27,7 @@ full: whole trajectories.
 
 from __future__ import annotations
 
-from agents.job_time import DUALPATH, SHRUNK, SMALL, job_time_s, published_caps, whole_jobs
+from agents.job_time import DS_27B, DUALPATH, SHRUNK, SMALL, job_time_s, published_caps, whole_jobs
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, scaled, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
@@ -42,12 +42,6 @@ PAPER = {"basic": [5365.0, 10052.0, 19309.0], DUALPATH: [2917.0, 5365.0, 10312.0
 AGENTS = {"DS-660B": [1024, 2048, 4096], "DS-27B": [512, 1024, 2048]}
 CAPS = {"pe-snics": (39.0, "PE SNICs"), "prefill-compute": (60.0, "prefill compute"),
         "all-snics": (117.0, "all SNICs")}  # fmt: skip
-DS_27B: dict[str, object] = {
-    "topology": {"name": "1p1d", "set": {"gpus": 2, "s": 0.25}}, "model.preset": "ds-27b",
-    # The same stretch; Layer Blocks of 12 bytes: there is less KV beside the control messages.
-    "scale": {"rate": 1809.35, "bytes": 3754.6666666666665},
-    "workload.agents": 512 // SHRUNK,
-}  # fmt: skip
 Times = dict[str, Interval | None]
 
 
@@ -63,8 +57,9 @@ def answer(ask: Asking) -> Answer:
         if trace == "64k":
             rows += _large(one, published_caps(runs[0]), what)
     policies = ask.pick(["basic", DUALPATH], *2 * (["basic", DUALPATH, "oracle"],))
-    shorter = ask.pick({"duration": "8s"}, {}, {})
-    small = ask.runs(SMALL, {**DS_27B, "policies": policies, **shorter, **whole_jobs(ask.size)})
+    shorter: dict[str, object] = ask.pick({"duration": "8s"}, {}, {})
+    load = {"policies": policies, "workload.agents": AGENTS["DS-27B"][0] // SHRUNK, **shorter}
+    small = ask.runs(SMALL, {**DS_27B, **load, **whole_jobs(ask.size)})
     one = _one_agent(ask, small, policies, "64k")
     rows.append(Row("DS-27B, 1P1D: DualPath over Basic", ratio(one["basic"], one[DUALPATH]),
                     about(2.0, 0.08), 1.78, "×", "two SNICs over one"))  # fmt: skip
