@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.compute import prefill_flops
-from agents.models import PRESETS
 from agents.traces.agentic import TRACES
 from testbed.experiment.estimates import arrival_rate, exactly, inverse, rate, scaled
 from testbed.experiment.study import Size
@@ -30,7 +28,6 @@ DS_27B: dict[str, object] = {
     "compute.prefill_tflops": "null",
     "scale": {"rate": 1809.35, "bytes": 3754.6666666666665},
 }
-PREFILL_ENGINES = 16  # of the paper's 2P4D
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
 PLAYED: dict[Size, int] = {"medium": 1024 // SHRUNK, "full": 2048 // SHRUNK}  # agents
@@ -172,19 +169,17 @@ def job_time_s(run: RunData, policy: str, size: Size, agents: int, trace: str) -
     return exactly(took_s * EVERY[size] * agents / played)
 
 
-def published_caps(run: RunData) -> dict[str, float]:
-    """Caps in turns per second of the real cluster at the paper's size, for its mean turn.
+def storage_caps(run: RunData) -> dict[str, float]:
+    """Caps of storage NICs by the formulae, in turns per second of the real cluster.
 
-    Storage caps are the run's own.  That of compute is for what the workload table says a turn
-    appends after its mean context; the turns of a generated trace, counted one by one, append less.
+    Args:
+        run: whose mean turn they are for.
+
+    Returns:
+        "pe-snics" and "all-snics", at the paper's size.
     """
     caps = run.run["comparison"]["caps_turns_per_s"]
-    scenario = run.run["scenario"]
-    trace, model = TRACES[scenario["workload"]["trace"]], PRESETS[scenario["model"]["preset"]]
-    flops = prefill_flops(model, trace.context_tokens, trace.append_tokens)
-    assert model.prefill_flops_per_s is not None  # the run was of modelled engines
-    real = {name: cap * _stretch(run) * SHRUNK for name, cap in caps.items() if cap is not None}
-    return real | {"prefill-compute": PREFILL_ENGINES * model.prefill_flops_per_s / flops}
+    return {name: caps[name] * _stretch(run) * SHRUNK for name in ("pe-snics", "all-snics")}
 
 
 def _stretch(run: RunData) -> float:

@@ -5,9 +5,10 @@ The presets' byte counts and attention FLOPs follow from published architectures
 nowhere.  What a preset says of it is *fitted* to the paper's job times, or *derived* from a
 fitted preset by one method, and is named in the preset's `fitted` and `derived`:
 
-* Prefill: DS-660B's 227 TFLOP/s for each prefill GPU fits the paper's figure 7.  Against a GPU's
-  1979 TFLOP/s (FP8, dense) it is 11.5 %; the same share of 1979 or, for FP16 weights, of 989.5
-  is the rate of the others.
+* Prefill: DS-660B's 227 TFLOP/s for each prefill GPU fits the paper's figure 7 by the formula, for
+  the published mean turn (what the emulation needs for the same: `2p4d-small.yaml`).  Against a
+  GPU's 1979 TFLOP/s (FP8, dense) it is 11.5 %; the same share of 1979 or, for FP16 weights, of
+  989.5 is the rate of the others.
 * Decode: a step takes as long as reading the engine's weights and the KV of its requests from
   HBM (3.35 TB/s), or as computing at the prefill rate, whichever is longer, and an overhead.
   DS-660B on 32 decode GPUs: 654 GB of routed experts spread over them and 17 GB of all else on

@@ -112,24 +112,24 @@ def _by_rate(points: Sequence[tuple[float, float]], rate_bps: float) -> float:
 
 REFERENCE = MachineCosts(
     snic=(
-        HopCost(100e6, 65536, 2.5, 1.2),
-        HopCost(800e6, 65536, 1.3, 0.7),
-        HopCost(100e6, 12500, 3.0, 1.5),
+        HopCost(100e6, 65536, 2.4, 1.7),
+        HopCost(800e6, 65536, 1.15, 0.5),
+        HopCost(100e6, 12500, 2.7, 1.5),
     ),
     cnic=(
-        HopCost(100e6, 65536, 3.6, 1.5),
-        HopCost(800e6, 65536, 1.5, 0.8),
-        HopCost(100e6, 12500, 6.3, 1.9),
+        HopCost(100e6, 65536, 2.5, 1.65),
+        HopCost(800e6, 65536, 1.35, 0.55),
+        HopCost(100e6, 12500, 6.4, 2.1),
     ),
-    check_s_per_gib=0.45,
-    operation_s=40e-6,
-    timer_s=27e-6,
-    counter_s=25e-6,
-    token_s=3.4e-3,
-    program_s=0.14,
+    check_s_per_gib=0.44,
+    operation_s=42e-6,
+    timer_s=26e-6,
+    counter_s=26e-6,
+    token_s=4.4e-3,
+    program_s=0.16,
     program_bytes=17e6,
-    bring_up_s=0.2,
+    bring_up_s=0.08,
 )
-"""Of a virtual machine of two cores (Linux 6.18, Python 3.11) that had other work, November 2026,
-in the middle of what `testbed costs --measure` found several times: what a prediction takes where
-this machine's own have not been measured, and says so."""
+"""Of an idle virtual machine of two cores (Linux 6.18, Python 3.11), November 2026, in the middle
+of what `testbed costs --measure` found twice: what a prediction takes where this machine's own have
+not been measured, and says so."""

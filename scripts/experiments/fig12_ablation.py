@@ -6,7 +6,7 @@ layerwise prefill, 38.2 % with both read paths (alternating), 45.6 % with the sc
 
 The same runs as fig7_offline: `basic`, `pe-only`, `round-robin`, `shorter-queue`.  Layerwise
 prefill frees HBM, so batches are larger and compute better used; here it rests on a prefill HBM of
-8 GiB (fitted).  Alternating paths at 2P4D doubles what storage gives (2·min(P, D)·sB), so compute
+6 GiB (fitted).  Alternating paths at 2P4D doubles what storage gives (2·min(P, D)·sB), so compute
 binds already: expect nearly all of the gain there, and next to none of the scheduler, for queues
 that are never empty are hard to balance badly.  The paper's scheduler gains another 12 %.
 
