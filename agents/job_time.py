@@ -8,6 +8,8 @@ called JCT: nobody waited for the last agent.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from agents.traces.agentic import TRACES
@@ -20,13 +22,14 @@ DUALPATH = "shorter-queue"  # the paper's scheduler and read-path choice
 TURNS = {name: trace.turns for name, trace in TRACES.items()}
 SMALL = "2p4d-small"  # the scenario of studies of jobs
 SHRUNK = 4  # its nodes are so many times smaller than the paper's
-# What differs for DS-27B, which the paper runs on 1P1D: the same stretch, and Layer Blocks of 12
-# bytes (of fewer, control messages would be much of all that is sent).
+# What differs for DS-27B, which the paper runs on 1P1D.  Layer Blocks have 12 bytes (of fewer,
+# control messages would be much of all that is sent), and time half as much again: its decode steps
+# are short.
 DS_27B: dict[str, object] = {
     "topology": {"name": "1p1d", "set": {"gpus": 2, "s": 0.25}},
     "model.preset": "ds-27b",
     "compute.prefill_tflops": "null",
-    "scale": {"rate": 1809.35, "bytes": 3754.6666666666665},
+    "scale": {"rate": 2714.03, "bytes": 3754.6666666666665},
 }
 EVERY: dict[Size, int] = {"medium": 8, "full": 1}  # so many-th turns are played
 LONGEST: dict[Size, str] = {"medium": "30min", "full": "2h"}  # all ends before: emulated time
@@ -66,7 +69,7 @@ def turns_per_s(run: RunData, policy: str) -> Interval | None:
 
 
 def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
-    """Turns per emulated second by the bytes that they read, where storage binds.
+    """Turns per emulated second by the bytes that they read from storage.
 
     What the mean turn of the trace reads is known, so a window in which a few long turns happen to
     end does not count as a slow one.
@@ -76,10 +79,10 @@ def read_turns_per_s(run: RunData, policy: str) -> Interval | None:
 
 
 def computed_turns_per_s(run: RunData, policy: str) -> Interval | None:
-    """Turns per emulated second by the tokens that were prefilled, where prefill engines bind.
+    """Turns per emulated second by the tokens that were prefilled.
 
-    The same for them: how many tokens the mean turn appends is known, and a window in which a few
-    sessions more begin, whose first turns are long, does not count as a slow one.
+    How many tokens the mean turn appends is known, and a window in which a few sessions more begin,
+    whose first turns are long, does not count as a slow one.
     """
     span, requests = window(run, policy), run.requests
     if span is None:
@@ -94,13 +97,28 @@ def computed_turns_per_s(run: RunData, policy: str) -> Interval | None:
 
 
 def steady_turns_per_s(run: RunData, policy: str) -> Interval | None:
-    """Turns per emulated second, by the work of what binds; by their ends, where nothing does.
+    """Turns per emulated second: by their ends, or by the work of them if that is told better.
 
-    How much of the binding resource a window's turns need varies between turns, far more than how
-    much of it there is for each second.
+    In a steady state all three are the same rate.  But turns need very different amounts of what
+    binds, far more different than how much of it there is for each second; so of the three that one
+    counts whose interval is the narrowest.
     """
-    by_work = {"storage": read_turns_per_s, "compute": computed_turns_per_s}
-    return by_work.get(run.policies[policy]["summary"]["bound_by"], turns_per_s)(run, policy)
+    found = [turns_per_s(run, policy), computed_turns_per_s(run, policy)]
+    if not _from_caches(run, policy):
+        found.append(read_turns_per_s(run, policy))
+    known = [each for each in found if each is not None]
+    return min(known, key=_vagueness) if known else None
+
+
+def _from_caches(run: RunData, policy: str) -> bool:
+    """Whether hit KV came from anywhere but storage."""
+    mine = run.transfers["kind"].filter(run.transfers["policy"] == policy)
+    return bool(mine.is_in(["peer_copy", "peer_read"]).any())
+
+
+def _vagueness(found: Interval) -> float:
+    """Width of an interval over its value."""
+    return math.inf if found.width is None else found.width / found.value
 
 
 def real_turns_per_s(turns: Interval | None, run: RunData) -> Interval | None:

@@ -56,7 +56,7 @@ def answer(ask: Asking) -> Answer:
         if trace == "64k":
             rows += _large(one, storage_caps(runs[0]), what)
     policies = ask.pick(["basic", DUALPATH], *2 * (["basic", DUALPATH, "oracle"],))
-    shorter: dict[str, object] = ask.pick({"duration": "8s"}, {}, {})
+    shorter: dict[str, object] = ask.pick({"duration": "10s"}, {}, {})
     load = {"policies": policies, "workload.agents": AGENTS["DS-27B"][0] // SHRUNK, **shorter}
     small = ask.runs(SMALL, {**DS_27B, **load, **whole_jobs(ask.size)})
     one = _one_agent(ask, small, policies, "64k")

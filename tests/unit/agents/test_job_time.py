@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
-from agents.job_time import EVERY, steady_turns_per_s, whole_jobs
+from agents.job_time import (
+    EVERY,
+    computed_turns_per_s,
+    read_turns_per_s,
+    steady_turns_per_s,
+    turns_per_s,
+    whole_jobs,
+)
 from agents.online import PARTS, Point, served
 from agents.settings import DualPathScenario
 from testbed.experiment import record
@@ -59,43 +68,56 @@ def test_what_does_not_go_together_is_refused(workload: str) -> None:
         load_scenario(text, DualPathScenario)
 
 
-def turns_every_second(directory: Path, bound_by: str) -> RunData:
-    """A minute in which a turn ends each second: 100 bytes of hits are read, 5 tokens computed."""
-    seconds = [float(second) for second in range(60)]
-    policy = ["made"] * len(seconds)
+SECONDS = np.arange(60.0)
+
+
+def turns(directory: Path, at_s: Sequence[float] = (), kind: str = "storage_read") -> RunData:
+    """A minute of turns: of each second 100 bytes of hits are read, and 5 tokens computed.
+
+    Args:
+        at_s: when they end; default one in each second.
+        kind: of the transfers.
+    """
+    ends = list(at_s) or [at + 0.5 for at in SECONDS.tolist()]
+    policy = ["made"] * 60
     requests = {
-        "policy": policy, "request": list(range(60)), "error": [""] * 60,
+        "policy": policy, "request": range(60), "error": [""] * 60,
         "prompt_tokens": [105] * 60, "hit_tokens": [100] * 60,
-        "t_prefill_start": seconds, "t_first_token": [at + 1 for at in seconds],
-        "t_done": [at + 0.5 for at in seconds],
+        "t_prefill_start": SECONDS, "t_first_token": SECONDS + 1, "t_done": ends,
     }  # fmt: skip
     transfers = {
-        "policy": policy, "kind": ["storage_read"] * 60, "request": list(range(60)),
-        "size_bytes": [100] * 60, "t_first_byte": seconds,
-        "t_last_byte": [at + 1 for at in seconds],
+        "policy": policy, "kind": [kind] * 60, "request": range(60), "size_bytes": [100] * 60,
+        "t_first_byte": SECONDS, "t_last_byte": SECONDS + 1,
     }  # fmt: skip
     for name, table in (("requests", requests), ("transfers", transfers)):
         pl.DataFrame(table).write_parquet(layout.table_path(directory, name))
-    summary = {"window_s": [0.0, 60.0], "bound_by": bound_by}
     run = {
-        "policies": {"made": {"summary": summary}},
+        "policies": {"made": {"summary": {"window_s": [0.0, 60.0]}}},
         "predicted": {"mean_turn": {"hit_bytes": 200.0, "miss_tokens": 20.0}},
     }
     return RunData(directory, run, Verdict("PASS", [], []))
 
 
-@pytest.mark.parametrize(
-    ("bound_by", "per_s"),
-    [
-        ("storage", 0.5),  # by bytes: the mean turn would have read twice as many
-        ("compute", 0.25),  # by tokens: it would have appended four times as many
-        ("load", 1.0),  # by their ends
-    ],
-)
-def test_turns_are_counted_by_the_work_of_what_binds(
-    tmp_path: Path, bound_by: str, per_s: float
+def test_turns_are_told_by_their_ends_by_what_they_read_or_by_what_was_computed(
+    tmp_path: Path,
 ) -> None:
-    found = steady_turns_per_s(turns_every_second(tmp_path, bound_by), "made")
-    assert found is not None
-    assert found.value == pytest.approx(per_s)
-    assert found.low == pytest.approx(per_s) == found.high
+    run = turns(tmp_path)
+    by = [turns_per_s, read_turns_per_s, computed_turns_per_s]
+    found = [rate.value for each in by if (rate := each(run, "made")) is not None]
+    # The mean turn would read twice as many bytes, and append four times as many tokens.
+    assert found == pytest.approx([1.0, 0.5, 0.25])
+
+
+def test_of_the_three_the_surest_counts(tmp_path: Path) -> None:
+    # Turns end in bunches, and their work is even.
+    run = turns(tmp_path, [at // 7 * 7 for at in SECONDS.tolist()])
+    found = steady_turns_per_s(run, "made")
+    assert found is not None and found.value == pytest.approx(0.25)
+    assert found.width == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_came_from_caches_was_not_read_from_storage(tmp_path: Path) -> None:
+    run = turns(tmp_path, [at // 7 * 7 for at in SECONDS.tolist()], kind="peer_read")
+    assert read_turns_per_s(run, "made") is None
+    found = steady_turns_per_s(run, "made")
+    assert found is not None and found.value == pytest.approx(0.25)
