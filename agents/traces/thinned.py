@@ -24,8 +24,9 @@ class Thinned:
 
     Args:
         source: of whole ones, whose contexts only grow.
-        every: k; of each k turns the last is played.  Of a trajectory of fewer turns the last one
-            is.
+        every: k.  Trajectory number n begins with its turn n modulo k, so that of k trajectories
+            one plays its opening turn, which is long and finds nothing.  Of one of fewer turns the
+            last is played.
     """
 
     def __init__(self, source: _Source, every: int) -> None:
@@ -36,7 +37,7 @@ class Thinned:
         """Thinned trajectory `number`."""
         whole = self._source.session(number)
         assert whole.append_only
-        first = min(self._every, len(whole.turns)) - 1
+        first = min(number % self._every, len(whole.turns) - 1)
         turns: list[Turn] = []
         found: list[Hashes] = []
         for index in range(first, len(whole.turns), self._every):

@@ -15,7 +15,8 @@ from agents.traces.thinned import Thinned
 def test_played_turns_are_those_of_the_whole_trajectory(number: int, every: int) -> None:
     source = agentic_trace("32k", 7)
     whole, thin = source.session(number), Thinned(source, every).session(number)
-    chosen = list(range(min(every, len(whole.turns)) - 1, len(whole.turns), every))
+    first = min(number % every, len(whole.turns) - 1)
+    chosen = list(range(first, len(whole.turns), every))
     assert [(t.prompt_tokens, t.generate_tokens) for t in thin.turns] == [
         (whole.turns[i].prompt_tokens, whole.turns[i].generate_tokens) for i in chosen
     ]
@@ -39,3 +40,18 @@ def test_a_mean_of_thinned_turns_is_near_that_of_all() -> None:
     thin = [t.prompt_tokens for n in range(60) for t in thinned.session(n).turns]
     assert sum(thin) / len(thin) == pytest.approx(sum(whole) / len(whole), rel=0.05)
     assert len(thin) == pytest.approx(len(whole) / 8, rel=0.05)
+
+
+def test_opening_turns_are_as_frequent_among_thinned_turns_as_among_all() -> None:
+    source, every, sessions = agentic_trace("64k", 1), 8, 240
+    thinned = [Thinned(source, every).session(number) for number in range(sessions)]
+    opening = [s for s in thinned if hits(s)[0] == 0]
+    assert len(opening) == pytest.approx(sessions / every, abs=2)
+    computed = [
+        sum(
+            turn.prompt_tokens - BLOCK_TOKENS * hit
+            for turn, hit in zip(s.turns, hits(s), strict=True)
+        )
+        for s in [*thinned, *(source.session(number) for number in range(sessions))]
+    ]
+    assert every * sum(computed[:sessions]) == pytest.approx(sum(computed[sessions:]), rel=0.05)
