@@ -29,6 +29,7 @@ from testbed.errors import (
     UsageError,
 )
 from testbed.experiment.asking import Asking, Runs
+from testbed.experiment.rounds import alone
 from testbed.experiment.runner import Progress
 from testbed.experiment.studies import Found, by_number
 from testbed.experiment.study import Answer, Finding, Size
@@ -108,17 +109,19 @@ def answer(
         retry_unfaithful: runs of the set whose verdict is FAIL are made again.
 
     Raises:
+        ConflictError: somebody else is at this set.
         KeyboardInterrupt: the user ended it; runs that are complete, and what was found by then,
             are there.
     """
-    runs = Runs(directory / RUNS, argv, report, retry_unfaithful=retry_unfaithful)
     findings: list[Finding] = []
     try:
-        for each in found:
-            interrupts.check()
-            finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
-            findings.append(finding)
-            done(finding)
+        with alone(directory):
+            runs = Runs(directory / RUNS, argv, report, retry_unfaithful=retry_unfaithful)
+            for each in found:
+                interrupts.check()
+                finding = _answered(each, Asking(each.name, size, runs, repeat), directory)
+                findings.append(finding)
+                done(finding)
     except KeyboardInterrupt as ended:
         ended.add_note(
             f"{len(findings)} of {len(found)} experiments have an answer; the same command with "

@@ -244,7 +244,7 @@ def foreseen(points: Sequence[Point]) -> dict[str, float]:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Make the directory of a set or a sweep, and see that nobody else runs it in the block.
+    """Make the directory of a set, a sweep or experiments; nobody else runs it in the block.
 
     Raises:
         ConflictError: somebody does.
@@ -264,7 +264,7 @@ def alone(path: Path) -> Iterator[None]:
         except BlockingIOError:
             raise ConflictError(
                 f"what {path} holds is being run already",
-                hint="wait for it, or give another --out",
+                hint="wait for it, or give another directory",
             ) from None
         yield
     finally:

@@ -7,8 +7,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from testbed.errors import NotFoundError, ProgramError, UnfaithfulError, UsageError
+from testbed.errors import (
+    ConflictError,
+    NotFoundError,
+    ProgramError,
+    UnfaithfulError,
+    UsageError,
+)
 from testbed.experiment import answering, studies
+from testbed.experiment.rounds import alone
 from testbed.experiment.study import Evidence, Finding
 
 STUDY = '''"""What it reproduces, and why."""
@@ -135,6 +142,13 @@ def test_one_study_that_fails_does_not_hide_the_next(
     assert "There is no answer: too much" in page
     with pytest.raises(ProgramError, match="2 of 3 experiments have no answer, the first is a"):
         answering.judge(made, accept_unfaithful=True)
+
+
+def test_a_set_that_somebody_is_at_is_refused(tmp_path: Path) -> None:
+    _, place = answered(tmp_path, ("mine", "answer"))
+    found = [studies.find("mine", tmp_path)]
+    with alone(place), pytest.raises(ConflictError, match="is being run already"):
+        answering.answer(found, "quick", place, ["testbed"], lambda _: None, lambda _: None)
 
 
 def test_runs_that_may_not_be_believed_decide_the_exit_status(tmp_path: Path) -> None:
