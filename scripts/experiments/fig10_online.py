@@ -8,10 +8,9 @@ DualPath's climbs where compute is full, near 60 turns/s (0.38 APS; the paper's 
 Expect the knee to move right by 2.25 ± 15 % for DS-660B, and TPOT equal within 5 % at equal load,
 for decode engines do the same in both.
 
-Found so far: about 1.65 in the quick size, below the paper and below the caps' 60/32 = 1.87.  A
-request waits for an iteration of the prefill engines to end and is computed in the next; of full
-batches each takes some 2.8 s here, so DualPath's TTFT passes 4 s at 0.29 APS, before compute is
-full.  Basic meets storage first, which queues without such steps.
+Found so far: 2.04 in the quick size, between the paper and the caps' 60/32 = 1.87.  A request waits
+for an iteration of the prefill engines to end and is computed in the next, so DualPath's TTFT
+passes 4 s at 0.33 APS, before compute is full.
 
 quick: closed loops of few to many agents, each an APS-equivalent (see agents.online), DS-660B.
 medium, full: Poisson arrivals, both models.
