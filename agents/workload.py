@@ -264,7 +264,7 @@ class DualPath:
             plan=plan,
             variant=variant,
             records=records,
-            samples=series.samples,
+            samples=series.counted.samples,
             fields=series.finished,
             interrupted_s=series.interrupted_s,
         )

@@ -20,10 +20,9 @@ from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat, planned, run_one
 from testbed.experiment.runner import Progress
 from testbed.experiment.study import Evidence, Size
-from testbed.fidelity import checks
 from testbed.fidelity.monitor import Monitor
 from testbed.fidelity.sampler import Sampler
-from testbed.fidelity.verdict import judge, shaper_bursts
+from testbed.fidelity.verdict import check_cluster, judge
 from testbed.lab import Lab
 from testbed.results import layout
 from testbed.results.load import RunData, load
@@ -154,19 +153,8 @@ class Asking:
         finally:
             window = (opened_s, time.monotonic())
             machine = monitor.stop()
-            samples = sampler.stop()
-        found = [
-            checks.as_planned(what, lab.verify()),
-            checks.sampling(what, samples, sampler.lost),
-            checks.drops(what, samples),
-            checks.rates(what, samples, shaper_bursts(lab.plan)),
-            checks.unclassified(what, samples),
-            checks.machine(what, machine, window),
-            checks.backlog(what, machine),
-            checks.throttling(what, machine, window),
-            checks.timers(what, machine, window),
-        ]
-        verdict = judge(found)
+            counted = sampler.stop()
+        verdict = judge(check_cluster(what, lab.plan, counted, machine, window, lab.verify()))
         self.evidence.append(Evidence(what, verdict.status, list(verdict.reasons)))
 
     def noted(self, what: str, status: Literal["PASS", "FAIL"], reasons: list[str]) -> None:

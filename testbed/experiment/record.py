@@ -271,7 +271,7 @@ def _policy(ran: Ran, name: str) -> dict[str, Any]:
         "bring_up_s": ran.bring_up_s[name],
         "ready_s": ran.ready_s[name],
         "finished": seen.finished,
-        "tcp": _grown(seen.tcp_before, seen.tcp_after),
+        "tcp": _grown(*seen.counted.tcp),
         "account_bytes": {" ".join(nic): size for nic, size in sorted(outcome.account.items())},
     }
 
@@ -297,7 +297,7 @@ def _write_tables(path: Path, ran: Ran) -> None:
         )
     write_nics(
         layout.table_path(path, "nics"),
-        {variant: seen.samples for variant, seen in ran.series.items()},
+        {variant: seen.counted.samples for variant, seen in ran.series.items()},
     )
     write_tables(layout.table_path(path, "machine"), ran.machine)
 

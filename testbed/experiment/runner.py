@@ -122,23 +122,18 @@ def run(
         if seen.calibration is not None:
             calibrated = seen.calibration
             checks.extend(calibration.checks(variant, calibrated))
-        outcomes[variant] = workload.outcome(scenario, plan, variant, records, seen.series)
+        outcome = workload.outcome(scenario, plan, variant, records, seen.series)
+        outcomes[variant] = outcome
+        counted = seen.series.counted
         checks.extend(
-            verdicts.check_variant(
-                variant,
-                plan,
-                seen.series.samples,
-                seen.series.tcp_before,
-                seen.series.tcp_after,
-                seen.machine,
-                outcomes[variant].window,
-                outcomes[variant].account,
-                outcomes[variant].unaccounted,
-                lost=seen.series.lost,
-                differences=seen.differences,
+            verdicts.check_cluster(
+                variant, plan, counted, seen.machine, outcome.window, seen.differences
             )
         )
-        checks.extend(outcomes[variant].checks)
+        checks.extend(
+            verdicts.check_load(variant, plan, counted, outcome.account, outcome.unaccounted)
+        )
+        checks.extend(outcome.checks)
         if seen.series.interrupted_s is not None:
             interrupted = True
             break
@@ -262,7 +257,7 @@ def _uncollected() -> Iterator[None]:
 def _measure(
     lab: Lab, running: Running, variant: str, report: Callable[[Progress], None]
 ) -> Series:
-    seen = Series(started_s=time.monotonic(), tcp_before=lab.tcp_counters())
+    seen = Series(started_s=time.monotonic())
     sampler = Sampler(lab)
     try:
         with interrupts.let_through():
@@ -274,9 +269,7 @@ def _measure(
     with interrupts.let_through(at=2):
         running.tell("stop")
         running.await_all("stopped", STOP_TIMEOUT_S)
-    seen.samples = sampler.stop()
-    seen.lost = sampler.lost
-    seen.tcp_after = lab.tcp_counters()
+    seen.counted = sampler.stop()
     seen.ended_s = time.monotonic()
     with interrupts.let_through(at=2):
         running.end(STOP_TIMEOUT_S)

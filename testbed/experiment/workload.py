@@ -17,6 +17,7 @@ from testbed.experiment.plugins import load_plugin
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import Scenario
 from testbed.fidelity.checks import Check
+from testbed.fidelity.sampler import Counted
 from testbed.plan.compile import PlanSettings
 from testbed.plan.model import Plan
 from testbed.sandbox.program import Program
@@ -53,24 +54,19 @@ class Series(msgspec.Struct):
 
     Args:
         started_s, ended_s: when the programs were told to start, and when they had stopped.
-        samples: the kernel's counters (`testbed.kernel.counters.MeterSample` lists), in order.
-        tcp_before, tcp_after: TCP counters of each namespace.
+        counted: by the kernel.
         finished: the fields of the leading program's `finished`; if it was interrupted, of what it
             said last.
         interrupted_s: when the user pressed Ctrl-C; figures are of what was there by then.
         provoked: faults that were carried out, in order.
-        lost: why the samples end before the run does; empty if they do not.
     """
 
     started_s: float
     ended_s: float = 0.0
-    samples: list[Any] = []
-    tcp_before: Any = None
-    tcp_after: Any = None
+    counted: Counted = Counted()
     finished: dict[str, Any] = {}
     interrupted_s: float | None = None
     provoked: list[Provoked] = []
-    lost: str = ""
 
 
 class Outcome(msgspec.Struct):

@@ -19,7 +19,6 @@ from testbed.units import show_duration, show_rate, show_size
 Samples = Sequence[Sequence[MeterSample]]
 Nic = tuple[str, str]  # (nic, direction)
 
-RETRANSMITTED_SHARE = 0.001
 ACCOUNT_SHARE = 0.02
 ACCOUNT_BYTES = 64 * 1024
 CPU_SHARE = 0.85
@@ -56,12 +55,13 @@ class Check(msgspec.Struct, frozen=True):
     remark: str = ""
 
 
-def _unmeasured(name: str, variant: str, bound: str, reason: str) -> Check:
+def unmeasured(name: str, variant: str, bound: str, reason: str) -> Check:
+    """A check that could not be made."""
     return Check(name, variant, None, "not measured", bound, reason)
 
 
-def _named(parts: Sequence[str]) -> str:
-    """The first few, and how many more."""
+def named(parts: Sequence[str]) -> str:
+    """The first few elements of a reason, and how many more there are."""
     more = f" and {len(parts) - _NAMED} more" if len(parts) > _NAMED else ""
     return ", ".join(parts[:_NAMED]) + more
 
@@ -90,7 +90,7 @@ def as_planned(variant: str, differences: Sequence[str] | None) -> Check:
     """At the end the kernel still held what the plan asks for, and nothing else."""
     name, bound = "cluster as planned to the end", "no difference"
     if differences is None:
-        return _unmeasured(name, variant, bound, "the cluster was not compared with its plan")
+        return unmeasured(name, variant, bound, "the cluster was not compared with its plan")
     return Check(
         name, variant, not differences, f"{len(differences)} differences", bound,
         f"{'; '.join(differences[:_NAMED])}: something changed it behind the testbed's back"
@@ -110,7 +110,7 @@ def sampling(variant: str, samples: Samples, lost: str = "") -> Check:
     if lost:
         return Check(name, variant, False, f"{len(samples)} samples, then no more", bound, lost)
     if len(samples) < 2 or not samples[0]:
-        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+        return unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     times = np.array([row[0].t_s for row in samples])
     gap_s = float(np.diff(times).max())
     return Check(
@@ -124,7 +124,7 @@ def drops(variant: str, samples: Samples) -> Check:
     """No shaper dropped a packet: the fabric that is emulated is lossless."""
     name, bound = "no drop", "0 packets"
     if len(samples) < 2:
-        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+        return unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     lost = {
         _label(last): last.drops - first.drops
         for first, last in zip(samples[0], samples[-1], strict=True)
@@ -133,59 +133,10 @@ def drops(variant: str, samples: Samples) -> Check:
     reason = ""
     if lost:
         where = sorted(lost, key=lambda label: -lost[label])
-        reason = f"{_named([f'{label} dropped {lost[label]}' for label in where])}: " + (
+        reason = f"{named([f'{label} dropped {lost[label]}' for label in where])}: " + (
             "deepen the queues (network.queue_packets) or bound the socket buffers"
         )
     return Check(name, variant, not lost, f"{sum(lost.values())} packets", bound, reason)
-
-
-def retransmissions(
-    variant: str,
-    before: Mapping[str, Mapping[str, int]] | None,
-    after: Mapping[str, Mapping[str, int]] | None,
-    sent_bytes: int,
-    segment_bytes: int,
-) -> Check:
-    """Next to nothing was sent twice.
-
-    TCP counts segments; taking each for a full one overstates the bytes, never the contrary.
-
-    Args:
-        variant: of the run.
-        before, after: TCP counters of each domain, snmp_counter.rst of the kernel.
-        sent_bytes: that crossed the shapers on their way out.
-        segment_bytes: the largest packet.
-    """
-    name, bound = "retransmitted bytes", f"≤ {RETRANSMITTED_SHARE:.1%}"
-    if not before or not after or sent_bytes <= 0:
-        why = "nothing was sent" if before and after else "the TCP counters were not read"
-        return _unmeasured(name, variant, bound, why)
-    # Domains come and go with the cluster only: one missing at an end is a defect.
-    gone = sorted(set(before) ^ set(after))
-    if gone:
-        return _unmeasured(name, variant, bound, f"no TCP counters at one end of {_named(gone)}")
-    grown = {d: _growth(before[d], after[d]) for d in after}
-    if any("RetransSegs" not in counters for counters in grown.values()):
-        return _unmeasured(name, variant, bound, "the kernel does not count retransmissions")
-    segments = {d: c["RetransSegs"] for d, c in grown.items() if c["RetransSegs"]}
-    share = sum(segments.values()) * segment_bytes / sent_bytes
-    timeouts = sum(c.get("TCPTimeouts", 0) for c in grown.values())
-    probes = sum(c.get("TCPLossProbes", 0) for c in grown.values())
-    reason = ""
-    if share > RETRANSMITTED_SHARE:
-        worst = sorted(segments, key=lambda d: -segments[d])
-        reason = f"segments sent twice: {_named([f'{d} {segments[d]}' for d in worst])}; " + (
-            "timers fired while data waited in a queue: raise network.rto_min"
-        )
-    return Check(
-        name, variant, share <= RETRANSMITTED_SHARE,
-        f"≤ {share:.3%} ({sum(segments.values())} segments, {timeouts} timeouts, {probes} probes)",
-        bound, reason,
-    )  # fmt: skip
-
-
-def _growth(before: Mapping[str, int], after: Mapping[str, int]) -> dict[str, int]:
-    return {name: value - before.get(name, 0) for name, value in after.items()}
 
 
 def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Check:
@@ -198,14 +149,14 @@ def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Ch
     """
     name, bound = "no NIC above its rate", "rate × time + bursts"
     if len(samples) < 2:
-        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+        return unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     over: dict[str, float] = {}
     fullest = 0.0
     waits = sum(b.overlimits - a.overlimits for a, b in zip(samples[0], samples[-1], strict=True))
     for index, meter in enumerate(samples[-1]):
         burst = bursts_bytes.get((meter.nic, meter.direction))
         if burst is None:
-            return _unmeasured(name, variant, bound, f"the plan has no shaper for {_label(meter)}")
+            return unmeasured(name, variant, bound, f"the plan has no shaper for {_label(meter)}")
         t_s = np.array([row[index].t_s for row in samples])
         size = np.array([row[index].bytes for row in samples], dtype=float)
         # A sample is stamped before it is read, and on a busy machine long before; what is sure is
@@ -225,7 +176,7 @@ def rates(variant: str, samples: Samples, bursts_bytes: Mapping[Nic, int]) -> Ch
     reason = ""
     if over:
         worst = sorted(over, key=lambda label: -over[label])
-        reason = f"{_named([f'{label} carried {over[label]:.1%}' for label in worst])} " + (
+        reason = f"{named([f'{label} carried {over[label]:.1%}' for label in worst])} " + (
             "of what its shaper may let through: the shaping has a hole"
         )
     return Check(
@@ -240,7 +191,7 @@ def unclassified(variant: str, samples: Samples) -> Check:
     """Every byte was in a lane, since the cluster was made."""
     name, bound = "nothing unclassified", "0 bytes, 0 packets past the classes"
     if not samples:
-        return _unmeasured(name, variant, bound, "there is no sample of the NICs")
+        return unmeasured(name, variant, bound, "there is no sample of the NICs")
     stray = {
         _label(s): (s.unclassified_bytes, s.direct_packets)
         for s in samples[-1]
@@ -250,7 +201,7 @@ def unclassified(variant: str, samples: Samples) -> Check:
     packets = sum(each for _, each in stray.values())
     reason = ""
     if stray:
-        reason = f"no lane is meant for traffic at {_named(sorted(stray))}: is it not IPv4?"
+        reason = f"no lane is meant for traffic at {named(sorted(stray))}: is it not IPv4?"
     return Check(
         name, variant, not stray, f"{show_size(size)}, {packets} packets past the classes",
         bound, reason,
@@ -276,7 +227,7 @@ def machine(
     name, bound = "machine CPU", f"≤ {cpu_bound:.0%} of all cores"
     seen = _within(samples, window)
     if not seen:
-        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+        return unmeasured(name, variant, bound, "the machine was not watched in the window")
     busy, soft, steal = (
         float(np.mean([getattr(s, field) for s in seen]))
         for field in ("cpu_share", "softirq_share", "steal_share")
@@ -294,7 +245,7 @@ def backlog(variant: str, samples: Sequence[MachineSample]) -> Check:
     """No processor's packet backlog overflowed: such a drop shows in no NIC's counter."""
     name, bound = "no packet lost by the machine", "0 packets"
     if not samples:
-        return _unmeasured(name, variant, bound, "the machine was not watched")
+        return unmeasured(name, variant, bound, "the machine was not watched")
     last = samples[-1]
     return Check(
         name, variant, last.softnet_dropped == 0,
@@ -311,10 +262,10 @@ def throttling(
     name, bound = "not throttled", f"≤ {THROTTLED_SHARE:.0%} of the time"
     seen = _within(samples, window)
     if len(seen) < 2:
-        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+        return unmeasured(name, variant, bound, "the machine was not watched in the window")
     first, last = seen[0].throttled_s, seen[-1].throttled_s
     if first is None or last is None:
-        return _unmeasured(
+        return unmeasured(
             name, variant, bound,
             "no cgroup file system is mounted to read quotas from: mount /sys/fs/cgroup",
         )  # fmt: skip
@@ -332,7 +283,7 @@ def timers(
     name, bound = "timer lag", f"p99 ≤ {show_duration(LAG_S)}"
     seen = _within(samples, window)
     if not seen:
-        return _unmeasured(name, variant, bound, "the machine was not watched in the window")
+        return unmeasured(name, variant, bound, "the machine was not watched in the window")
     lag_s = float(np.percentile([s.lag_s for s in seen], 99))
     return Check(
         name, variant, lag_s <= LAG_S, f"p99 {show_duration(lag_s)}", bound,
@@ -364,11 +315,11 @@ def accounts(
     name = "kernel and workload agree"
     bound = f"within {ACCOUNT_SHARE:.0%} or {show_size(ACCOUNT_BYTES)}"
     if len(samples) < 2:
-        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+        return unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     if lost:
-        return _unmeasured(name, variant, bound, "the counters ended before the run did")
+        return unmeasured(name, variant, bound, "the counters ended before the run did")
     if not account:
-        return _unmeasured(name, variant, bound, "the workload gave no account of its bytes")
+        return unmeasured(name, variant, bound, "the workload gave no account of its bytes")
     left_out = set(not_accounted)
     kernel = payload(samples)
     compared = {(s.nic, s.direction) for s in samples[-1] if s.kind not in left_out}
@@ -376,7 +327,7 @@ def accounts(
     if unknown:
         return Check(
             name, variant, False, f"{len(unknown)} NICs without a counter", bound,
-            f"the account names {_named(unknown)}, which the cluster does not have",
+            f"the account names {named(unknown)}, which the cluster does not have",
         )  # fmt: skip
     apart: dict[str, tuple[float, float]] = {}
     widest = 0.0
@@ -391,7 +342,7 @@ def accounts(
     reason = ""
     if apart:
         worst = sorted(apart, key=lambda label: -abs(apart[label][0] - apart[label][1]))
-        reason = _named(
+        reason = named(
             [
                 f"{label} {show_size(apart[label][0])} in the kernel, "
                 f"{show_size(apart[label][1])} in the account"
@@ -411,7 +362,7 @@ def management(variant: str, samples: Samples) -> Check:
     name = "no bulk on the management network"
     bound = f"≤ {MANAGEMENT_SHARE:.0%} of the payload's, or {show_size(MANAGEMENT_BYTES)}"
     if len(samples) < 2:
-        return _unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
+        return unmeasured(name, variant, bound, "there are fewer than two samples of the NICs")
     sizes = carried(samples)
     control = {s.nic: sizes[s.nic, s.direction] for s in samples[-1]
                if s.kind == "mgmt" and s.direction in _SENDING}  # fmt: skip
@@ -430,7 +381,7 @@ def management(variant: str, samples: Samples) -> Check:
     reason = ""
     if not ok:
         most = sorted(control, key=lambda nic: -control[nic])
-        reason = "most was sent by " + _named([f"{n} ({show_size(control[n])})" for n in most])
+        reason = "most was sent by " + named([f"{n} ({show_size(control[n])})" for n in most])
     return Check(
         name, variant, ok, f"{show_size(total)} beside {show_size(payload)}", bound, reason
     )

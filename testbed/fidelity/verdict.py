@@ -8,11 +8,13 @@ from typing import Literal
 import msgspec
 
 from testbed.fidelity import checks
-from testbed.fidelity.checks import Check, Nic, Samples
+from testbed.fidelity.checks import Check, Nic
+from testbed.fidelity.loss_checks import losses, retransmissions
 from testbed.fidelity.monitor import MachineSample
+from testbed.fidelity.sampler import Counted
 from testbed.plan.model import Plan, ShaperClass, Veth, burst_bytes
 
-__all__ = ["Verdict", "check_variant", "judge", "mtu_bytes", "shaper_bursts"]
+__all__ = ["Verdict", "check_cluster", "check_load", "judge", "mtu_bytes", "shaper_bursts"]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -57,51 +59,63 @@ def mtu_bytes(plan: Plan) -> int:
     return max((e.mtu for e in plan.elements if isinstance(e, Veth)), default=0)
 
 
-def check_variant(
+def check_cluster(
     variant: str,
     plan: Plan,
-    samples: Samples,
-    tcp_before: Mapping[str, Mapping[str, int]] | None,
-    tcp_after: Mapping[str, Mapping[str, int]] | None,
+    counted: Counted,
     machine: Sequence[MachineSample],
     window: tuple[float, float] | None,
-    account: Mapping[Nic, float],
-    unaccounted: Collection[Nic] = (),
-    *,
-    lost: str = "",
     differences: Sequence[str] | None = None,
 ) -> list[Check]:
-    """Everything that can be checked of a variant without knowing what its workload means.
+    """Everything that can be checked of a cluster without knowing what its load should be.
 
     Args:
         variant: its name.
-        plan: of its cluster.
-        samples: the kernel's counters, from before the load to after it.
-        tcp_before, tcp_after: TCP counters of each domain at these moments.
+        plan: of the cluster.
+        counted: by the kernel.
         machine: what the monitor saw.
         window: (open, close) of the steady window; None judges the machine over the whole run.
-        account: bytes that the workload says crossed each NIC.
-        unaccounted: NICs of which it cannot say that.
-        lost: why the samples end before the run does.
         differences: of the cluster from its plan, after the load; None if nobody looked.
     """
-    found = [
+    samples = counted.samples
+    return [
         checks.as_planned(variant, differences),
-        checks.sampling(variant, samples, lost),
+        checks.sampling(variant, samples, counted.lost),
         checks.drops(variant, samples),
-        checks.retransmissions(
-            variant, tcp_before, tcp_after, checks.sent_bytes(samples), mtu_bytes(plan)
-        ),
+        losses(variant, *counted.links),
+        retransmissions(variant, *counted.tcp, checks.sent_bytes(samples), mtu_bytes(plan)),
         checks.rates(variant, samples, shaper_bursts(plan)),
         checks.unclassified(variant, samples),
-        checks.accounts(variant, samples, account, unaccounted=unaccounted, lost=lost),
         checks.machine(variant, machine, window),
         checks.backlog(variant, machine),
         checks.throttling(variant, machine, window),
         checks.timers(variant, machine, window),
     ]
+
+
+def check_load(
+    variant: str,
+    plan: Plan,
+    counted: Counted,
+    account: Mapping[Nic, float],
+    unaccounted: Collection[Nic] = (),
+) -> list[Check]:
+    """What was carried is what a workload says it sent, where it should have been sent.
+
+    Args:
+        variant: its name.
+        plan: of the cluster.
+        counted: by the kernel.
+        account: bytes that the workload says crossed each NIC.
+        unaccounted: NICs of which it cannot say that.
+    """
+    found = [
+        checks.accounts(
+            variant, counted.samples, account, unaccounted=unaccounted, lost=counted.lost
+        )
+    ]
     if any(meter.kind == "mgmt" for meter in plan.meters):
-        found.append(checks.management(variant, samples))
+        found.append(checks.management(variant, counted.samples))
     return found
 
 

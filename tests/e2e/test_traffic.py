@@ -103,7 +103,7 @@ def test_a_run_with_collectives_passes_its_checks(seen: Seen) -> None:
 
 
 def test_the_kernel_counts_each_lane_as_the_agents_do(seen: Seen) -> None:
-    samples = seen.ran.series[POLICY].samples
+    samples = seen.ran.series[POLICY].counted.samples
     for lane in ("model", "kv"):
         said = carried_bytes(seen.accounts, lane)
         assert any("nvl" in nic for nic, _ in said) == (lane == "model")
@@ -173,14 +173,16 @@ def test_without_lanes_all_is_in_one(tmp_path: Path) -> None:
         traffic="{mode: no-lanes, collectives: true}",
     )  # fmt: skip
     assert failed_checks(ran) == {}
-    assert all(set(m.lanes) == {"kv", "unclassified"} for m in ran.series[POLICY].samples[-1])
+    assert all(
+        set(m.lanes) == {"kv", "unclassified"} for m in ran.series[POLICY].counted.samples[-1]
+    )
     assert ran.outcomes[POLICY].summary["collectives"]["prefill"]["count"] > 0
 
 
 def test_direct_traffic_leaves_cnics_to_other_nodes(tmp_path: Path) -> None:
     ran = run(tmp_path, traffic="direct", policy="pe-only")
     assert failed_checks(ran) == {}
-    carried = {(m.nic, m.direction): m.bytes for m in ran.series["pe-only"].samples[-1]}
+    carried = {(m.nic, m.direction): m.bytes for m in ran.series["pe-only"].counted.samples[-1]}
     # The hit KV goes into prefill HBM and all KV into decode HBM by PCIe ...
     for nic in ("pe0/pcie0", "pe0/pcie1", "de0/pcie0", "de0/pcie1"):
         assert carried[nic, "out"] > 2 * ACCOUNT_BYTES

@@ -141,14 +141,14 @@ def source(directory: Path, target: str, mischief: str) -> None:
     opened_s = time.monotonic() + WARM_UP_S
     closed_s = opened_s + WINDOW_S
     with contextlib.ExitStack() as scope:
-        if mischief == "route around":
+        if mischief in BEFORE_CONNECTING:
             scope.enter_context(MISCHIEF[mischief](directory, target))
         connection = scope.enter_context(socket.create_connection((target, PORT)))
         done = False
         while (now_s := time.monotonic()) < closed_s:
             if now_s > opened_s and not done:
                 done = True
-                if mischief != "route around":
+                if mischief not in BEFORE_CONNECTING:
                     scope.enter_context(MISCHIEF[mischief](directory, target))
             sent += connection.send(_PIECE)
         connection.shutdown(socket.SHUT_WR)
@@ -247,14 +247,27 @@ def route_around(directory: Path, target: str) -> Iterator[None]:
     """A cable from h1 to h2 beside the switch, without a shaper, and a route by it."""
     pid = (directory / "sink.pid").read_text()
     command("ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", pid)
-    command("nsenter", "--target", pid, "--net", "ip", "link", "set", "cable", "up")
-    shown = json.loads(
-        command("nsenter", "--target", pid, "--net", "ip", "-json", "link", "show", "cable")
-    )
+    at_sink(directory, "ip", "link", "set", "cable", "up")
+    shown = json.loads(at_sink(directory, "ip", "-json", "link", "show", "cable"))
     command("ip", "link", "set", "cable", "up")
     command("ip", "route", "replace", f"{target}/32", "dev", "cable", "src", own_address())
     command("ip", "neigh", "add", target, "lladdr", shown[0]["address"], "dev", "cable")
     yield
+
+
+@contextlib.contextmanager
+def narrow_device(directory: Path, target: str) -> Iterator[None]:
+    """h2's device takes smaller packets than the link carries; one that is too large comes."""
+    at_sink(directory, "ip", "link", "set", "h2-eth0", "mtu", "5000")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.sendto(bytes(8000), (target, PORT))
+    yield
+
+
+def at_sink(directory: Path, *words: str) -> str:
+    """A command in the sink's network namespace."""
+    pid = (directory / "sink.pid").read_text()
+    return command("nsenter", "--target", pid, "--net", *words)
 
 
 def own_address() -> str:
@@ -292,8 +305,10 @@ MISCHIEF: dict[str, Callable[[Path, str], contextlib.AbstractContextManager[None
     "class removed": class_removed,
     "not IPv4": not_ipv4,
     "route around": route_around,
+    "narrow device": narrow_device,
     "CPU hog": cpu_hog,
 }
+BEFORE_CONNECTING = {"route around", "narrow device"}
 
 
 def main() -> None:

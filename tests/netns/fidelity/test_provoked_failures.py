@@ -47,6 +47,7 @@ def test_without_mischief_nothing_fails(tmp_path: Path) -> None:
         ("class raised", "no NIC above its rate", "h1/h1-eth0 out (50Mbit/s) carried"),
         ("class removed", "counters read throughout", "h1/h1-eth0 (out)"),
         ("not IPv4", "nothing unclassified", "h1/h1-eth0 out"),
+        ("narrow device", "no packet lost by a device", "tx_drops 1"),
         ("route around", "kernel and workload agree", "h1/h1-eth0 out"),
         ("falsified count", "kernel and workload agree", "in the account"),
         ("CPU hog", "machine CPU", "stop what else runs here"),

@@ -16,6 +16,7 @@ from testbed.experiment.scenario import Scenario, TopologyChoice
 from testbed.experiment.workload import Outcome, Series
 from testbed.fidelity.checks import Check
 from testbed.fidelity.monitor import MachineSample
+from testbed.fidelity.sampler import Counted
 from testbed.fidelity.verdict import judge
 from testbed.kernel.samples import LaneSample, MeterSample
 from testbed.plan.model import Plan
@@ -37,8 +38,8 @@ def ran(ok: bool = True, interrupted: bool = False) -> Ran:
     sample = MeterSample(
         1.0, "h1/h1-eth0", "link", "h1", "host", "out", 8_000, 9, 1, 0, 0, 0, 0, 0, 0, 0, lanes
     )
-    tcp = {"h1": {"RetransSegs": 2}}
-    series = Series(1.0, 2.0, [[sample]], tcp, {"h1": {"RetransSegs": 5}}, {"open_s": 1.2})
+    tcp = ({"h1": {"RetransSegs": 2}}, {"h1": {"RetransSegs": 5}})
+    series = Series(1.0, 2.0, Counted([[sample]], tcp), {"open_s": 1.2})
     summary = {"load_bps": 72.0, "cap_bps": float("inf")}
     outcome = Outcome(summary, {"flows": [Flow(1, 9)]}, (1.2, 1.9), [], {("h1/x", "out"): 9.0})
     check = Check("no drop", "fair", ok, "3 packets", "0 packets", "" if ok else "queues")

@@ -36,7 +36,6 @@ def test_without_samples_nothing_passes(samples: list[list[MeterSample]]) -> Non
         checks.backlog("v", []),
         checks.throttling("v", [], None),
         checks.timers("v", [], None),
-        checks.retransmissions("v", None, None, 1000, 100),
     ]
     assert [check.ok for check in found] == [None] * len(found)
     assert all(check.reason for check in found)
@@ -56,27 +55,6 @@ def test_one_dropped_packet_fails_and_says_where(series: Make) -> None:
     assert found.ok is False
     assert found.measured == "3 packets"
     assert "pe0/snic0 in dropped 3" in found.reason
-
-
-def tcp(retransmitted: int, **more: int) -> dict[str, dict[str, int]]:
-    return {"pe0": {"RetransSegs": retransmitted, **more}, "de0": {"RetransSegs": 5}}
-
-
-def test_retransmissions_are_those_of_the_run_as_full_segments() -> None:
-    sent = 9000 * 10_000
-    found = checks.retransmissions("v", tcp(7), tcp(17, TCPTimeouts=4), sent, 9000)
-    assert found.ok
-    assert found.measured == "≤ 0.100% (10 segments, 4 timeouts, 0 probes)"
-    found = checks.retransmissions("v", tcp(7), tcp(18), sent, 9000)
-    assert found.ok is False
-    assert "pe0 11" in found.reason
-    assert "de0" not in found.reason
-
-
-def test_retransmissions_that_nobody_counted_are_not_none() -> None:
-    assert checks.retransmissions("v", tcp(0), {"pe0": {"RetransSegs": 0}}, 1000, 100).ok is None
-    assert checks.retransmissions("v", {"pe0": {}}, {"pe0": {"OutSegs": 1}}, 1000, 100).ok is None
-    assert checks.retransmissions("v", tcp(0), tcp(0), 0, 100).ok is None
 
 
 def test_a_nic_may_carry_its_rate_and_its_bursts(series: Make) -> None:

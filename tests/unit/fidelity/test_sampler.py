@@ -28,6 +28,12 @@ class Counting:
         self.read += 1
         return [self.read]
 
+    def tcp_counters(self) -> dict[str, dict[str, int]]:
+        return {"h1": {"OutSegs": self.read}}
+
+    def link_counters(self) -> dict[str, dict[str, Any]]:
+        return {"h1": {}}
+
 
 @pytest.mark.parametrize(
     ("read", "kept"),
@@ -47,4 +53,7 @@ def test_what_lies_back_is_thinned(
     lab = Counting(read)
     watching = Sampler(cast(Lab, lab), period_s=1e-6)
     assert lab.ended.wait(10)
-    assert watching.stop() == [[number] for number in kept]
+    counted = watching.stop()
+    assert counted.samples == [[number] for number in kept]
+    assert counted.lost == "the shaper is gone"
+    assert counted.tcp == ({"h1": {"OutSegs": 0}}, {"h1": {"OutSegs": read}})

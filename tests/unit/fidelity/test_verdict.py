@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from mininet.topo import SingleSwitchTopo
 
 from testbed.fidelity.checks import Check
 from testbed.fidelity.monitor import MachineSample
-from testbed.fidelity.verdict import check_variant, judge, shaper_bursts
-from testbed.kernel.samples import LaneSample, MeterSample
+from testbed.fidelity.sampler import Counted
+from testbed.fidelity.verdict import check_cluster, check_load, judge, shaper_bursts
+from testbed.kernel.samples import LaneSample, LinkSample, MeterSample
 from testbed.plan.compile import compile_plan
 from testbed.plan.model import Plan
 
@@ -43,18 +46,29 @@ def watched() -> list[MachineSample]:
     return [MachineSample(i / 5, 0.3, 0.1, 0.0, 0, 0, 0.0, 0.5, 0.001) for i in range(11)]
 
 
-TCP = {"h1": {"RetransSegs": 0, "OutSegs": 9}, "h2": {"RetransSegs": 0, "OutSegs": 9}}
+TCP = ({"h1": {"RetransSegs": 0, "OutSegs": 9}},) * 2
+LINKS = ({"h1": {"h1-eth0": LinkSample(0, 0, 0, 0, 0, 0, 0, 0)}},) * 2
+
+
+def check(
+    plan: Plan,
+    counted: Counted,
+    account: dict[tuple[str, str], float],
+    differences: Sequence[str] = (),
+) -> list[Check]:
+    return [
+        *check_cluster("v", plan, counted, watched(), None, differences),
+        *check_load("v", plan, counted, account),
+    ]
 
 
 def test_a_quiet_run_passes_every_check(plan: Plan) -> None:
     account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
-    found = check_variant(
-        "v", plan, samples(plan), TCP, TCP, watched(), (0.5, 1.5), account, differences=()
-    )
+    found = check(plan, Counted(samples(plan), TCP, LINKS), account)
     verdict = judge(found)
     assert verdict.reasons == []
     assert verdict.status == "PASS"
-    assert len({check.name for check in found}) == len(found) >= 10
+    assert len({each.name for each in found}) == len(found) >= 10
 
 
 def test_every_metered_direction_has_a_burst_of_its_classes(plan: Plan) -> None:
@@ -66,8 +80,8 @@ def test_every_metered_direction_has_a_burst_of_its_classes(plan: Plan) -> None:
 def test_a_rate_above_the_link_fails(plan: Plan) -> None:
     account = {(m.nic, m.direction): 20e6 for m in plan.meters}
     fast = samples(plan, step=1_000_000)
-    found = check_variant("v", plan, fast, TCP, TCP, watched(), None, account, differences=())
-    assert [check.name for check in found if not check.ok] == ["no NIC above its rate"]
+    found = check(plan, Counted(fast, TCP, LINKS), account)
+    assert [each.name for each in found if not each.ok] == ["no NIC above its rate"]
 
 
 def good(**changed: object) -> Check:
@@ -100,8 +114,8 @@ def test_an_interrupted_run_fails() -> None:
 
 
 def test_a_run_that_nobody_sampled_does_not_pass(plan: Plan) -> None:
-    found = check_variant("v", plan, [], None, None, [], None, {})
-    assert all(check.ok is None for check in found)
+    found = check_cluster("v", plan, Counted(), [], None) + check_load("v", plan, Counted(), {})
+    assert all(each.ok is None for each in found)
     assert judge(found).status == "FAIL"
 
 
@@ -112,20 +126,17 @@ def test_a_numpy_truth_is_a_truth() -> None:
 
 def test_a_cluster_that_was_changed_behind_the_testbeds_back_fails_by_name(plan: Plan) -> None:
     account = {(m.nic, m.direction): 200_000.0 for m in plan.meters}
-    found = check_variant(
-        "v", plan, samples(plan), TCP, TCP, watched(), None, account,
-        differences=["class h1 h1-eth0 0x20: rate_bps is 1, not 2"],
+    found = check(
+        plan, Counted(samples(plan), TCP, LINKS), account,
+        ["class h1 h1-eth0 0x20: rate_bps is 1, not 2"],
     )  # fmt: skip
-    (failed,) = (check for check in found if not check.ok)
+    (failed,) = (each for each in found if not each.ok)
     assert failed.name == "cluster as planned to the end"
     assert "class h1 h1-eth0 0x20" in failed.reason
 
 
 def test_counters_that_end_early_fail_by_what_was_lost_and_judge_no_account(plan: Plan) -> None:
-    found = check_variant(
-        "v", plan, samples(plan), TCP, TCP, watched(), None, {}, lost="the shaper of X is gone",
-        differences=(),
-    )  # fmt: skip
-    failed = {check.name: check for check in found if not check.ok}
+    found = check(plan, Counted(samples(plan), TCP, LINKS, "the shaper of X is gone"), {})
+    failed = {each.name: each for each in found if not each.ok}
     assert failed["counters read throughout"].reason == "the shaper of X is gone"
     assert failed["kernel and workload agree"].ok is None
