@@ -141,7 +141,8 @@ class Ports:
     def post(self, pair: str, transfer: Transfer) -> asyncio.Future[Sent | None]:
         """Post a transfer; the future is done when its sources may be reused.
 
-        It is None if the queue pair was closed before all had left: the node is lost.
+        It is None if the queue pair was closed before all had left: the node is lost, or this
+        process is ending.
         """
         future: asyncio.Future[Sent | None] = self._loop.create_future()
         if pair in self._closed:
@@ -247,5 +248,7 @@ class Ports:
             self._process.records.append(AccountRecord(name, sent, received))
 
     def close(self) -> None:
-        """Close every queue pair."""
+        """Close every queue pair; whoever waits for what was posted need not wait any more."""
         self.transport.close()
+        for pair in {*self._pairs, *self._posted}:
+            self._flush(pair)

@@ -238,7 +238,14 @@ class Running:
             assert process.stdin is not None
             process.stdin.close()
         for name, process in self._processes.items():
-            if process.wait(timeout=timeout_s) != 0 and name not in self._excused:
+            try:
+                status = process.wait(timeout=timeout_s)
+            except TimeoutError:
+                raise ProgramError(
+                    f"{name} did not end within {timeout_s:g}s of the end of its input",
+                    hint=f"its standard error is in {self._logs / name}.log",
+                ) from None
+            if status != 0 and name not in self._excused:
                 raise self._error(blamed(self._endings(Said(name, None, {}))))
 
 

@@ -100,3 +100,12 @@ def test_a_program_that_is_started_again_counts_like_any_other(
 def test_what_cannot_be_carried_out_is_refused(running: Running, action: str, name: str) -> None:
     with pytest.raises(ProgramError, match="leader asks to"):
         running.provoke(action, name)
+
+
+def test_a_program_that_does_not_end_is_named(tmp_path: Path) -> None:
+    deaf = 'import signal; print(\'{"event": "ready"}\', flush=True); signal.pause()'
+    placed = [Placed("deaf", Program((sys.executable, "-c", deaf), "h1"))]
+    with Lab(SingleTopo(k=2)) as lab, Running(lab, placed, tmp_path) as running:
+        running.await_all("ready", PATIENCE_S)
+        with pytest.raises(ProgramError, match="deaf did not end within 0.2s"):
+            running.end(0.2)

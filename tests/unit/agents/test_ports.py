@@ -220,3 +220,19 @@ def test_what_was_posted_to_a_lost_node_is_given_up() -> None:
         receiver.failures.clear()
 
     between(scene)
+
+
+def test_a_process_that_ends_waits_for_nothing_that_it_has_posted() -> None:
+    """Cleaning up waits until memory is read no more; what is never sent would hold it for ever."""
+
+    async def scene(sender: Side, receiver: Side) -> None:
+        much = [memoryview(bytes(1 << 24))]
+        posted = sender.ports.post(NAME, Transfer(Kind.H2D, 7, 0, much, receiver.key, 0))
+        assert not posted.done()
+        sender.ports.close()
+        assert await posted is None
+        late = sender.ports.post(NAME, transfer(receiver, b"late"))
+        assert await late is None
+        receiver.ports._process.mesh.closing = True
+
+    between(scene)
