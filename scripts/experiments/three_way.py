@@ -25,8 +25,8 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.load import RunData
 from testbed.results.intervals import Interval
+from testbed.results.load import RunData
 
 Measured = tuple[Interval | None, Interval | None]  # hit rate, gain in turns
 NODES = 2  # that have a cache
