@@ -52,7 +52,8 @@ def median(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interv
     the jackknife, which is not consistent for a median.
 
     Args:
-        values: one of each run, shape (n,), n ≥ 1; one value has no interval.
+        values: one of each run, shape (n,), n ≥ 1; one value has no interval.  What one run has
+            many of depends on each other (`testbed.results.intervals.batch_medians`).
         confidence: asked for.
 
     Raises:
