@@ -83,6 +83,12 @@ def points(ask: Asking, model: str = "ds-660b") -> dict[str, list[Point]]:
     return found
 
 
+def sustained(ask: Asking) -> dict[str, list[Point]]:
+    """Those of `points` that DualPath can serve; a closed loop of any size is one of them."""
+    found = points(ask)
+    return found if ask.size == "quick" else {policy: each[:-1] for policy, each in found.items()}
+
+
 def loads(ask: Asking, model: str = "ds-660b") -> Sequence[dict[str, object]]:
     """What the scenario of each load has of its own, rising."""
     if ask.size == "quick":

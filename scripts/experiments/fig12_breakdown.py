@@ -10,12 +10,12 @@ In the quick size loads are closed loops, where agents that wait ask for nothing
 cannot explode; DualPath's TTFT rises too when compute is full: expect at most 6 times that of the
 lowest load.
 
-The runs are those of fig10_online.
+The runs are those of fig10_online, without the load that DualPath cannot serve either.
 """
 
 from __future__ import annotations
 
-from agents.online import PARTS, POLICIES, Point, points
+from agents.online import PARTS, POLICIES, Point, sustained
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, always
@@ -29,7 +29,7 @@ PAPER = [0.21, 0.40, 0.73]
 
 def answer(ask: Asking) -> Answer:
     """Both policies under the loads of figure 10."""
-    found = points(ask)
+    found = sustained(ask)
     shares = {policy: [_queueing(point) for point in found[policy]] for policy in POLICIES}
     basic, dual = (shares[policy] for policy in POLICIES)
     last = len(basic) - 1

@@ -139,6 +139,7 @@ class Asking:
             try:
                 made.append(self._run(asked, one))
             except TestbedError as error:
+                interrupts.check()
                 failed[one.number] = error
         if not made:
             raise next(iter(failed.values()))

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from agents import online
 from agents.job_time import (
     DS_27B,
     EVERY,
@@ -104,6 +105,16 @@ def test_loads_go_from_what_all_can_serve_to_what_misses_the_slo_at_once(
     assert lowest["agents"] / lowest["service_s"] < 0.6 * basic
     slo_s = 4.0 * highest["scale"]["stretch"]
     assert highest["agents"] / dual - highest["service_s"] > slo_s
+
+
+@pytest.mark.parametrize(("size", "kept"), [("quick", 3), ("medium", 2), ("full", 2)])
+def test_the_load_that_nobody_can_serve_is_no_load_to_compare_at(
+    size: Size, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [point(each, each) for each in (0.1, 0.2, 0.9)]
+    monkeypatch.setattr(online, "points", lambda ask: dict.fromkeys(POLICIES, found))
+    ask = Asking("any", size, Runs(Path("nowhere"), [], lambda _: None))
+    assert online.sustained(ask) == dict.fromkeys(POLICIES, found[:kept])
 
 
 def _foreseen(model: str, changes: dict[str, object]) -> Any:
