@@ -14,8 +14,8 @@ compute nearly all the time, and loses less.  Expect PE-only to take 1.05 to 1.2
 its NICs need for all that they read, and DualPath's gain to be above what caps alone give.
 
 The paper's PE-only (8 323 s by its ablation) has NICs that are hardly ever idle, at 78 324 bytes a
-token, which were derived from just that.  How unlike trajectories are, which decides how long the
-end is, follows here from five published means.
+token, which were derived from just that.  And the speed of engines is fitted in a steady state to
+the paper's whole jobs, so DualPath's whole jobs are somewhat quicker here.
 """
 
 from __future__ import annotations
