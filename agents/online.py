@@ -26,7 +26,8 @@ from agents.job_time import (
     window,
 )
 from testbed.experiment.asking import Asking
-from testbed.experiment.estimates import mean_of, scaled, together
+from testbed.experiment.estimates import exactly, mean_of, scaled, together
+from testbed.experiment.study import Size
 from testbed.results.intervals import Interval
 from testbed.results.load import RunData
 
@@ -39,6 +40,19 @@ PARTS = {
     "prefill": ("t_read_end", "t_first_token"),
 }
 Columns = dict[str, NDArray[np.float64]]
+# Agents per second at the paper's size.  Basic can serve 0.21 of DS-660B (0.46 of DS-27B) and
+# DualPath 0.38 (0.92).  The last load is so far beyond that that those in flight at the beginning
+# wait for too long already: a backlog grows little in a run of minutes.
+RATES: dict[str, dict[Size, list[float]]] = {
+    "ds-660b": {
+        "medium": [0.1, 0.2, 0.35, 0.9],
+        "full": [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.9],
+    },
+    "ds-27b": {
+        "medium": [0.2, 0.4, 0.8, 3.4],
+        "full": [0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.8, 0.9, 3.4],
+    },
+}
 
 
 class Point(NamedTuple):
@@ -48,7 +62,7 @@ class Point(NamedTuple):
         aps: agents per second that are served; an equivalent, if agents were in a closed loop.
         ttft_s, ttst_s, tpot_s: means, with intervals.
         jct_s: a session of mean turns.
-        parts_s: what the first token waited for, means.
+        parts_s: what the first token waited for, means; empty where there was none.
     """
 
     aps: Interval | None
@@ -62,14 +76,21 @@ class Point(NamedTuple):
 def points(ask: Asking, model: str = "ds-660b") -> dict[str, list[Point]]:
     """Policy -> loads, rising: closed loops in the quick size, real arrivals in the others."""
     found: dict[str, list[Point]] = {policy: [] for policy in POLICIES}
-    for load in _loads(ask):
+    for load in loads(ask, model):
         runs = ask.runs(SMALL, load if model == "ds-660b" else {**DS_27B, **load})
         for policy in POLICIES:
             found[policy].append(_point(runs, policy))
     return found
 
 
-def _loads(ask: Asking) -> Sequence[dict[str, object]]:
+def sustained(ask: Asking) -> dict[str, list[Point]]:
+    """Those of `points` that DualPath can serve; a closed loop of any size is one of them."""
+    found = points(ask)
+    return found if ask.size == "quick" else {policy: each[:-1] for policy, each in found.items()}
+
+
+def loads(ask: Asking, model: str = "ds-660b") -> Sequence[dict[str, object]]:
+    """What the scenario of each load has of its own, rising."""
     if ask.size == "quick":
         # The largest is that of fig7_offline.
         few: list[dict[str, object]] = [
@@ -82,7 +103,6 @@ def _loads(ask: Asking) -> Sequence[dict[str, object]]:
             for agents in (32, 80)
         ]
         return [*few, {}]
-    rates = ask.pick([], [0.1, 0.2, 0.3, 0.4], [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45])
     return [
         {
             "workload.enter": "trajectory",
@@ -92,7 +112,7 @@ def _loads(ask: Asking) -> Sequence[dict[str, object]]:
             "window.tolerance": 0.99,  # an overloaded cluster has no steady state
             "policies": list(POLICIES),
         }
-        for rate in rates
+        for rate in RATES[model][ask.size]
     ]
 
 
@@ -104,8 +124,12 @@ def _point(runs: Sequence[RunData], policy: str) -> Point:
         together([one.ttst_s for one in each]),
         together([one.tpot_s for one in each]),
         together([one.jct_s for one in each]),
-        {name: float(np.mean([one.parts_s[name] for one in each])) for name in PARTS},
+        _mean_parts([one.parts_s for one in each if one.parts_s]),
     )
+
+
+def _mean_parts(runs: Sequence[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([one[name] for one in runs])) for name in PARTS} if runs else {}
 
 
 def _of_run(run: RunData, policy: str) -> Point:
@@ -131,9 +155,8 @@ def _of_run(run: RunData, policy: str) -> Point:
         scaled(real(done["t_done"] - done["t_submit"]), TURNS[trace]),
         {
             name: float(np.mean(first[until] - first[since])) / stretch
-            if len(first[since])
-            else 0.0
             for name, (since, until) in PARTS.items()
+            if len(first[since])
         },
     )
 
@@ -157,21 +180,50 @@ def _columns(run: RunData, policy: str, when: str) -> Columns:
     return found
 
 
-def served(found: Sequence[Point], ttft_s: float, tpot_s: float) -> float | None:
+def served(found: Sequence[Point], ttft_s: float, tpot_s: float) -> Interval | None:
     """The most APS within an SLO, linear between loads; None if the lowest load misses it.
+
+    Its interval is between what there would be if all loads served as little and as late as their
+    own intervals allow, and as much and as soon.
 
     Args:
         found: loads, rising.
         ttft_s, tpot_s: the SLO, means.
     """
     known = [
-        (p.aps.value, max(p.ttft_s.value / ttft_s, p.tpot_s.value / tpot_s))
+        (p.aps, scaled(p.ttft_s, 1 / ttft_s), scaled(p.tpot_s, 1 / tpot_s))
         for p in found
         if p.aps is not None and p.ttft_s is not None and p.tpot_s is not None
     ]
-    if not known or known[0][1] > 1:
+    value = _most([(aps.value, max(a.value, b.value)) for aps, a, b in known if a and b])
+    if value is None:
         return None
-    for (aps, used), (next_aps, next_used) in pairwise(known):
+    each = [part for point in known for part in point if part is not None and part.width]
+    if not each:
+        return exactly(value)
+    least = _most([(_end(aps, -1), max(_end(a, 1), _end(b, 1))) for aps, a, b in known if a and b])
+    most = _most([(_end(aps, 1), max(_end(a, -1), _end(b, -1))) for aps, a, b in known if a and b])
+    sure = min(part.confidence for part in each if part.confidence is not None)
+    count = min(part.count for part in each)
+    return Interval(
+        value,
+        None if least is None else min(least, value),
+        None if most is None else max(most, value),
+        sure,
+        count,
+    )
+
+
+def _most(loads: Sequence[tuple[float, float]]) -> float | None:
+    """Of loads with their share of the SLO."""
+    if not loads or loads[0][1] > 1:
+        return None
+    for (aps, used), (next_aps, next_used) in pairwise(loads):
         if next_used > 1:
             return aps + (next_aps - aps) * (1 - used) / (next_used - used)
-    return known[-1][0]
+    return loads[-1][0]
+
+
+def _end(found: Interval, side: int) -> float:
+    end = found.low if side < 0 else found.high
+    return found.value if end is None else end

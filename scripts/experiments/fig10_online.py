@@ -10,22 +10,29 @@ for decode engines do the same in both.
 
 Found so far: 2.04 in the quick size, between the paper and the caps' 60/32 = 1.87.  A request waits
 for an iteration of the prefill engines to end and is computed in the next, so DualPath's TTFT
-passes 4 s at 0.33 APS, before compute is full.
+passes 4 s at 0.33 APS, before compute is full.  DS-27B is bound by its storage NICs on either side
+(as in fig7_offline), so its knee should move by 2.0, more than the paper's 1.67.
 
 quick: closed loops of few to many agents, each an APS-equivalent (see agents.online), DS-660B.
-medium, full: Poisson arrivals, both models.
+medium, full: Poisson arrivals, both models.  A run is not long enough for a backlog to grow much,
+so the highest load is far beyond what DualPath carries: its agents in flight miss the SLO at once.
 """
 
 from __future__ import annotations
 
 from agents.online import POLICIES, Point, points, served
 from testbed.experiment.asking import Asking
-from testbed.experiment.estimates import exactly, ratio
+from testbed.experiment.estimates import ratio
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
 
 NAMES = dict(zip(POLICIES, ("Basic", "DualPath"), strict=True))
 MODELS = {"ds-660b": 2.25, "ds-27b": 1.67}
+CAPS = {
+    "ds-660b": "caps alone give 60/32 = 1.87",
+    "ds-27b": "caps alone give 2.0: two SNICs over one",
+}
+DUAL_660B = (POLICIES[1], "ds-660b")
 TTFT_S, TPOT_S = 4.0, 0.05
 LIMIT_S = 20.0  # beyond it a TTFT says how long the run was
 
@@ -37,19 +44,20 @@ def answer(ask: Asking) -> Answer:
     for model in ask.pick(["ds-660b"], list(MODELS), list(MODELS)):
         found = points(ask, model)
         charts += _charts(found, model, ask.pick("APS-equivalent", "APS", "APS"))
-        basic, dual = (served(found[policy], TTFT_S, TPOT_S) for policy in POLICIES)
-        full = all(_missed(found[policy]) for policy in POLICIES)
-        gain = exactly(dual / basic) if basic and dual and full else None
+        most = {policy: served(found[policy], TTFT_S, TPOT_S) for policy in POLICIES}
+        missed = {policy: _missed(found[policy]) for policy in POLICIES}
+        full = all(missed.values())
+        basic, dual = most.values()
         rows += [
-            Row(f"{model}: DualPath over Basic, APS within the SLO", gain,
-                about(MODELS[model], 0.15), MODELS[model], "×",
-                ("caps alone give 60/32 = 1.87" if model == "ds-660b" else "") if full
-                else "unknown: the highest load was served within the SLO"),
-            *(Row(f"{model}: {NAMES[policy]}, APS within the SLO",
-                  None if value is None else exactly(value),
-                  Expected(0.3, 0.46) if policy != "basic" and model == "ds-660b" else None,
-                  0.4 if policy != "basic" and model == "ds-660b" else None)
-              for policy, value in zip(POLICIES, (basic, dual), strict=True)),
+            Row(f"{model}: DualPath over Basic, APS within the SLO",
+                ratio(dual, basic) if full else None, about(MODELS[model], 0.15), MODELS[model],
+                "×", CAPS[model] if full else
+                "unknown: the highest load was served within the SLO"),
+            *(Row(f"{model}: {NAMES[policy]}, APS within the SLO", most[policy],
+                  Expected(0.3, 0.46) if (policy, model) == DUAL_660B else None,
+                  0.4 if (policy, model) == DUAL_660B else None,
+                  note="" if missed[policy] else "or more: no load was too high")
+              for policy in POLICIES),
             Row(f"{model}: TPOT at the lowest load, DualPath over Basic",
                 ratio(found[POLICIES[1]][0].tpot_s, found[POLICIES[0]][0].tpot_s),
                 about(1.0, 0.05), "about 1", "×"),
@@ -62,8 +70,8 @@ def answer(ask: Asking) -> Answer:
 def _missed(found: list[Point]) -> bool:
     """A load was too high, so the most that is served lies below it."""
     return any(
-        p.ttft_s is not None and p.ttft_s.value > TTFT_S
-        or p.tpot_s is not None and p.tpot_s.value > TPOT_S
+        (p.ttft_s is not None and p.ttft_s.value > TTFT_S)
+        or (p.tpot_s is not None and p.tpot_s.value > TPOT_S)
         for p in found
     )  # fmt: skip
 

@@ -10,16 +10,17 @@ In the quick size loads are closed loops, where agents that wait ask for nothing
 cannot explode; DualPath's TTFT rises too when compute is full: expect at most 6 times that of the
 lowest load.
 
-The runs are those of fig10_online.
+The runs are those of fig10_online, without the load that DualPath cannot serve either.
 """
 
 from __future__ import annotations
 
-from agents.online import PARTS, POLICIES, Point, points
+from agents.online import PARTS, POLICIES, Point, sustained
 from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, always
 from testbed.results.charts import Chart, Series
+from testbed.results.intervals import Interval
 
 NAMES = dict(zip(POLICIES, ("Basic", "DualPath"), strict=True))
 QUEUEING = ("schedule", "allocate")
@@ -28,19 +29,19 @@ PAPER = [0.21, 0.40, 0.73]
 
 def answer(ask: Asking) -> Answer:
     """Both policies under the loads of figure 10."""
-    found = points(ask)
+    found = sustained(ask)
     shares = {policy: [_queueing(point) for point in found[policy]] for policy in POLICIES}
     basic, dual = (shares[policy] for policy in POLICIES)
     last = len(basic) - 1
     chosen = [0, last // 2, last]
     rows = [
-        Row(f"Basic: queueing share of TTFT, load {at + 1} of {last + 1}", exactly(basic[at]), None,
-            paper, note="the paper's loads are not given") for at, paper in zip(chosen, PAPER,
-                                                                               strict=True)
+        Row(f"Basic: queueing share of TTFT, load {at + 1} of {last + 1}", basic[at], None, paper,
+            note="the paper's loads are not given")
+        for at, paper in zip(chosen, PAPER, strict=True)
     ] + [
-        Row("Basic: queueing share rises with the load", _word(basic[-1] > basic[0]), "yes", "yes"),
-        Row("highest load: Basic's queueing share over DualPath's",
-            exactly(basic[-1] / dual[-1]) if dual[-1] else None, Expected(1.0, None), unit="×"),
+        Row("Basic: queueing share rises with the load", _rises(basic[0], basic[-1]), "yes", "yes"),
+        Row("highest load: Basic's queueing share over DualPath's", ratio(basic[-1], dual[-1]),
+            Expected(1.0, None), unit="×"),
         Row("DualPath: TTFT, highest over lowest load",
             ratio(found[POLICIES[1]][-1].ttft_s, found[POLICIES[1]][0].ttft_s),
             Expected(1.0, 6.0), "about 1", "×"),
@@ -49,23 +50,29 @@ def answer(ask: Asking) -> Answer:
         Chart(f"fig12_breakdown_{policy}", f"{NAMES[policy]}: what a first token waits for",
               ask.pick("APS-equivalent", "APS", "APS"), "mean (s)", [
             Series(part, [_aps(point) for point in found[policy]],
-                   [exactly(point.parts_s[part]) for point in found[policy]]) for part in PARTS
+                   [_part(point, part) for point in found[policy]]) for part in PARTS
         ], kind="stacked") for policy in POLICIES
     ]  # fmt: skip
     return Answer(rows, charts)
 
 
-def _queueing(point: Point) -> float:
+def _part(point: Point, part: str) -> Interval | None:
+    return exactly(point.parts_s[part]) if point.parts_s else None
+
+
+def _queueing(point: Point) -> Interval | None:
     total = sum(point.parts_s.values())
-    return sum(point.parts_s[part] for part in QUEUEING) / total if total else 0.0
+    return exactly(sum(point.parts_s[part] for part in QUEUEING) / total) if total else None
 
 
 def _aps(point: Point) -> str:
     return "–" if point.aps is None else f"{point.aps.value:.2f}"
 
 
-def _word(true: bool) -> str:
-    return "yes" if true else "no"
+def _rises(first: Interval | None, last: Interval | None) -> str | None:
+    if first is None or last is None:
+        return None
+    return "yes" if last.value > first.value else "no"
 
 
 STUDY = Study(

@@ -58,7 +58,7 @@ def answer(ask: Asking) -> Answer:
 STUDY = Study(
     "Does the gain grow as GPUs outpace NICs?",
     "DualPath, section 3",
-    Minutes(1.3, 12, 24),
+    Minutes(1.3, 20, 32),
     answer,
     shares=Shares(quick="fig7_offline"),
 )

@@ -31,7 +31,7 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, scaled
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.statistics import median
+from testbed.results.intervals import batch_medians
 
 LINE_MBIT, HIDDEN, BYTES_SCALE, TOKENS, LAYERS, GAP_S = 100.0, 7168, 1000, 429, 8, 0.05
 EXECUTION = Execution(
@@ -71,7 +71,7 @@ def answer(ask: Asking) -> Answer:
         name: np.array([r.t_end - r.t_start for one in found for r in one.collectives])
         for name, found in seen.items()
     }
-    middle = {name: median(times.tolist()) for name, times in took.items()}
+    middle = {name: batch_medians(times) for name, times in took.items()}
     p99 = {name: float(np.percentile(times, 99)) for name, times in took.items()}
     rows = []
     for name, (expected, tail) in EXPECTED.items():

@@ -30,8 +30,7 @@ from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.lab import Lab
 from testbed.plan.lanes import KV_TOS, MODEL_TOS
 from testbed.results.charts import Chart, Series
-from testbed.results.intervals import Interval
-from testbed.results.statistics import median
+from testbed.results.intervals import Interval, batch_medians
 from topologies.dualpath import DualPathTopo
 
 LINE_MBIT, FLOWS, SETTLE_S = 100.0, 4, 1.5
@@ -52,7 +51,7 @@ def answer(ask: Asking) -> Answer:
             for case, (tos, bulk) in CASES.items():
                 with ask.watched(lab, f"{case}, {label}"):
                     times, share = exchange(lab, tos, size_bytes, seconds, bulk=bulk)
-                took[case].append(median(times))
+                took[case].append(batch_medians(times))
                 used[case].append(share)
     rows = []
     for number, label in enumerate(SIZES):

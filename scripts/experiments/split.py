@@ -16,12 +16,11 @@ from __future__ import annotations
 
 from agents.job_time import DUALPATH, kv_load, window
 from testbed.experiment.asking import Asking
-from testbed.experiment.estimates import ratio, together
+from testbed.experiment.estimates import median_of, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study, about
 from testbed.results.charts import Chart, Series
-from testbed.results.load import RunData
 from testbed.results.intervals import Interval
-from testbed.results.statistics import median
+from testbed.results.load import RunData
 
 POLICIES = [DUALPATH, "split"]
 LONG = {"workload.trace": "64k"}
@@ -69,9 +68,8 @@ def first_token(run: RunData, policy: str) -> Interval | None:
     mine = requests.filter(
         (requests["policy"] == policy) & (requests["error"] == "")
         & requests["t_first_token"].is_between(*span)
-    )  # fmt: skip
-    waits = (mine["t_first_token"] - mine["t_submit"]).to_list()
-    return median(waits) if waits else None
+    ).sort("t_first_token")  # fmt: skip
+    return median_of((mine["t_first_token"] - mine["t_submit"]).to_numpy())
 
 
 STUDY = Study(

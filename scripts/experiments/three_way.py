@@ -25,8 +25,8 @@ from testbed.experiment.asking import Asking
 from testbed.experiment.estimates import exactly, ratio, together
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
-from testbed.results.load import RunData
 from testbed.results.intervals import Interval
+from testbed.results.load import RunData
 
 Measured = tuple[Interval | None, Interval | None]  # hit rate, gain in turns
 NODES = 2  # that have a cache
@@ -90,14 +90,15 @@ def _sizes(ask: Asking, think: str, shares: list[float]) -> dict[float, Measured
             **common, "policies": [DUALPATH, "adaptive"], "cache.capacity": f"{capacity}B",
         })  # fmt: skip
         gains = [ratio(turns_per_s(run, "adaptive"), turns_per_s(run, DUALPATH)) for run in runs]
-        found[share] = together([exactly(hit_rate(run)) for run in runs]), together(gains)
+        found[share] = together([hit_rate(run) for run in runs]), together(gains)
     return found
 
 
-def hit_rate(run: RunData) -> float:
+def hit_rate(run: RunData) -> Interval | None:
     """Share of hit KV in the window that came from the own node's cache or another's."""
     cache = run.policies["adaptive"]["summary"]["cache"]
-    return float((cache["own_share"] or 0.0) + (cache["other_share"] or 0.0))
+    shares = cache["own_share"], cache["other_share"]
+    return None if None in shares else exactly(sum(shares))  # nothing was hit in a window
 
 
 STUDY = Study(

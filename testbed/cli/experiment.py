@@ -31,9 +31,9 @@ The page of the set, index.html, has each figure beside the paper's values.
 @click.command("experiment", epilog=_EPILOG)
 @click.argument("names", nargs=-1, metavar="[NAME|FILE]…")
 @click.option("--all", "everything", is_flag=True, help="All experiments, one after another.")
-@click.option("--quick", "size", flag_value="quick", help="Minutes; jobs by their rate of turns.")
-@click.option("--medium", "size", flag_value="medium", help="Larger clusters, repeated.")
-@click.option("--full", "size", flag_value="full", help="Whole trajectories, repeated; hours.")
+@click.option("--quick", is_flag=True, help="Minutes; jobs by their rate of turns.")
+@click.option("--medium", is_flag=True, help="Longer, and repeated; jobs by every 8th turn; hours.")
+@click.option("--full", is_flag=True, help="Whole trajectories, repeated; days.")
 @click.option(
     "--repeat",
     type=click.IntRange(min=1),
@@ -61,7 +61,9 @@ The page of the set, index.html, has each figure beside the paper's values.
 def command(
     names: tuple[str, ...],
     everything: bool,
-    size: Size | None,
+    quick: bool,
+    medium: bool,
+    full: bool,
     repeat: int | None,
     directory: Path | None,
     out: Path,
@@ -80,10 +82,7 @@ def command(
         from testbed.errors import UsageError
         from testbed.experiment import answering, studies
 
-        if size is None:
-            raise UsageError(
-                "no size was given", hint="say how much time there is: --quick, --medium or --full"
-            )
+        size = _size({"quick": quick, "medium": medium, "full": full})
         if everything == bool(names):
             raise UsageError(
                 "give names of experiments, or --all", hint="`testbed experiments` lists them"
@@ -105,6 +104,18 @@ def command(
         output.result(_as_json(made, place, page), _lines(made, page), as_json=as_json)
     with output.failures(False):  # the one object of --json is out
         answering.judge(made, accept_unfaithful=accept_unfaithful)
+
+
+def _size(given: dict[Size, bool]) -> Size:
+    from testbed.errors import UsageError
+
+    sizes = [size for size, wanted in given.items() if wanted]
+    if len(sizes) != 1:
+        raise UsageError(
+            f"{' and '.join(sizes)} exclude each other" if sizes else "no size was given",
+            hint="say how much time there is: --quick, --medium or --full",
+        )
+    return sizes[0]
 
 
 def _announce(found: list[Found], size: Size, repeat: int | None, place: Path) -> None:

@@ -32,7 +32,7 @@ from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.rounds import alone
 from testbed.experiment.runner import Progress
 from testbed.experiment.studies import Found, by_number
-from testbed.experiment.study import Answer, Finding, Size
+from testbed.experiment.study import Answer, Finding, Size, finite
 from testbed.results import layout
 from testbed.results.writer import write_json
 
@@ -110,12 +110,15 @@ def answer(
 
     Raises:
         ConflictError: somebody else is at this set.
+        NotFoundError: a run or an answer of this set cannot be read.
         KeyboardInterrupt: the user ended it; runs that are complete, and what was found by then,
             are there.
     """
     findings: list[Finding] = []
     try:
         with alone(directory):
+            for file in directory.glob(f"*/{STUDY}"):
+                _finding(file)  # what could not be put on the page is said before hours of runs
             runs = Runs(directory / RUNS, argv, report, retry_unfaithful=retry_unfaithful)
             for each in found:
                 interrupts.check()
@@ -133,17 +136,18 @@ def answer(
 
 def _answered(each: Found, ask: Asking, directory: Path) -> Finding:
     began_s = time.monotonic()
+    place = directory / each.name
+    place.mkdir(exist_ok=True)
     failed, answered = "", Answer([])
     try:
-        answered = each.study.answer(ask)
+        answered = finite(each.study.answer(ask))
+        _write_data(place, answered)
     except TestbedError as error:
         failed = str(error)
     except Exception as error:  # a defect of one study is not to cost the others their time
         interrupts.check()  # or what somebody's code has made of a KeyboardInterrupt
         traceback.print_exc()
         failed = f"a defect of the study: {type(error).__name__}: {error}"
-    place = directory / each.name
-    place.mkdir(exist_ok=True)
     finding = Finding(
         each.name,
         each.study.question,
@@ -154,20 +158,24 @@ def _answered(each: Found, ask: Asking, directory: Path) -> Finding:
         ask.evidence,
         answered.rows,
         answered.notes,
-        [chart.name for chart in answered.charts],
+        [] if failed else [chart.name for chart in answered.charts],
         failed,
     )
-    _write(place, answered, finding)
+    _write_finding(place, finding)
     return finding
 
 
-def _write(place: Path, answered: Answer, finding: Finding) -> None:
-    from testbed.experiment.table import markdown
+def _write_data(place: Path, answered: Answer) -> None:
     from testbed.report.charts import draw  # matplotlib: not for a list
 
-    draw(answered.charts, place)
     charts = {chart.name: chart for chart in answered.charts}
     write_json(place / DATA, {"charts": charts, **answered.data})
+    draw(answered.charts, place)
+
+
+def _write_finding(place: Path, finding: Finding) -> None:
+    from testbed.experiment.table import markdown
+
     (place / TABLE).write_text(markdown(finding))
     write_json(place / STUDY, finding)
 
@@ -176,14 +184,25 @@ def findings(directory: Path) -> list[Finding]:
     """All studies of a set, by name.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is none, or one cannot be read.
     """
     files = sorted(directory.glob(f"*/{STUDY}"), key=lambda file: by_number(file.parent))
     if not files:
         raise NotFoundError(
             f"{directory} holds no study", hint="`testbed experiment` makes one, in experiments/"
         )
-    return [msgspec.json.decode(file.read_bytes(), type=Finding) for file in files]
+    return [_finding(file) for file in files]
+
+
+def _finding(file: Path) -> Finding:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=Finding)
+    except msgspec.DecodeError as error:
+        raise NotFoundError(
+            f"{file} is no answer that can be read: {error}",
+            hint=f"take {file.parent} away: what it was made of is in {RUNS}/, and answering "
+            "the experiment again runs nothing that is there",
+        ) from None
 
 
 def write_page(directory: Path, argv: Sequence[str]) -> Path:
@@ -217,9 +236,10 @@ def judge(found: Sequence[Finding], *, accept_unfaithful: bool = False) -> None:
         )
     doubtful = [each for each in found if each.status == "FAIL"]
     if doubtful and not accept_unfaithful:
-        reason = next(r for each in doubtful[0].evidence for r in each.reasons)
+        reasons = [reason for each in doubtful[0].evidence for reason in each.reasons]
         raise UnfaithfulError(
             f"runs of {len(doubtful)} of {len(found)} experiments have the verdict FAIL: "
-            f"{', '.join(each.name for each in doubtful)}; the first reason: {reason}",
+            f"{', '.join(each.name for each in doubtful)}; "
+            f"the first reason: {reasons[0] if reasons else 'none was given'}",
             hint="the page of the set has all reasons; --accept-unfaithful exits 0 all the same",
         )

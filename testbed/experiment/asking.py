@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from testbed import interrupts
+from testbed.errors import TestbedError
 from testbed.experiment import record
 from testbed.experiment.record import Asked
 from testbed.experiment.repeats import Repeat, planned, run_one
@@ -117,16 +118,35 @@ class Asking:
     ) -> list[RunData]:
         """Run a scenario, more than once in the larger sizes, each time with another seed.
 
+        A repeat that fails is evidence that the study FAILs, and does not cost the others: what is
+        returned is of those that were made.
+
         Args:
             scenario: a shipped one, or a YAML file.
             changes: dotted key paths to values that replace the scenario's.
             repeat: how often; default what the user asks for.
+
+        Raises:
+            TestbedError: none could be made; the first reason.
         """
         overrides = {key: _text(value) for key, value in (changes or {}).items()}
         asked = record.load(scenario, overrides)
         times = repeat or self._repeat
         variants = asked.workload.variants(asked.scenario)
-        return [self._run(asked, one) for one in planned(asked.scenario.seed, variants, times)]
+        made: list[RunData] = []
+        failed: dict[int, TestbedError] = {}
+        for one in planned(asked.scenario.seed, variants, times):
+            try:
+                made.append(self._run(asked, one))
+            except TestbedError as error:
+                interrupts.check()
+                failed[one.number] = error
+        if not made:
+            raise next(iter(failed.values()))
+        for number, reason in failed.items():
+            what = f"{asked.scenario.name}, repeat {number} of {times}"
+            self.noted(what, "FAIL", [f"could not be made: {reason.message}"])
+        return made
 
     def run(self, scenario: str, changes: Mapping[str, object] | None = None) -> RunData:
         """Run a scenario once, whatever the size."""

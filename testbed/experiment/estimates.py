@@ -5,13 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 from numpy.typing import ArrayLike
 
-from testbed.results.intervals import Interval, batch_means
+from testbed.results.intervals import Interval, batch_means, batch_medians
 from testbed.results.statistics import median
 
 _STEPS = 60  # that a window is cut into: batches need a few each
+CHOSEN = 0.9  # what an interval of 95 % holds that was the narrowest of three
 
 
 def exactly(value: float) -> Interval:
@@ -112,6 +114,27 @@ def mean_of(values: ArrayLike) -> Interval | None:
     """The mean of a window's values in their order, with an interval by batch means."""
     found = np.asarray(values, float)
     return batch_means(found.tolist()) if len(found) else None
+
+
+def median_of(values: ArrayLike) -> Interval | None:
+    """The median of a window's values in their order, with an interval by its batches' medians."""
+    found = np.asarray(values, float)
+    return batch_medians(found.tolist()) if len(found) else None
+
+
+def surest(found: Sequence[Interval | None]) -> Interval | None:
+    """Of several estimates of one figure that with the narrowest interval, relative to its value.
+
+    The narrowest of three is more often too narrow than one that was chosen beforehand: where all
+    are alike, intervals of 95 % then hold the true value in 90 % of cases.  So they claim that.
+    """
+    known = [each for each in found if each is not None]
+    if not known:
+        return None
+    best = min(known, key=lambda each: math.inf if each.width is None else each.width / each.value)
+    if len(known) == 1 or best.confidence is None:
+        return best
+    return msgspec.structs.replace(best, confidence=min(best.confidence, CHOSEN))
 
 
 def _relative(found: Interval) -> float | None:

@@ -50,7 +50,7 @@ class Sweep(Section):
     set: Mapping[str, Any] = Field(default_factory=dict)
     """Dotted keys and values that replace the scenario's, for all points."""
 
-    grid: Mapping[str, list[Any]] = Field(min_length=1)
+    grid: Mapping[str, list[Any]]
     """Dotted keys and their values: a point for each combination."""
 
     repeats: int = Field(default=1, ge=1)
@@ -62,6 +62,8 @@ class Sweep(Section):
     @field_validator("grid")
     @classmethod
     def _grid_of_values(cls, value: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
+        if not value:
+            raise ValueError("it has no keys: `workload.agents: [8, 16]` makes two points")
         for key, values in value.items():
             if not values:
                 raise ValueError(f"{key} has no values")
@@ -98,7 +100,7 @@ def load(path: Path) -> tuple[Sweep, list[Point]]:
         NotFoundError: there is no such file, or no such scenario.
         ScenarioError: what is wrong with it, or with a point's scenario.
     """
-    if not path.exists():
+    if not path.exists() or path.is_dir():
         raise NotFoundError(
             f"there is no sweep file {path}", hint="`testbed sweep --help` shows what one holds"
         )

@@ -75,6 +75,8 @@ def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> st
         return str(context.get("error", details["msg"]))
     if kind in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
         return f"{value!r} is a value; this is a section with keys of its own"
+    if kind == "list_type" and not isinstance(value, dict):
+        return f"{value!r} is one value; a list is asked for: [{value}]"
     message = details["msg"][:1].lower() + details["msg"][1:]
     if kind in ("literal_error", "enum", "union_tag_invalid"):
         known = sorted(str(choice) for hint in _hints(model, path) for choice in _literals(hint))

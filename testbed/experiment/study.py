@@ -12,6 +12,7 @@ whether figures may be believed, and no more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -156,6 +157,26 @@ class Answer(msgspec.Struct, frozen=True):
     charts: list[Chart] = []
     notes: list[str] = []
     data: dict[str, object] = {}
+
+
+def finite(answer: Answer) -> Answer:
+    """The same without figures that are no finite numbers: they are nothing that was measured."""
+    return msgspec.structs.replace(answer, rows=[_finite(row) for row in answer.rows])
+
+
+def _finite(row: Row) -> Row:
+    found = row.measured
+    if not isinstance(found, Interval):
+        return row
+    if not math.isfinite(found.value):
+        note = "; ".join(filter(None, [row.note, f"came out as {found.value}"]))
+        return msgspec.structs.replace(row, measured=None, note=note)
+    ends = [
+        None if end is None or not math.isfinite(end) else end for end in (found.low, found.high)
+    ]
+    return msgspec.structs.replace(
+        row, measured=msgspec.structs.replace(found, low=ends[0], high=ends[1])
+    )
 
 
 class Study(NamedTuple):

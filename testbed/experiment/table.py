@@ -138,7 +138,9 @@ def lines(finding: Finding) -> list[str]:
         for reason in each.reasons
     ]
     if finding.failed:
-        return rendered([*parts, f"[red]no answer:[/red] {escape(finding.failed)}", ""])
+        parts.append(f"[red]no answer:[/red] {escape(finding.failed)}")
+    if finding.failed and not finding.rows:
+        return rendered([*parts, ""])
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for number, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if 0 < number < 4 else "left")

@@ -43,7 +43,8 @@ def metrics(sweep: SweepData) -> list[str]:
         if known and name not in known:
             raise NotFoundError(
                 f"no run of {sweep.path.name} has a number called {name!r}",
-                hint=f"numbers: {', '.join(known)}",
+                hint="correct figure.metrics in its file and give the same command, which makes no "
+                f"run again; numbers: {', '.join(known)}",
             )
     if wanted:
         return wanted

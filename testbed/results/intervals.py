@@ -13,7 +13,8 @@ steps in 92 % at 0.8: as wide as ten batches can tell, and a longer window does 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -66,29 +67,61 @@ def batch_means(values: Sequence[float] | Floats, *, confidence: float = CONFIDE
     Raises:
         ValueError: there is no value, or one is not finite.
     """
+    return _by_batches(values, np.mean, confidence)
+
+
+def batch_medians(values: Sequence[float] | Floats, *, confidence: float = CONFIDENCE) -> Interval:
+    """The median of a steady series, with its interval: that of its batches' medians.
+
+    For what one run has many of, waits of requests for example, which depend on each other; the
+    bootstrap of `testbed.results.statistics` is for runs, which do not.
+
+    Args:
+        values: in order of time, shape (n,); fewer than four have no interval.
+        confidence: asked for.
+
+    Raises:
+        ValueError: there is no value, or one is not finite.
+    """
+    return _by_batches(values, np.median, confidence)
+
+
+def _by_batches(
+    values: Sequence[float] | Floats, of: Callable[[Floats], np.floating[Any]], confidence: float
+) -> Interval:
     from scipy.special import stdtrit
 
     data = checked(values)
-    mean = float(data.mean())
+    value = float(of(data))
     if len(data) < _LEAST_BATCHES:
-        return Interval(mean, None, None, None, len(data))
-    means = batches(data)
-    quantile = float(stdtrit(len(means) - 1, (1 + confidence) / 2))
-    reach = quantile * float(means.std(ddof=1)) / math.sqrt(len(means))
-    return Interval(mean, mean - reach, mean + reach, confidence, len(data))
+        return Interval(value, None, None, None, len(data))
+    found = batches(data, of)
+    quantile = float(stdtrit(len(found) - 1, (1 + confidence) / 2))
+    reach = quantile * float(found.std(ddof=1)) / math.sqrt(len(found))
+    return Interval(value, value - reach, value + reach, confidence, len(data))
 
 
-def batches(values: Sequence[float] | Floats) -> Floats:
-    """The means of the batches that `batch_means` rests on, shape (batches,).
+def batches(
+    values: Sequence[float] | Floats, of: Callable[[Floats], np.floating[Any]] = np.mean
+) -> Floats:
+    """What the batches that an interval rests on come to, shape (batches,).
 
     Ten of equal size, to within one value; the values themselves, where they are fewer.  They are
     joined in pairs while they are correlated and enough of them are left.
+
+    Args:
+        values: in order of time.
+        of: the statistic of a batch.
     """
     data = checked(values)
-    means = np.array([part.mean() for part in np.array_split(data, min(BATCHES, len(data)))])
-    while len(means) >= 2 * _LEAST_BATCHES and lag1(means) > _MOST_CORRELATION:
-        means = means[len(means) % 2 :].reshape(-1, 2).mean(axis=1)
-    return means
+    parts = np.array_split(data, min(BATCHES, len(data)))
+    found = np.array([of(part) for part in parts])
+    while len(found) >= 2 * _LEAST_BATCHES and lag1(found) > _MOST_CORRELATION:
+        odd = len(parts) % 2
+        pairs = zip(parts[odd::2], parts[odd + 1 :: 2], strict=True)
+        parts = [np.concatenate(pair) for pair in pairs]
+        found = np.array([of(part) for part in parts])
+    return found
 
 
 def lag1(means: Floats) -> float:

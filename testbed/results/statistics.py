@@ -49,10 +49,13 @@ def median(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interv
     """The median of independent runs, with a bootstrap interval.
 
     The percentile bootstrap (Efron and Tibshirani 1993, chapter 13): the corrections of BCa rest on
-    the jackknife, which is not consistent for a median.
+    the jackknife, which is not consistent for a median.  Of six to fifteen values it holds the true
+    median in 90 % of cases where 95 are asked for, so it is made as wide as the order statistics
+    that hold it often enough whatever the distribution (the sign test's interval).
 
     Args:
-        values: one of each run, shape (n,), n ≥ 1; one value has no interval.
+        values: one of each run, shape (n,), n ≥ 1; one value has no interval.  What one run has
+            many of depends on each other (`testbed.results.intervals.batch_medians`).
         confidence: asked for.
 
     Raises:
@@ -64,6 +67,8 @@ def median(values: Sequence[float], *, confidence: float = CONFIDENCE) -> Interv
         return Interval(middle, None, None, None, 1)
     low, high = _bootstrap((data,), _median, middle, confidence)
     low, high = max(low, float(data.min())), min(high, float(data.max()))
+    least, most = _by_order(data, confidence)
+    low, high = min(low, least), max(high, most)
     return Interval(middle, low, high, min(confidence, _of_range(len(data))), len(data))
 
 
@@ -131,6 +136,22 @@ def _by_chance(ours: Floats, theirs: Floats, paired: bool) -> tuple[float | None
 def _of_range(count: int) -> float:
     """How sure the range of so many values holds the median that all have in common."""
     return 1.0 - 2.0 ** (1 - count)
+
+
+def _by_order(data: Floats, confidence: float) -> tuple[float, float]:
+    """The k-th smallest and the k-th largest value, for the largest k that is sure enough; k >= 1.
+
+    The median is below the k-th smallest of n values if fewer than k of them are below it, which
+    happens as often as fewer than k of n coins show heads.
+    """
+    ordered = np.sort(data)
+    count, outside, deep = len(data), 0.0, 0
+    while True:
+        outside += 2 * math.comb(count, deep) / 2**count
+        if deep and outside > 1 - confidence:
+            break
+        deep += 1
+    return float(ordered[deep - 1]), float(ordered[count - deep])
 
 
 def _bootstrap(

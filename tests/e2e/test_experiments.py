@@ -166,8 +166,10 @@ def test_modelled_studies_of_larger_sizes_have_an_answer(
     """All of them from two small runs: every 8th turn of whole jobs, and arrivals."""
     ask = Reduced(name, runs)
     answer = studies.find(name).study.answer(ask)
-    # A busy machine may meet no SLO at all.
-    silent = [row.what for row in answer.rows if row.measured is None and "SLO" not in row.what]
+    # A busy machine may meet no SLO at all; of one job nobody knows whether a step is chance.
+    may_be = ("SLO", "the step is")
+    silent = [row.what for row in answer.rows
+              if row.measured is None and not any(word in row.what for word in may_be)]  # fmt: skip
     assert ask.asked and answer.rows and not silent
     assert {file.suffix for file in draw(answer.charts, tmp_path)} == {".svg", ".pdf"}
     # A busy machine may make the verdict FAIL; nothing else may.

@@ -37,6 +37,27 @@ grid:
   workload.agents: [2, 4]
 """
 
+STUDY = '''"""Two runs of one scenario.  Expect two."""
+from testbed.experiment.estimates import exactly
+from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
+from testbed.results.charts import Chart, Series
+
+CHANGES = {
+    "topology.set": {"gpus": 1}, "scale": {"rate": 4000, "bytes": 4000}, "workload.trace": "32k",
+    "workload.agents": 2, "duration": "1s", "policies": ["pe-only"], "calibration": False,
+    "window": {"warm_up": "500ms", "warm_up_turns": 0, "tolerance": 0.9},
+}
+
+
+def answer(ask):
+    runs = exactly(len(ask.runs("demo", CHANGES)))
+    chart = Chart("runs", "Runs", "", "number", [Series("demo", ["1p1d"], [runs])])
+    return Answer([Row("runs", runs, Expected(2, 2))], [chart])
+
+
+STUDY = Study("How many?", "a test", Minutes(1, 1, 1), answer)
+'''
+
 
 def cli(*arguments: str) -> list[str]:
     return [sys.executable, "-P", "-m", "testbed.cli.main", *arguments]
@@ -144,3 +165,28 @@ def test_a_sweep_goes_on_after_a_crash_and_after_ctrl_c_and_runs_nothing_twice(
 
     assert told(sweep, tmp_path, environment)["runs"] == 2
     assert complete() - set(interrupted) == made
+
+
+def test_experiments_go_on_after_a_crash_and_run_nothing_twice(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "mine.py").write_text(STUDY)
+    asked = cli("experiment", "mine.py", "--quick", "--repeat", "2", "--into", "night", "--json",
+                "--accept-unfaithful")  # fmt: skip
+    runs = tmp_path / "night" / "runs"
+    with started(asked, tmp_path, environment) as process:
+        await_line(process, "pe-only: collect")
+        await_line(process, "pe-only: measure")  # of the second run
+        process.kill()
+        process.communicate(timeout=60)
+    (first,) = all_runs(runs)
+    written_s = (first / "run.json").stat().st_mtime
+    assert not (tmp_path / "night" / "index.html").exists()
+
+    for _ in range(2):  # the second time there is nothing left to run
+        (study,) = told(asked, tmp_path, environment)["experiments"]
+        assert study["inside"] == ["yes"] and not study["failed"]
+        assert len(all_runs(runs)) == 2 and len(study["evidence"]) == 2
+        assert (first / "run.json").stat().st_mtime == written_s
+    assert "mine" in (tmp_path / "night" / "index.html").read_text()
+    assert (tmp_path / "night" / "mine" / "runs.svg").is_file()

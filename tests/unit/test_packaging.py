@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import email
 import re
+import shutil
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -87,3 +89,12 @@ def test_the_lock_names_no_index() -> None:
     assert "://" not in text
     assert "--index" not in text
     assert "--find-links" not in text
+
+
+def test_nothing_that_is_kept_is_ignored() -> None:
+    """What Git ignores, ruff does not look at, and a new file beside it is never committed."""
+    if not (ROOT / ".git").exists() or shutil.which("git") is None:
+        pytest.skip("no checkout")
+    listed = ["git", "ls-files", "--cached", "--ignored", "--exclude-standard"]
+    found = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout == ""

@@ -107,5 +107,5 @@ def test_a_program_that_does_not_end_is_named(tmp_path: Path) -> None:
     placed = [Placed("deaf", Program((sys.executable, "-c", deaf), "h1"))]
     with Lab(SingleTopo(k=2)) as lab, Running(lab, placed, tmp_path) as running:
         running.await_all("ready", PATIENCE_S)
-        with pytest.raises(ProgramError, match="deaf did not end within 0.2s"):
+        with pytest.raises(ProgramError, match=r"deaf did not end within 0\.2s"):
             running.end(0.2)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
+from agents import online
 from agents.job_time import (
+    DS_27B,
     EVERY,
     computed_turns_per_s,
     read_turns_per_s,
@@ -17,13 +21,16 @@ from agents.job_time import (
     turns_per_s,
     whole_jobs,
 )
-from agents.online import PARTS, Point, served
+from agents.online import PARTS, POLICIES, RATES, Point, loads, served
 from agents.settings import DualPathScenario
 from testbed.experiment import record
+from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.estimates import exactly
 from testbed.experiment.scenario import load_scenario
+from testbed.experiment.study import Size
 from testbed.fidelity.verdict import Verdict
 from testbed.results import layout
+from testbed.results.intervals import Interval
 from testbed.results.load import RunData
 
 
@@ -32,14 +39,88 @@ def point(aps: float, ttft_s: float, tpot_s: float = 0.01) -> Point:
     return Point(*found, dict.fromkeys(PARTS, 1.0))
 
 
+def aps(loads: Sequence[Point], ttft_s: float = 4.0) -> float | None:
+    found = served(loads, ttft_s, 0.05)
+    return None if found is None else found.value
+
+
 def test_what_is_served_within_an_slo_lies_between_loads() -> None:
     loads = [point(0.1, 1.0), point(0.2, 2.0), point(0.3, 6.0)]
-    assert served(loads, 4.0, 0.05) == pytest.approx(0.25)
-    assert served(loads[:2], 4.0, 0.05) == 0.2  # more may be possible
-    assert served(loads, 0.5, 0.05) is None
-    at_tpot = served([point(0.1, 1.0), point(0.2, 1.0, 0.075)], 4.0, 0.05)
-    assert at_tpot == pytest.approx(0.16)
-    assert served([Point(None, None, None, None, None, {})], 4.0, 0.05) is None
+    assert aps(loads) == pytest.approx(0.25)
+    assert aps(loads[:2]) == 0.2  # more may be possible
+    assert aps(loads, 0.5) is None
+    assert aps([point(0.1, 1.0), point(0.2, 1.0, 0.075)]) == pytest.approx(0.16)
+    assert aps([Point(None, None, None, None, None, {})]) is None
+
+
+def around(value: float, share: float, confidence: float = 0.95) -> Interval:
+    return Interval(value, value * (1 - share), value * (1 + share), confidence, 60)
+
+
+def spread(aps: float, ttft_s: float, share: float) -> Point:
+    return point(aps, ttft_s)._replace(ttft_s=around(ttft_s, share, 0.9), aps=around(aps, 0.01))
+
+
+def test_what_is_served_is_as_sure_as_the_loads_are() -> None:
+    loads = [spread(0.1, 1.0, 0.1), spread(0.2, 2.0, 0.1), spread(0.3, 6.0, 0.1)]
+    found, exact = served(loads, 4.0, 0.05), served([point(0.1, 1.0), point(0.3, 6.0)], 4.0, 0.05)
+    assert found is not None and found.low is not None and found.high is not None
+    assert found.value == pytest.approx(0.25)
+    assert found.low < found.value < found.high
+    assert found.confidence == 0.9
+    assert exact is not None and exact.width is None
+    # The lowest load may miss the SLO: nothing says how little is served then.
+    vague = served([spread(0.1, 3.9, 0.1), spread(0.2, 9.0, 0.1)], 4.0, 0.05)
+    assert vague is not None and vague.low is None and vague.width is None
+
+
+def test_the_interval_of_what_is_served_holds_the_truth_at_least_as_often_as_it_says() -> None:
+    """TTFT grows from 2 s to 6 s between 0.2 and 0.3 APS; each is seen with an error of 5 %."""
+    rng = np.random.default_rng(4)
+    held = []
+    for _ in range(400):
+        seen = rng.normal([2.0, 6.0], [0.1, 0.3])
+        loads = [
+            point(at, ttft_s)._replace(ttft_s=Interval(ttft_s, ttft_s - reach, ttft_s + reach,
+                                                       0.95, 60))
+            for at, ttft_s, reach in zip((0.2, 0.3), seen.tolist(), (0.196, 0.588), strict=True)
+        ]  # fmt: skip
+        found = served(loads, 4.0, 0.05)
+        held.append(found is not None and found.holds(0.25))
+    assert np.mean(held) > 0.93
+
+
+@pytest.mark.parametrize("model", RATES)
+@pytest.mark.parametrize("size", ["medium", "full"])
+def test_loads_go_from_what_all_can_serve_to_what_misses_the_slo_at_once(
+    model: str, size: Size
+) -> None:
+    """By prediction: a run of hours in which no load was too high would find no knee."""
+    rates = RATES[model][size]
+    assert rates == sorted(rates)
+    asked = loads(Asking("any", size, Runs(Path("nowhere"), [], lambda _: None)), model)
+    assert len(asked) == len(rates)
+    lowest, highest = (_foreseen(model, asked[end]) for end in (0, -1))
+    basic, dual = (highest["policies"][policy]["turns_per_s"] for policy in POLICIES)
+    assert lowest["agents"] / lowest["service_s"] < 0.6 * basic
+    slo_s = 4.0 * highest["scale"]["stretch"]
+    assert highest["agents"] / dual - highest["service_s"] > slo_s
+
+
+@pytest.mark.parametrize(("size", "kept"), [("quick", 3), ("medium", 2), ("full", 2)])
+def test_the_load_that_nobody_can_serve_is_no_load_to_compare_at(
+    size: Size, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [point(each, each) for each in (0.1, 0.2, 0.9)]
+    monkeypatch.setattr(online, "points", lambda ask: dict.fromkeys(POLICIES, found))
+    ask = Asking("any", size, Runs(Path("nowhere"), [], lambda _: None))
+    assert online.sustained(ask) == dict.fromkeys(POLICIES, found[:kept])
+
+
+def _foreseen(model: str, changes: dict[str, object]) -> Any:
+    changes = {**(DS_27B if model == "ds-27b" else {}), **changes}
+    texts = {k: v if isinstance(v, str) else json.dumps(v) for k, v in changes.items()}
+    return record.predict(record.load("2p4d-small", texts)).prediction
 
 
 @pytest.mark.parametrize("size", ["medium", "full"])

@@ -51,6 +51,7 @@ def test_a_list_says_the_minutes_and_what_is_shared(place: Path) -> None:
     ("arguments", "status"),
     [
         (["first"], UsageError.exit_status),  # no size
+        (["first", "--quick", "--full"], UsageError.exit_status),  # two
         (["--quick"], UsageError.exit_status),  # nothing named
         (["first", "--all", "--quick"], UsageError.exit_status),
         (["third", "--quick"], NotFoundError.exit_status),

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from testbed.errors import ProgramError
 from testbed.experiment import asking, record
 from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.repeats import Repeat
@@ -23,10 +24,13 @@ class Made:
     def __init__(self, status: str = "PASS") -> None:
         self.status = status
         self.interrupted = False
+        self.failing: set[int] = set()  # numbers of repeats
         self.asked: list[Repeat] = []
 
     def __call__(self, asked: Any, one: Repeat, path: Path, *_: Any) -> Any:
         self.asked.append(one)
+        if one.number in self.failing:
+            raise ProgramError("pe0 has died", hint="see its log")
         place = path / f"run-{len(list(path.glob('*')))}"
         place.mkdir(parents=True)
         scenario = asked.scenario.model_copy(update={"seed": one.seed}).model_dump(mode="json")
@@ -106,6 +110,27 @@ def test_larger_sizes_repeat_with_other_seeds_and_orders(tmp_path: Path, made: M
     assert made.asked[0].order == tuple(reversed(made.asked[1].order))
     assert ask.pick(1, 2, 3) == 2
     assert len(ask.runs("demo", changes, repeat=1)) == 1 and len(made.asked) == 3
+
+
+def test_a_repeat_that_fails_is_told_and_does_not_cost_the_others(
+    tmp_path: Path, made: Made
+) -> None:
+    made.failing = {2}
+    ask = asks(tmp_path, "medium")
+    assert len(ask.runs("demo", CHANGES)) == 2 and len(made.asked) == 3
+    assert [each.status for each in ask.evidence] == ["PASS", "PASS", "FAIL"]
+    assert ask.evidence[-1].run == "demo, repeat 2 of 3"
+    assert ask.evidence[-1].reasons == ["could not be made: pe0 has died"]
+    made.failing = set()
+    again = asks(tmp_path, "medium")  # makes the one that is missing
+    assert len(again.runs("demo", CHANGES)) == 3 and len(made.asked) == 4
+    assert {each.status for each in again.evidence} == {"PASS"}
+
+
+def test_a_scenario_of_which_no_run_can_be_made_ends_its_study(tmp_path: Path, made: Made) -> None:
+    made.failing = {1, 2, 3}
+    with pytest.raises(ProgramError, match="pe0 has died"):
+        asks(tmp_path, "medium").runs("demo", CHANGES)
 
 
 def test_values_become_yaml(tmp_path: Path, made: Made) -> None:

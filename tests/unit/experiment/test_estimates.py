@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from testbed.experiment import estimates
-from testbed.results.intervals import Interval
+from testbed.results.intervals import Interval, batch_means
 
 
 def test_a_rate_counts_what_happened_in_the_window() -> None:
@@ -65,3 +65,53 @@ def test_one_run_keeps_its_interval_and_several_have_that_of_their_median() -> N
 def test_too_few_values_for_an_interval_leave_a_ratio_without_one() -> None:
     found = estimates.ratio(Interval(3.0, None, None, None, 3), Interval(2.0, 1.9, 2.1, 0.95, 60))
     assert found is not None and found.value == 1.5 and found.low is None
+
+
+def seen(rng: np.random.Generator, truth: float, deviation: float) -> Interval:
+    """A mean of 60 values, with its interval."""
+    return batch_means(rng.normal(truth, deviation, size=60))
+
+
+@pytest.mark.parametrize("deviations", [(1, 1, 1), (1, 1, 5), (1, 2, 4)])
+def test_the_surest_of_three_holds_the_truth_as_often_as_it_says(
+    deviations: tuple[float, ...],
+) -> None:
+    rng = np.random.default_rng(7)
+    found = [
+        estimates.surest([seen(rng, 10, deviation) for deviation in deviations]) for _ in range(600)
+    ]
+    assert {each.confidence for each in found if each is not None} == {estimates.CHOSEN}
+    held = np.mean([each is not None and each.holds(10) for each in found])
+    assert held > estimates.CHOSEN - 3 * 0.0123  # three standard errors
+
+
+def test_one_estimate_is_not_chosen_and_none_is_none() -> None:
+    one = Interval(4.0, 2.0, 8.0, 0.95, 60)
+    assert estimates.surest([None, one, None]) == one
+    assert estimates.surest([None]) is None
+    vague = Interval(4.0, None, None, None, 3)
+    found = estimates.surest([vague, one])
+    assert found is not None and (found.low, found.confidence) == (2.0, estimates.CHOSEN)
+
+
+def test_ratios_hold_the_true_one_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(8)
+    within = [estimates.ratio(seen(rng, 10, 2), seen(rng, 5, 1)) for _ in range(600)]
+    held = np.mean([each is not None and each.holds(2.0) for each in within])
+    assert held == pytest.approx(0.95, abs=0.03)
+    runs = rng.lognormal(0, 0.05, size=(150, 2, 3))
+    of_three = [
+        estimates.ratio(*(estimates.together(list(map(estimates.exactly, side))) for side in one))
+        for one in runs.tolist()
+    ]
+    assert {each.confidence for each in of_three if each is not None} == {0.75}
+    held = np.mean([each is not None and each.holds(1.0) for each in of_three])
+    assert 0.75 - 3 * 0.036 < held < 0.75 + 3 * 0.036
+
+
+def test_medians_of_a_window_have_an_interval_if_there_are_enough_values() -> None:
+    found = estimates.median_of(np.arange(41.0) % 7)
+    assert found is not None and found.value == 3.0 and found.count == 41
+    few = estimates.median_of([1.0, 5.0, 2.0])
+    assert few is not None and (few.value, few.low) == (2.0, None)
+    assert estimates.median_of([]) is None

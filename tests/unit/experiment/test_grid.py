@@ -87,6 +87,8 @@ def test_a_scenario_file_is_looked_for_beside_the_sweep_file(tmp_path: Path) -> 
     ("change", "said"),
     [
         (("grid:", "gird:"), r"sweep\.yaml:4: gird: unknown key.*grid"),
+        (("[8, 16]", "8"), r"sweep\.yaml:5: grid\.workload\.agents: 8 is one value; .* \[8\]"),
+        (("\n  workload.agents: [8, 16]\n  arbitration: [fair, fifo]", " {}"), "it has no keys"),
         (("[8, 16]", "[]"), r"workload\.agents has no values"),
         (("[8, 16]", "[8, 8]"), r"workload\.agents has a value twice"),
         (("repeats: 3", "repeats: 0"), r"sweep\.yaml:7: repeats"),
@@ -105,6 +107,11 @@ def test_what_is_wrong_with_a_sweep_is_said(
     file = written(tmp_path, SWEEP.replace(*change))
     with pytest.raises(ScenarioError, match=f"(?s){said}"):
         load(file)
+
+
+def test_a_directory_is_no_sweep_file(tmp_path: Path) -> None:
+    with pytest.raises(NotFoundError, match="no sweep file"):
+        load(tmp_path)
 
 
 def test_a_scenario_whose_scale_is_chosen_needs_one_for_all_points(tmp_path: Path) -> None:

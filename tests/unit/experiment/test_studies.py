@@ -17,12 +17,15 @@ from testbed.errors import (
 from testbed.experiment import answering, studies
 from testbed.experiment.rounds import alone
 from testbed.experiment.study import Evidence, Finding
+from testbed.experiment.table import lines
+from testbed.results.intervals import Interval
 
 STUDY = '''"""What it reproduces, and why."""
 from testbed.errors import CapacityError
 from testbed.experiment.estimates import exactly
 from testbed.experiment.study import Answer, Expected, Minutes, Row, Study
 from testbed.results.charts import Chart, Series
+from testbed.results.intervals import Interval
 
 def answer(ask):
     ask.noted("seen", "PASS", [])
@@ -35,6 +38,19 @@ def broken(ask):
 
 def defective(ask):
     raise ZeroDivisionError
+
+def undrawable(ask):
+    chart = Chart("NAME", "", "x", "y", [Series("a", ["p", "q"], [exactly(1.0)])])
+    return Answer([Row("ratio & more", exactly(1.5), Expected(1, 2), 1.6, "×")], [chart])
+
+def unkeepable(ask):
+    return Answer([], data={"what": object()})
+
+def endless(ask):
+    ask.noted("seen", "FAIL", [])
+    low = Interval(1.5, float("-inf"), 2.0, 0.95, 10)
+    return Answer([Row("a", exactly(float("inf")), Expected(1, 2), 1.6, "×", "By hand"),
+                   Row("b", exactly(float("nan"))), Row("c", low, Expected(1, 2))])
 
 STUDY = Study("Is it so?", "A paper", Minutes(1, 2, 3), ANSWER)
 '''
@@ -142,6 +158,45 @@ def test_one_study_that_fails_does_not_hide_the_next(
     assert "There is no answer: too much" in page
     with pytest.raises(ProgramError, match="2 of 3 experiments have no answer, the first is a"):
         answering.judge(made, accept_unfaithful=True)
+
+
+def test_what_cannot_be_drawn_or_kept_costs_no_other_study_its_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, place = answered(tmp_path, ("a", "undrawable"), ("b", "unkeepable"), ("c", "answer"))
+    assert [each.status for each in made] == ["FAIL", "FAIL", "PASS"]
+    assert made[0].figures == [] and len(made[0].rows) == 1  # the table is not lost with it
+    assert "object cannot be stored" in made[1].failed
+    assert capsys.readouterr().err.count("Traceback") == 2
+    page = answering.write_page(place, ["testbed"]).read_text()
+    assert page.count("There is no answer") == 2 and page.count("ratio &amp; more") == 2
+    assert "ratio & more" in "\n".join(lines(made[0]))
+
+
+def test_figures_that_are_no_numbers_are_told_and_the_page_is_there(tmp_path: Path) -> None:
+    (finding,), place = answered(tmp_path, ("mine", "endless"))
+    assert [row.measured for row in finding.rows][:2] == [None, None]
+    assert finding.rows[0].note == "By hand; came out as inf"
+    assert finding.rows[1].note == "came out as nan"
+    assert isinstance(last := finding.rows[2].measured, Interval)
+    assert (last.value, last.low, last.high) == (1.5, None, 2.0)
+    assert answering.findings(place) == [finding]
+    assert "came out as inf" in answering.write_page(place, ["testbed"]).read_text()
+    with pytest.raises(UnfaithfulError, match="the first reason: none was given"):
+        answering.judge([finding])
+
+
+def test_an_answer_that_cannot_be_read_is_told_before_anything_runs(tmp_path: Path) -> None:
+    _, place = answered(tmp_path, ("mine", "answer"))
+    (place / "other").mkdir()
+    (place / "other" / "study.json").write_text('{"name": "other"}')
+    done: list[Finding] = []
+    with pytest.raises(NotFoundError, match=r"other/study\.json is no answer"):
+        answering.answer([studies.find("mine", tmp_path)], "quick", place, ["testbed"],
+                         lambda _: None, done.append)  # fmt: skip
+    assert not done
+    with pytest.raises(NotFoundError, match=r"other/study\.json is no answer"):
+        answering.write_page(place, ["testbed"])
 
 
 def test_a_set_that_somebody_is_at_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from testbed.results.intervals import BATCHES, Floats, Interval, batch_means, batches, lag1
+from testbed.results.intervals import (
+    BATCHES,
+    Floats,
+    Interval,
+    batch_means,
+    batch_medians,
+    batches,
+    lag1,
+)
+from testbed.results.statistics import median
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=4, max_size=60)
 
@@ -67,6 +76,34 @@ def test_as_if_they_were_independent_they_would_be_covered_far_too_seldom() -> N
         series = autoregressive(0.8, 60, rng)
         held.append(abs(series.mean()) <= 2 * series.std(ddof=1) / np.sqrt(len(series)))
     assert np.mean(held) < 0.65
+
+
+def waits(rho: float, length: int, rng: np.random.Generator) -> Floats:
+    """Log-normal with a median of 1, as waits in a queue are: skewed, and like those before."""
+    return np.exp(0.5 * np.sqrt(1 - rho**2) * autoregressive(rho, length, rng))
+
+
+@pytest.mark.parametrize(("rho", "length", "said"), [(0.0, 100, 0.95), (0.8, 400, 0.92)])
+def test_medians_of_waits_are_held_as_often_as_means_are(
+    rho: float, length: int, said: float
+) -> None:
+    rng = np.random.default_rng(6)
+    held = [batch_medians(waits(rho, length, rng)).holds(1.0) for _ in range(400)]
+    assert np.mean(held) == pytest.approx(said, abs=0.05)
+
+
+def test_the_bootstrap_would_hold_medians_of_waits_far_too_seldom() -> None:
+    rng = np.random.default_rng(6)
+    held = [median(waits(0.8, 100, rng).tolist()).holds(1.0) for _ in range(60)]
+    assert np.mean(held) < 0.75
+
+
+@given(VALUES)
+def test_a_median_is_that_of_all_values_and_inside(values: list[float]) -> None:
+    found = batch_medians(values)
+    assert found.low is not None and found.high is not None
+    assert found.value == np.median(values)
+    assert found.low <= found.value <= found.high
 
 
 def test_batches_that_are_alike_are_joined() -> None:

@@ -59,10 +59,32 @@ def test_the_same_runs_have_the_same_interval() -> None:
     assert median(data) == median(list(data))
 
 
-def test_intervals_hold_the_true_median_as_often_as_they_say() -> None:
-    draws = np.random.default_rng(3).exponential(size=(150, 12))
-    held = np.mean([median(draw.tolist()).holds(math.log(2)) for draw in draws])
-    assert 0.88 <= held <= 1.0  # 95 %, five standard errors wide
+@pytest.mark.parametrize("count", [3, 4, 6, 7, 9, 12, 15])
+def test_intervals_hold_the_true_median_as_often_as_they_say(count: int) -> None:
+    draws = np.random.default_rng(3).exponential(size=(300, count))
+    found = [median(draw.tolist()) for draw in draws]
+    (sure,) = {each.confidence for each in found}
+    assert sure is not None
+    held = np.mean([each.holds(math.log(2)) for each in found])
+    assert held >= sure - 3 * math.sqrt(sure * (1 - sure) / len(found))
+
+
+def test_an_interval_is_as_wide_as_order_statistics_ask() -> None:
+    # Of nine, the second smallest and largest: 1 - 2 · (1 + 9) / 2^9 = 96 %.
+    for count, inner in {6: 0, 8: 0, 9: 1, 12: 2}.items():
+        found = median([float(n) for n in range(count)])
+        assert found.low is not None and found.high is not None
+        assert found.low <= inner and found.high >= count - 1 - inner
+
+
+@pytest.mark.parametrize(("paired", "count"), [(True, 7), (True, 4), (False, 3), (False, 6)])
+def test_the_ratio_of_two_sets_is_held_as_often_as_is_said(paired: bool, count: int) -> None:
+    draws = np.random.default_rng(9).lognormal(0, 0.1, size=(200, 2, count))
+    found = [change((1.2 * a).tolist(), b.tolist(), paired=paired).ratio for a, b in draws]
+    (sure,) = {each.confidence for each in found if each is not None}
+    assert sure is not None
+    held = np.mean([each is not None and each.holds(1.2) for each in found])
+    assert held >= sure - 3 * math.sqrt(sure * (1 - sure) / len(found))
 
 
 @pytest.mark.parametrize("data", [[], [1.0, math.nan], [math.inf]])
