@@ -106,8 +106,8 @@ def refuse(
     now = f"at scale.rate {scenario.scale.rate:g}, scale.bytes {scenario.scale.bytes:g} the run"
     if found.cores > limits.allowed_cores:
         what = (
-            f"{now} would keep {found.cores:.1f} cores busy; {limits.cpu_share:.0%} of the "
-            f"{limits.cores:g} of this machine is {limits.allowed_cores:.1f}"
+            f"{now} would keep {found.cores:.3g} cores busy; {100 * limits.cpu_share:.3g}% of the "
+            f"{limits.cores:g} of this machine is {limits.allowed_cores:.3g}"
         )
     elif found.process_cores > limits.allowed_process_cores:
         what = (
@@ -127,7 +127,10 @@ def _way_out(
 ) -> str:
     largest = Carried(scenario, found.site, known.costs, limits).largest()
     if largest is None:
-        return "no scale is small enough: choose a smaller topology, or fewer agents"
+        return (
+            "no scale is small enough: choose a smaller topology or fewer agents, or a larger "
+            "cpu_share"
+        )
     return (
         f"the largest scale that it carries is scale.rate={largest.rate:g}, "
         f"scale.bytes={largest.bytes!r}; --scale auto takes that"

@@ -240,7 +240,8 @@ def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: floa
     """
     if hbm_bytes is None or times.decode_s <= 0:
         return math.inf
-    at_once = math.floor(hbm_bytes / (turn.prompt + turn.generated))
+    # HBM that does not hold one is refused where capacities are chosen, in words for people.
+    at_once = max(1, math.floor(hbm_bytes / (turn.prompt + turn.generated)))
     inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
     held_s = times.decode_s + at_once * times.decode_exchange_s + 8 * turn.prompt / inner_bps
     return shape.decode * shape.engines * at_once / held_s
