@@ -139,7 +139,7 @@ def check(run: Run) -> Check:
         return Check(name, run.variant, None, "not measured", bound, why)
     idle = idle_overhead(run)
     if idle is None:
-        path = tried[0].path
+        path = tried[0].path + (", loaded twice" if tried[0].reloaded_bytes else "")
         return Check(name, run.variant, True, f"no formula for path {path}", bound, "")
     ok = idle.share <= OVERHEAD_SHARE
     return Check(
@@ -148,4 +148,7 @@ def check(run: Run) -> Check:
         bound,
         "" if ok else "round trips, TCP and Python show: a smaller scale.bytes makes transfers "
         "larger, a larger scale.rate makes them slower; or other programs kept the machine busy",
+        f"a request on the idle cluster was {-idle.share:.1%} faster than its lines: what links "
+        "may send at once after a pause is large beside it, and hides as much overhead; a smaller "
+        "network.gso_max or network.burst lessens it" if idle.share < -OVERHEAD_SHARE else "",
     )  # fmt: skip

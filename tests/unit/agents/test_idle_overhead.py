@@ -98,6 +98,17 @@ def test_three_percent_is_the_most(took: float, ok: bool) -> None:
     assert found.measured.startswith(f"{took - 1:+.1%}")
 
 
+def test_one_that_was_faster_than_its_lines_is_remarked_upon() -> None:
+    found = check(served(0.9))
+    assert found.ok
+    assert "10.0% faster than its lines" in found.remark and "network.gso_max" in found.remark
+    assert check(served(0.98)).remark == ""
+
+
+def test_what_was_loaded_twice_has_no_formula_and_says_so() -> None:
+    assert check(served(1.5, reloaded_bytes=9)).measured == "no formula for path pe, loaded twice"
+
+
 def test_a_request_that_failed_or_never_came_is_not_measured() -> None:
     failed = check(served(1.0, error="lost"))
     assert failed.ok is None and failed.reason == "lost"
