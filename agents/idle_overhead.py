@@ -64,8 +64,10 @@ class Lines(NamedTuple):
     @property
     def without_bursts(self) -> Lines:
         """The lines of the real cluster."""
-        steady = (Line(line.rate_bps) for line in self[:3])
-        return Lines(*steady, self.shared)
+        snic, into_hbm, cnic = (
+            Line(line.rate_bps) for line in (self.snic, self.into_hbm, self.cnic)
+        )
+        return Lines(snic, into_hbm, cnic, self.shared)
 
 
 def ideal_s(

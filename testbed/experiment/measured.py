@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.experiment.workload import Series
-from testbed.fidelity.monitor import MachineSample, inside
+from testbed.fidelity.monitor import MachineSample, weighed
 
 SPEEDUP = "speedup"
 
@@ -47,7 +47,7 @@ def machine_figures(
     }
     if window is not None:
         opened_s, closed_s = window
-        if seen := inside(machine, window):
+        if seen := weighed(machine, window):
             busy_s = sum(sample.cpu_share * seconds for sample, seconds in seen)
             found["cores"] = busy_s / sum(each.seconds for each in seen) * (os.cpu_count() or 1)
         found["warm_up_s"] = opened_s - series.started_s

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from testbed.fidelity.monitor import MachineSample, inside
+from testbed.fidelity.monitor import MachineSample, weighed
 from testbed.kernel.samples import MeterSample
 from testbed.plan.model import NicKind
 from testbed.units import show_duration, show_rate, show_size
@@ -200,7 +200,13 @@ def unclassified(variant: str, samples: Samples) -> Check:
     size = sum(each for each, _ in stray.values())
     packets = sum(each for _, each in stray.values())
     reason = ""
-    if stray:
+    if packets:
+        past = sorted(label for label, (_, direct) in stray.items() if direct)
+        reason = (
+            f"packets went past the classes of {named(past)}: a socket's priority (SO_PRIORITY) "
+            "names the shaper, or its class for what is not classified is gone"
+        )
+    elif stray:
         reason = f"no lane is meant for traffic at {named(sorted(stray))}: is it not IPv4?"
     return Check(
         name, variant, not stray, f"{show_size(size)}, {packets} packets past the classes",
@@ -217,7 +223,7 @@ def machine(
 ) -> Check:
     """The processors were not the bottleneck: busy share within the window (or the run)."""
     name, bound = "machine CPU", f"≤ {cpu_bound:.0%} of all cores"
-    seen = inside(samples, window)
+    seen = weighed(samples, window)
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
     busy, soft, steal = (
@@ -252,7 +258,7 @@ def throttling(
 ) -> Check:
     """No CPU quota stopped the run."""
     name, bound = "not throttled", f"≤ {THROTTLED_SHARE:.0%} of the time"
-    seen = [sample for sample, _ in inside(samples, window)]
+    seen = [sample for sample, _ in weighed(samples, window)]
     if len(seen) < 2:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
     first, last = seen[0].throttled_s, seen[-1].throttled_s
@@ -273,7 +279,7 @@ def timers(
 ) -> Check:
     """Timers fired when they were due, in all but a hundredth of the time."""
     name, bound = "timer lag", f"p99 ≤ {show_duration(LAG_S)}"
-    seen = sorted((sample.lag_s, seconds) for sample, seconds in inside(samples, window))
+    seen = sorted((sample.lag_s, seconds) for sample, seconds in weighed(samples, window))
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
     reached_s = np.cumsum([seconds for _, seconds in seen])

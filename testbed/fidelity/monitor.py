@@ -52,14 +52,14 @@ class MachineSample(msgspec.Struct, frozen=True):
     available_bytes: int = 0
 
 
-class Inside(NamedTuple):
+class Weighed(NamedTuple):
     """A sample, and how many seconds of its period are inside a window."""
 
     sample: MachineSample
     seconds: float
 
 
-def inside(samples: Sequence[MachineSample], window: tuple[float, float] | None) -> list[Inside]:
+def weighed(samples: Sequence[MachineSample], window: tuple[float, float] | None) -> list[Weighed]:
     """The samples whose periods reach into a window; of all of the run if it is None.
 
     On a busy machine the monitor comes late: then few samples stand for much of the time, and it
@@ -71,7 +71,7 @@ def inside(samples: Sequence[MachineSample], window: tuple[float, float] | None)
         opened_s, closed_s = window or (began_s, sample.t_s)
         seconds = min(sample.t_s, closed_s) - max(began_s, opened_s)
         if seconds > 0:
-            found.append(Inside(sample, seconds))
+            found.append(Weighed(sample, seconds))
         began_s = sample.t_s
     return found
 
