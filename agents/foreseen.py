@@ -33,7 +33,7 @@ def figures(
     prediction, scale = found.prediction, scenario.realised_scale
     lengths = run_lengths(scenario, found, known.costs, limits.cores)
     caps = dict(prediction.caps_turns_per_s)
-    caps["best-split"] = best_split(found.shape, found.turn).turns_per_s
+    caps["best-split"] = min(best_split(found.shape, found.turn).turns_per_s, caps["storage-snics"])
     calibration_s = found.site.calibration_s if scenario.calibration else 0.0
     policies = {
         name: {

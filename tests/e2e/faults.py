@@ -248,7 +248,24 @@ def _flip_cached_bit() -> None:
     cache.PrefixCache.hold = broken  # type: ignore[method-assign]
 
 
+def _falsify(kind: str, field: str, factor: float) -> None:
+    """What a process records of itself is not what it did; by 0, it does not record it at all."""
+    from agents import records
+
+    append = records.RecordLog.append
+
+    def broken(self: records.RecordLog, record: records.AnyRecord) -> None:
+        if type(record).__name__ != kind:
+            append(self, record)
+        elif factor:
+            false = {field: int(factor * getattr(record, field))}
+            append(self, msgspec.structs.replace(record, **false))
+
+    records.RecordLog.append = broken  # type: ignore[method-assign]
+
+
 _STORAGE_FAULTS = {
+    "falsify-sent": functools.partial(_falsify, "StorageRecord", "sent_bytes", 0.9),
     "flip-byte": _flip_byte,
     "forget-block": functools.partial(_forget, 2),
     "forget-always": functools.partial(_forget, 1),
@@ -266,6 +283,9 @@ _FAULTS = {
     "flip-cached-bit": _flip_cached_bit,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
+    "falsify-account": functools.partial(_falsify, "AccountRecord", "sent_bytes", 1.5),
+    "falsify-read": functools.partial(_falsify, "TransferRecord", "size_bytes", 1.01),
+    "lose-the-end": functools.partial(_falsify, "ProcessRecord", "", 0),
 }
 
 

@@ -110,3 +110,14 @@ def test_outside_the_window_of_p_over_d_the_cnics_bind(gpus: str) -> None:
     for policy in figures["policies"].values():
         assert "cnic" in policy["bound_by"]
         assert policy["turns_per_s"] <= caps["cnics"] * (1 + 1e-9)
+
+
+def test_storage_that_is_slower_than_its_readers_binds() -> None:
+    """200 Mbit of each SNIC that reads; two storage nodes of 60 Mbit (emulated)."""
+    slow = {"topology.set.storage": "2", "topology.set.storage_mbit": "60"}
+    figures = predicted("demo", **slow)["predicted"]
+    assert figures["caps_turns_per_s"]["best-split"] == figures["caps_turns_per_s"]["storage-snics"]
+    for policy in figures["policies"].values():
+        assert policy["bound_by"] == "storage-snics"
+        assert policy["kv_load_bps"] == pytest.approx(120e6)
+    assert predicted("demo")["predicted"]["caps_turns_per_s"]["storage-snics"] is None
