@@ -7,7 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.fidelity_checks import formulae, loop_lag, shortest_interval_s
+from agents.fidelity_checks import (
+    formulae,
+    loop_lag,
+    mean_lag_s,
+    p99_lag_s,
+    shortest_interval_s,
+)
 from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,
@@ -206,6 +212,15 @@ def test_now_and_then_it_may_be_late_by_more_but_not_by_most_of_it(
     check = loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.03))
     assert check.ok is False and "pe0" in check.reason
     assert loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.005)).ok
+
+
+def test_a_loop_that_stood_still_counts_for_as_long_as_it_did() -> None:
+    """Of ten seconds it stood still for two: its own timer was late by that once."""
+    lags_s = [0.0] * 160 + [1.95]
+    assert mean_lag_s(lags_s) == pytest.approx((0.05 * 1.95 + 1.95**2 / 2) / 10, rel=1e-6)
+    assert p99_lag_s(lags_s) == 1.95
+    assert p99_lag_s([0.0] * 400 + [0.04]) == 0.0
+    assert mean_lag_s([0.001] * 50) == pytest.approx(0.001, rel=0.02)
 
 
 def test_with_engines_that_compute_it_is_a_decode_step(
