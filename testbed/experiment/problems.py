@@ -76,7 +76,7 @@ def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> st
     if kind in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
         return f"{value!r} is a value; this is a section with keys of its own"
     message = details["msg"][:1].lower() + details["msg"][1:]
-    if kind in ("literal_error", "enum", "union_tag_invalid"):
+    if kind in ("literal_error", "enum", "union_tag_invalid") and isinstance(value, str):
         known = sorted(str(choice) for hint in _hints(model, path) for choice in _literals(hint))
         return f"{message}, not {value!r}{_near(str(value), known)}"
     return f"{message}, not {value!r}"

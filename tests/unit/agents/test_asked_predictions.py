@@ -71,7 +71,7 @@ SILLY = [
     ({"cluster.cnic": "-400Gbit"}, "'-400Gbit' is not a rate", "100Mbit"),
     ({"cluster.cnic": "0bit"}, "cluster.cnic", "greater than 0"),
     ({"duration": "-1s"}, "'-1s' is not a duration", "300ms"),
-    ({"workload.agents": "0"}, "workload.agents", "greater than or equal to 1"),
+    ({"workload.agents": "0"}, "'auto', not 0; or input", "greater than or equal to 1"),
     ({"policies": "[]"}, "policies", "at least 1"),
     ({"topology.set.gpus": "0"}, "gpus=0: there must be at least one", "testbed topologies"),
     ({"topology.set.storage": "0"}, "storage=0: there must be at least one", "testbed topologies"),
