@@ -10,7 +10,13 @@ from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.recorded import Run
-from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
+from agents.records import (
+    EventRecord,
+    ProcessRecord,
+    RequestRecord,
+    StorageRecord,
+    TransferRecord,
+)
 from agents.summary import bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
@@ -33,7 +39,24 @@ _BUFFERED_BYTES = 256 * 1024  # of a connection, under way before the window and
 
 def own_checks(run: Run) -> list[Check]:
     """The workload's part of the verdict."""
-    return [*_of_kv(run), exchanged(run)] if run.scenario.traffic.collectives else _of_kv(run)
+    found = [_recorded(run), *_of_kv(run)]
+    return [*found, exchanged(run)] if run.scenario.traffic.collectives else found
+
+
+def _recorded(run: Run) -> Check:
+    """Every process wrote its records to the end: what one saw must not be missing unseen.
+
+    Its `ProcessRecord` is the last.  Who was lost has none; that is for other checks.
+    """
+    programs = {name for name, domain in run.plan.domains.items() if domain.kind == "dram"}
+    asked = programs - set(run.lost)
+    missing = sorted(asked - {process.process for process in run.of(ProcessRecord)})
+    return Check(
+        "every process left its records", run.variant, not missing if asked else None,
+        f"{len(asked) - len(missing)} of {len(asked)}", "all",
+        f"those of {', '.join(missing)} have no end: what it saw is in no figure and no check"
+        if missing else "" if asked else "there was no process",
+    )  # fmt: skip
 
 
 def _of_kv(run: Run) -> list[Check]:

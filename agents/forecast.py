@@ -153,6 +153,7 @@ def forecast(
         arrivals_per_s=offered_per_s,
         agents=_closed_loop_of(scenario, offered_per_s),
         switched=switched,
+        storage_bps=site.storage_bps,
     )
     arrivals = _arrivals(scenario, scale, prediction)
     agents = _agents(scenario, prediction, means, arrivals)

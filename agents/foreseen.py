@@ -33,7 +33,7 @@ def figures(
     prediction, scale = found.prediction, scenario.realised_scale
     lengths = run_lengths(scenario, found, known.costs, limits.cores)
     caps = dict(prediction.caps_turns_per_s)
-    caps["best-split"] = best_split(found.shape, found.turn).turns_per_s
+    caps["best-split"] = min(best_split(found.shape, found.turn).turns_per_s, caps["storage-snics"])
     calibration_s = found.site.calibration_s if scenario.calibration else 0.0
     policies = {
         name: {
@@ -106,8 +106,8 @@ def refuse(
     now = f"at scale.rate {scenario.scale.rate:g}, scale.bytes {scenario.scale.bytes:g} the run"
     if found.cores > limits.allowed_cores:
         what = (
-            f"{now} would keep {found.cores:.1f} cores busy; {limits.cpu_share:.0%} of the "
-            f"{limits.cores:g} of this machine is {limits.allowed_cores:.1f}"
+            f"{now} would keep {found.cores:.3g} cores busy; {100 * limits.cpu_share:.3g}% of the "
+            f"{limits.cores:g} of this machine is {limits.allowed_cores:.3g}"
         )
     elif found.process_cores > limits.allowed_process_cores:
         what = (
@@ -127,7 +127,10 @@ def _way_out(
 ) -> str:
     largest = Carried(scenario, found.site, known.costs, limits).largest()
     if largest is None:
-        return "no scale is small enough: choose a smaller topology, or fewer agents"
+        return (
+            "no scale is small enough: choose a smaller topology or fewer agents, or a larger "
+            "cpu_share"
+        )
     return (
         f"the largest scale that it carries is scale.rate={largest.rate:g}, "
         f"scale.bytes={largest.bytes!r}; --scale auto takes that"

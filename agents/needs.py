@@ -32,6 +32,8 @@ class Site(NamedTuple):
         shapers: whose counters are read.
         footprint: of the plan in the kernel.
         calibration_s: that calibrating its links takes.
+        storage_bps: of the storage nodes' SNICs together, each way; None where that is no less than
+            of all that read by them.
     """
 
     shape: Shape
@@ -40,6 +42,7 @@ class Site(NamedTuple):
     shapers: int
     footprint: Footprint
     calibration_s: float
+    storage_bps: float | None = None
 
 
 def site_of(plan: Plan) -> Site:
@@ -51,7 +54,23 @@ def site_of(plan: Plan) -> Site:
     domains = [domain for domain in plan.domains.values() if domain.kind == "dram"]
     storage = sum(domain.role == "storage" for domain in domains)
     shapers = counts(plan)["shaper"]
-    return Site(shape_of(plan), storage, len(domains), shapers, footprint(plan), foreseen_s(plan))
+    shape = shape_of(plan)
+    return Site(
+        shape,
+        storage,
+        len(domains),
+        shapers,
+        footprint(plan),
+        foreseen_s(plan),
+        _storage_bps(plan, shape),
+    )
+
+
+def _storage_bps(plan: Plan, shape: Shape) -> float | None:
+    rates_bps = [m.rate_bps for m in plan.meters if m.role == "storage" and m.direction == "out"
+                 and m.kind == "snic"]  # fmt: skip
+    total_bps = float(sum(rates_bps))
+    return total_bps if total_bps < (shape.prefill + shape.decode) * shape.snic_bps else None
 
 
 def passes_of(times: TurnTimes, means: TurnMeans) -> Passes:

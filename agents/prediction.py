@@ -60,8 +60,8 @@ class PolicyPrediction:
 
     Args:
         kv_load_bps: KV read from storage; 0 if KV is not moved.
-        bound_by: a NIC or PCIe class, "prefill-compute", "decode-hbm", "arrivals", or "load": so
-            few agents cannot keep anything busy.
+        bound_by: a NIC or PCIe class, "storage-snics", "prefill-compute", "decode-hbm", "arrivals",
+            or "load": so few agents cannot keep anything busy.
         share: of reads on the prefill side.
         speedup: of `turns_per_s` over the first policy's, and so of the load; None where nothing
             is stored that could be read.
@@ -80,7 +80,8 @@ class Prediction:
 
     Args:
         caps_turns_per_s: "pe-snics" (reads on the prefill side alone), "all-snics", "cnics" and
-            "pcie" (at the best share), "prefill-compute" (with its collectives), "decode-hbm";
+            "pcie" (at the best share), "storage-snics" (of storage nodes, where they are slower
+            than those that read by them), "prefill-compute" (with its collectives), "decode-hbm";
             infinite where nothing limits.
         policies: by name, the first is the baseline.
         service_s: a turn alone in the cluster.
@@ -103,6 +104,7 @@ def predict(
     arrivals_per_s: float | None = None,
     agents: int | None = None,
     switched: Mapping[str, Switched] | None = None,
+    storage_bps: float | None = None,
 ) -> Prediction:
     """Predict a run.
 
@@ -115,6 +117,7 @@ def predict(
         arrivals_per_s: turns that the clock releases; None for a closed loop.
         agents: of a closed loop; None for as many as are needed.
         switched: what is different for some names in `policies`.
+        storage_bps: of all storage nodes' SNICs, each way; None where they are never full.
 
     Raises:
         ValueError: there is no policy.
@@ -126,6 +129,7 @@ def predict(
         "all-snics": best_network_cap(shape, turn, nics="snic-in").turns_per_s,
         "cnics": best_network_cap(shape, turn, nics="cnic").turns_per_s,
         "pcie": math.inf,
+        "storage-snics": _storage_cap(turn, storage_bps),
         "prefill-compute": _prefill_cap(shape, times.prefill_s + times.exchange_s),
         "decode-hbm": _decode_cap(shape, turn, times, hbm_bytes),
     }
@@ -139,6 +143,7 @@ def predict(
         network = policy_network_cap(shape, turn, mine.policy)
         limits = {
             network.bound_by: network.turns_per_s if mine.moves_kv else math.inf,
+            "storage-snics": caps["storage-snics"] if mine.moves_kv else math.inf,
             "prefill-compute": _prefill_cap(shape, mine.prefill_s + times.exchange_s),
             "decode-hbm": caps["decode-hbm"],
             "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
@@ -223,6 +228,12 @@ def expected_batch(
     return max(1.0, min(by_quota, hbm_bytes // held_bytes))
 
 
+def _storage_cap(turn: TurnBytes, storage_bps: float | None) -> float:
+    """Hits leave storage, what was computed comes to it; blocks are spread over all its nodes."""
+    busiest = max(turn.hit, turn.miss + turn.generated)
+    return math.inf if storage_bps is None or not busiest else storage_bps / 8 / busiest
+
+
 def _prefill_cap(shape: Shape, prefill_s: float) -> float:
     engines = shape.prefill * shape.engines
     return engines / prefill_s if prefill_s > 0 else math.inf
@@ -240,7 +251,8 @@ def _decode_cap(shape: Shape, turn: TurnBytes, times: TurnTimes, hbm_bytes: floa
     """
     if hbm_bytes is None or times.decode_s <= 0:
         return math.inf
-    at_once = math.floor(hbm_bytes / (turn.prompt + turn.generated))
+    # HBM that does not hold one is refused where capacities are chosen, in words for people.
+    at_once = max(1, math.floor(hbm_bytes / (turn.prompt + turn.generated)))
     inner_bps = shape.cnic_bps if shape.pcie_bps is None else shape.pcie_bps
     held_s = times.decode_s + at_once * times.decode_exchange_s + 8 * turn.prompt / inner_bps
     return shape.decode * shape.engines * at_once / held_s

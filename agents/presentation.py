@@ -118,6 +118,7 @@ VALUES = {
     "peer_read": "blocks, from another decode node's cache",
     "pe-snics": "SNICs of prefill nodes",
     "all-snics": "all SNICs",
+    "storage-snics": "SNICs of storage nodes",
     "cnics": "CNICs",
     "prefill-compute": "prefill compute",
     "decode-hbm": "decode HBM",

@@ -25,7 +25,7 @@ from agents.traces.load import TraceSpec
 from agents.traffic.settings import TrafficSection
 from agents.variants import Variant, check_variant, label, variant
 from agents.workload_settings import Workload
-from testbed.errors import TestbedError
+from testbed.errors import ScenarioError, TestbedError
 from testbed.experiment.scale import Scale
 from testbed.experiment.scenario import DurationS, RateBps, Scenario, Section
 from testbed.plan.graph import LEAST_RATE_BPS, MOST_RATE_BPS
@@ -151,6 +151,14 @@ class DualPathScenario(Scenario):
                 f"one of {show_rate(rate_bps)}/s; links take {show_rate(LEAST_RATE_BPS)}/s … "
                 f"{show_rate(MOST_RATE_BPS)}/s"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _bytes_are_left(self) -> DualPathScenario:
+        try:
+            _ = self.layout
+        except ScenarioError as error:
+            raise ValueError(f"{error.message}; {error.hint}") from None
         return self
 
     @model_validator(mode="after")

@@ -132,7 +132,7 @@ class DualPath:
         if found is None:
             raise CapacityError(
                 f"this machine carries {scenario.name} at no scale",
-                hint="choose a smaller topology, or fewer agents",
+                hint="choose a smaller topology or fewer agents, or a larger cpu_share",
             )
         return found
 

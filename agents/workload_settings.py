@@ -95,7 +95,10 @@ class Workload(Section):
         elif self.file is None:
             raise ValueError(f"kind {self.kind} needs the path of a trace: file")
         if self.file is not None and "$" in (expanded := os.path.expandvars(self.file)):
-            raise ValueError(f"{expanded}: an environment variable in it is not set")
+            raise ValueError(
+                f"{expanded}: an environment variable in it is not set; set it, or give the path "
+                "of the trace (workload.file)"
+            )
         closed = {"enter": "trajectory", "sessions": "endless"}
         changed = [name for name, usual in closed.items() if getattr(self, name) != usual]
         if changed and (self.kind == "mooncake" or self.arrivals is not None):

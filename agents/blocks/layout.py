@@ -6,6 +6,7 @@ concatenation of its Layer Blocks, first layer first (DualPath, appendix A.5).
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import msgspec
@@ -90,8 +91,11 @@ def from_model(
         block_tokens: tokens of a block.
 
     Returns:
-        The layout with Layer Blocks rounded to whole bytes (at least 1), and the scale that
-        this rounding realises.
+        The layout with Layer Blocks rounded to whole bytes, and the scale that this rounding
+        realises.
+
+    Raises:
+        ScenarioError: a Layer Block has no byte left, or a number is not positive.
     """
     if kv_bytes_per_token <= 0 or bytes_scale <= 0:
         raise ScenarioError(
@@ -99,7 +103,13 @@ def from_model(
             hint="both must be above 0",
         )
     real_block_bytes = kv_bytes_per_token * block_tokens / layers
-    layer_block_bytes = max(1, round(real_block_bytes / bytes_scale))
+    layer_block_bytes = round(real_block_bytes / bytes_scale)
+    if layer_block_bytes < 1:
+        raise ScenarioError(
+            f"scale.bytes={bytes_scale:g} leaves nothing of a Layer Block of "
+            f"{real_block_bytes:,.0f} bytes",
+            hint=f"scale.bytes is {math.floor(real_block_bytes)} at most, which leaves one byte",
+        )
     return ScaledLayout(
         KVLayout(layers, layer_block_bytes, block_tokens), real_block_bytes / layer_block_bytes
     )

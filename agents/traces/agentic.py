@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 
 from agents.blocks.hashing import stream_hashes, stream_id
 from agents.traces.session import BLOCK_TOKENS, Session, Turn
+from testbed.errors import ScenarioError
 
 _GAMMA_SHAPE = 2.0
 # Additive recurrences of low discrepancy; the golden ratio, the best of them, for the turns'
@@ -118,7 +119,11 @@ class AgenticTrace:
         self._half_width = _inverse(lambda h: (math.sinh(h) / h) ** 2, ratio)
 
     def session(self, number: int) -> Session:
-        """Trajectory `number`: a function of it and the seed alone."""
+        """Trajectory `number`: a function of it and the seed alone.
+
+        Raises:
+            ScenarioError: not even its first turn is short enough.
+        """
         u_turn, u_total = (self._start + (number + 1) * _STEPS) % 1.0
         rng = np.random.default_rng((self._seed, 1, number))
         appended, generated = self._lengths(float(u_turn), float(u_total), rng)
@@ -127,8 +132,11 @@ class AgenticTrace:
         if limit is not None:
             kept = int(np.searchsorted(contexts, limit, side="right"))
             if kept == 0:
-                raise ValueError(
-                    f"the opening turn of {contexts[0]} tokens is longer than {limit} tokens"
+                raise ScenarioError(
+                    f"a generated agent opens with {contexts[0]} tokens, and the longest context "
+                    f"has {limit}",
+                    hint="raise workload.max_context, where the model's own is not less; or choose "
+                    "a shorter workload.trace, or lower workload.append_scale",
                 )
             appended, generated, contexts = appended[:kept], generated[:kept], contexts[:kept]
         identity = f"{self._name}-{self._seed}-{number}"

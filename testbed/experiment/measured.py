@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from testbed.experiment.workload import Series
-from testbed.fidelity.monitor import MachineSample
+from testbed.fidelity.monitor import MachineSample, weighed
 
 SPEEDUP = "speedup"
 
@@ -47,9 +47,9 @@ def machine_figures(
     }
     if window is not None:
         opened_s, closed_s = window
-        inside = [s.cpu_share for s in machine if opened_s <= s.t_s < closed_s]
-        if inside:
-            found["cores"] = sum(inside) / len(inside) * (os.cpu_count() or 1)
+        if seen := weighed(machine, window):
+            busy_s = sum(sample.cpu_share * seconds for sample, seconds in seen)
+            found["cores"] = busy_s / sum(each.seconds for each in seen) * (os.cpu_count() or 1)
         found["warm_up_s"] = opened_s - series.started_s
         found["window_length_s"] = closed_s - opened_s
         found["drain_s"] = series.ended_s - closed_s

@@ -78,7 +78,7 @@ def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> st
     if kind == "list_type" and not isinstance(value, dict):
         return f"{value!r} is one value; a list is asked for: [{value}]"
     message = details["msg"][:1].lower() + details["msg"][1:]
-    if kind in ("literal_error", "enum", "union_tag_invalid"):
+    if kind in ("literal_error", "enum", "union_tag_invalid") and isinstance(value, str):
         known = sorted(str(choice) for hint in _hints(model, path) for choice in _literals(hint))
         return f"{message}, not {value!r}{_near(str(value), known)}"
     return f"{message}, not {value!r}"

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 
-from testbed.fidelity.monitor import MachineSample
+from testbed.fidelity.monitor import MachineSample, weighed
 from testbed.kernel.samples import MeterSample
 from testbed.plan.model import NicKind
 from testbed.units import show_duration, show_rate, show_size
@@ -200,20 +200,18 @@ def unclassified(variant: str, samples: Samples) -> Check:
     size = sum(each for each, _ in stray.values())
     packets = sum(each for _, each in stray.values())
     reason = ""
-    if stray:
+    if packets:
+        past = sorted(label for label, (_, direct) in stray.items() if direct)
+        reason = (
+            f"packets went past the classes of {named(past)}: a socket's priority (SO_PRIORITY) "
+            "names the shaper, or its class for what is not classified is gone"
+        )
+    elif stray:
         reason = f"no lane is meant for traffic at {named(sorted(stray))}: is it not IPv4?"
     return Check(
         name, variant, not stray, f"{show_size(size)}, {packets} packets past the classes",
         bound, reason,
     )  # fmt: skip
-
-
-def _within(
-    machine: Sequence[MachineSample], window: tuple[float, float] | None
-) -> list[MachineSample]:
-    if window is None:
-        return list(machine)
-    return [sample for sample in machine if window[0] <= sample.t_s <= window[1]]
 
 
 def machine(
@@ -225,11 +223,11 @@ def machine(
 ) -> Check:
     """The processors were not the bottleneck: busy share within the window (or the run)."""
     name, bound = "machine CPU", f"≤ {cpu_bound:.0%} of all cores"
-    seen = _within(samples, window)
+    seen = weighed(samples, window)
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
     busy, soft, steal = (
-        float(np.mean([getattr(s, field) for s in seen]))
+        float(np.average([getattr(s, field) for s, _ in seen], weights=[w for _, w in seen]))
         for field in ("cpu_share", "softirq_share", "steal_share")
     )
     return Check(
@@ -260,7 +258,7 @@ def throttling(
 ) -> Check:
     """No CPU quota stopped the run."""
     name, bound = "not throttled", f"≤ {THROTTLED_SHARE:.0%} of the time"
-    seen = _within(samples, window)
+    seen = [sample for sample, _ in weighed(samples, window)]
     if len(seen) < 2:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
     first, last = seen[0].throttled_s, seen[-1].throttled_s
@@ -279,12 +277,13 @@ def throttling(
 def timers(
     variant: str, samples: Sequence[MachineSample], window: tuple[float, float] | None
 ) -> Check:
-    """Timers fired when they were due."""
+    """Timers fired when they were due, in all but a hundredth of the time."""
     name, bound = "timer lag", f"p99 ≤ {show_duration(LAG_S)}"
-    seen = _within(samples, window)
+    seen = sorted((sample.lag_s, seconds) for sample, seconds in weighed(samples, window))
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
-    lag_s = float(np.percentile([s.lag_s for s in seen], 99))
+    reached_s = np.cumsum([seconds for _, seconds in seen])
+    lag_s, _ = seen[int(np.searchsorted(reached_s, 0.99 * reached_s[-1]))]
     return Check(
         name, variant, lag_s <= LAG_S, f"p99 {show_duration(lag_s)}", bound,
         "" if lag_s <= LAG_S else "the machine wakes processes too late: what else runs here?",
@@ -329,9 +328,12 @@ def accounts(
             name, variant, False, f"{len(unknown)} NICs without a counter", bound,
             f"the account names {named(unknown)}, which the cluster does not have",
         )  # fmt: skip
+    compared = (compared | set(account)) - set(unaccounted)
+    if not compared:
+        return unmeasured(name, variant, bound, "whoever kept the accounts is lost")
     apart: dict[str, tuple[float, float]] = {}
     widest = 0.0
-    for nic in (compared | set(account)) - set(unaccounted):
+    for nic in compared:
         found, said = kernel[nic], account.get(nic, 0.0)
         difference = abs(found - said)
         if difference > ACCOUNT_BYTES:

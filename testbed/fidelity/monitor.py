@@ -52,6 +52,30 @@ class MachineSample(msgspec.Struct, frozen=True):
     available_bytes: int = 0
 
 
+class Weighed(NamedTuple):
+    """A sample, and how many seconds of its period are inside a window."""
+
+    sample: MachineSample
+    seconds: float
+
+
+def weighed(samples: Sequence[MachineSample], window: tuple[float, float] | None) -> list[Weighed]:
+    """The samples whose periods reach into a window; of all of the run if it is None.
+
+    On a busy machine the monitor comes late: then few samples stand for much of the time, and it
+    is those that matter.  So whoever takes a mean weighs them by their seconds.
+    """
+    found = []
+    began_s = samples[0].t_s - PERIOD_S if samples else 0.0
+    for sample in samples:
+        opened_s, closed_s = window or (began_s, sample.t_s)
+        seconds = min(sample.t_s, closed_s) - max(began_s, opened_s)
+        if seconds > 0:
+            found.append(Weighed(sample, seconds))
+        began_s = sample.t_s
+    return found
+
+
 class Reading(NamedTuple):
     """The kernel's counters at one moment, since boot."""
 

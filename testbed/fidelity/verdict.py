@@ -14,7 +14,15 @@ from testbed.fidelity.monitor import MachineSample
 from testbed.fidelity.sampler import Counted
 from testbed.plan.model import Plan, ShaperClass, Veth, burst_bytes
 
-__all__ = ["Verdict", "check_cluster", "check_load", "judge", "mtu_bytes", "shaper_bursts"]
+__all__ = [
+    "Verdict",
+    "at_once_bytes",
+    "check_cluster",
+    "check_load",
+    "judge",
+    "mtu_bytes",
+    "shaper_bursts",
+]
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -51,6 +59,23 @@ def shaper_bursts(plan: Plan) -> dict[Nic, int]:
         (meter.nic, meter.direction): of_device[meter.namespace, meter.device]
         for meter in plan.meters
         if (meter.namespace, meter.device) in of_device
+    }
+
+
+def at_once_bytes(plan: Plan) -> dict[Nic, int]:
+    """(nic, direction) -> bytes that its shaper surely lets through at once after it was idle.
+
+    All of a sender's classes, from its leaf to the line, have to have tokens: the least of them.
+    """
+    of_device: dict[tuple[str, str], int] = {}
+    for element in plan.elements:
+        if isinstance(element, ShaperClass):
+            place = (element.namespace, element.device)
+            own = burst_bytes(element.ceil_burst_ticks, element.ceil_bps)
+            of_device[place] = min(of_device.get(place, own), own)
+    return {
+        (meter.nic, meter.direction): of_device[meter.namespace, meter.device]
+        for meter in plan.meters
     }
 
 

@@ -5,9 +5,11 @@ python -m tests.e2e.faults FAULT --name NAME --cluster FILE
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from agents.workload import DualPath
 from testbed.experiment.workload import Placed
 from testbed.plan.model import Plan
 
+_STALL_S = 0.05
 _ROOT = str(Path(__file__).resolve().parents[2])
 
 
@@ -248,7 +251,45 @@ def _flip_cached_bit() -> None:
     cache.PrefixCache.hold = broken  # type: ignore[method-assign]
 
 
+def _falsify(kind: str, field: str, factor: float) -> None:
+    """What a process records of itself is not what it did; by 0, it does not record it at all."""
+    from agents import records
+
+    append = records.RecordLog.append
+
+    def broken(self: records.RecordLog, record: records.AnyRecord) -> None:
+        if type(record).__name__ != kind:
+            append(self, record)
+        elif factor:
+            false = {field: int(factor * getattr(record, field))}
+            append(self, msgspec.structs.replace(record, **false))
+
+    records.RecordLog.append = broken  # type: ignore[method-assign]
+
+
+def _stall() -> None:
+    """Half of the time the process's event loop stands still, 50 ms each."""
+    from agents import process
+
+    run = process.Process.run
+
+    async def stalling() -> None:
+        while True:
+            time.sleep(_STALL_S)  # the stall itself
+            await asyncio.sleep(_STALL_S)
+
+    async def broken(self: process.Process) -> None:
+        task = asyncio.get_running_loop().create_task(stalling())
+        try:
+            await run(self)
+        finally:
+            task.cancel()
+
+    process.Process.run = broken  # type: ignore[method-assign]
+
+
 _STORAGE_FAULTS = {
+    "falsify-sent": functools.partial(_falsify, "StorageRecord", "sent_bytes", 0.9),
     "flip-byte": _flip_byte,
     "forget-block": functools.partial(_forget, 2),
     "forget-always": functools.partial(_forget, 1),
@@ -266,6 +307,10 @@ _FAULTS = {
     "flip-cached-bit": _flip_cached_bit,
     "swap-layers": _swap_layers,
     "flip-returned-byte": _flip_returned_byte,
+    "falsify-account": functools.partial(_falsify, "AccountRecord", "sent_bytes", 1.5),
+    "falsify-read": functools.partial(_falsify, "TransferRecord", "size_bytes", 1.01),
+    "stall": _stall,
+    "lose-the-end": functools.partial(_falsify, "ProcessRecord", "", 0),
 }
 
 

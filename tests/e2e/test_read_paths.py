@@ -161,6 +161,35 @@ def test_wrong_bytes_fail_the_run(tmp_path: Path, process: str, fault: str, poli
     assert summary(ran, policy)["requests_failed"] > 0
 
 
+@pytest.mark.parametrize(
+    ("process", "fault", "check"),
+    [
+        ("pe0", "falsify-account", "kernel and workload agree"),
+        ("st0", "falsify-sent", "every read accounted for"),
+        ("pe0", "falsify-read", "every read accounted for"),
+        ("de0", "lose-the-end", "every process left its records"),
+    ],
+)
+def test_an_account_that_is_not_true_fails_the_run_by_its_name(
+    tmp_path: Path, process: str, fault: str, check: str
+) -> None:
+    ran = run(tmp_path, workload=Faulty(process, fault), policies="pe-only", agents=4)
+    assert ran.verdict.status == "FAIL"
+    assert f"pe-only: {check}" in failed_checks(ran)
+    assert summary(ran, "pe-only")["requests_failed"] == 0, "nothing but the account is wrong"
+
+
+def test_a_node_that_is_late_is_named_and_its_idle_request_has_an_overhead(tmp_path: Path) -> None:
+    calibrated = SMALL.replace("calibration: false", "calibration: true")
+    late = Faulty("pe0", "stall")
+    ran = run(tmp_path, workload=late, text=calibrated, policies="pe-only", agents=4)
+    checks = {check.name: check for check in ran.verdict.checks}
+    assert checks["loop lag"].ok is False
+    assert "pe0 had more to do" in checks["loop lag"].reason
+    assert checks["overhead of an idle request"].ok is False
+    assert summary(ran, "pe-only")["requests_failed"] == 0
+
+
 def test_tiny_buffers_make_requests_wait_not_deadlock(tmp_path: Path) -> None:
     """8 agents, room for barely two prompts in each buffer: all requests end well."""
     ran = run(tmp_path, workload=faults.TinyBuffers(), policies="pe-only, shorter-queue")

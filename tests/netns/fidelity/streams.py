@@ -1,6 +1,7 @@
 """A workload of one stream, and a hand that does it some mischief while it is measured.
 
     h1 -- s1 -- h2, 50 Mbit
+    client -- mgmt -- sched, 1 Gbit      (a stream that should not be there)
 
 python -m tests.netns.fidelity.streams ROLE DIRECTORY TARGET MISCHIEF
 """
@@ -27,6 +28,7 @@ from testbed.experiment.workload import Outcome, Placed, Series
 from testbed.plan.compile import PlanSettings
 from testbed.plan.model import Plan
 from testbed.sandbox.program import Program
+from topologies.dualpath import DualPathTopo
 
 ROOT = str(Path(__file__).resolve().parents[3])
 PORT = 5555
@@ -34,6 +36,7 @@ LINE_MBIT = 50
 WARM_UP_S, WINDOW_S = 0.3, 1.2
 _PIECE = bytes(64 * 1024)
 _DATAGRAM_SOCKETS = 128
+_SHAPER = 1 << 16  # the handle 1: of every shaper, as a packet's priority
 
 
 class Star(SingleSwitchTopo):
@@ -51,6 +54,7 @@ class Streams:
     """The workload; its one variant has the name of the mischief."""
 
     scenario_type = Scenario
+    source, sink, device = "h1", "h2", "h2-eth0"
 
     def __init__(self, mischief: str) -> None:
         self.mischief = mischief
@@ -79,7 +83,7 @@ class Streams:
     def programs(
         self, scenario: Scenario, plan: Plan, variant: str, directory: Path
     ) -> list[Placed]:
-        target = plan.domains["h2"].addresses["h2-eth0"]
+        target = plan.domains[self.sink].addresses[self.device]
         return [
             Placed(
                 host,
@@ -91,24 +95,38 @@ class Streams:
                     fork=False,
                 ),
             )
-            for host, role in (("h2", "sink"), ("h1", "source"))
+            for host, role in ((self.sink, "sink"), (self.source, "source"))
         ]
 
     def outcome(
         self, scenario: Scenario, plan: Plan, variant: str, directory: Path, series: Series
     ) -> Outcome:
         said = series.finished
-        sent = float(said["sent_bytes"])
-        account = {
-            ("h1/h1-eth0", "out"): sent, ("h2/h2-eth0", "in"): sent,
+        account = self.account(float(said["sent_bytes"]))
+        return Outcome({}, {}, (said["open_s"], said["close_s"]), [], account)
+
+    def account(self, sent_bytes: float) -> dict[tuple[str, str], float]:
+        return {
+            ("h1/h1-eth0", "out"): sent_bytes, ("h2/h2-eth0", "in"): sent_bytes,
             ("h1/h1-eth0", "in"): 0.0, ("h2/h2-eth0", "out"): 0.0,
         }  # fmt: skip
-        return Outcome({}, {}, (said["open_s"], said["close_s"]), [], account)
 
     def compare(
         self, scenario: Scenario, prediction: dict[str, Any], outcomes: dict[str, Outcome]
     ) -> dict[str, Any]:
         return {}
+
+
+class ManagementStream(Streams):
+    """The stream, where only control messages belong."""
+
+    source, sink, device = "client", "sched", "mgmt"
+
+    def topology(self, scenario: Scenario) -> Topo:
+        return DualPathTopo(gpus=1)
+
+    def account(self, sent_bytes: float) -> dict[tuple[str, str], float]:
+        return {("pe0/snic0", "in"): 0.0}
 
 
 # --- the programs ------------------------------------------------------------------------------
@@ -243,6 +261,16 @@ def not_ipv4(directory: Path, target: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def past_the_classes(directory: Path, target: str) -> Iterator[None]:
+    """A socket whose priority is the shaper's handle: HTB lets its packets go unshaped."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_PRIORITY, _SHAPER)
+        for _ in range(3):
+            one.sendto(bytes(1000), (target, PORT))
+    yield
+
+
+@contextlib.contextmanager
 def route_around(directory: Path, target: str) -> Iterator[None]:
     """A cable from h1 to h2 beside the switch, without a shaper, and a route by it."""
     pid = (directory / "sink.pid").read_text()
@@ -304,6 +332,7 @@ MISCHIEF: dict[str, Callable[[Path, str], contextlib.AbstractContextManager[None
     "class raised": class_raised,
     "class removed": class_removed,
     "not IPv4": not_ipv4,
+    "past the classes": past_the_classes,
     "route around": route_around,
     "narrow device": narrow_device,
     "CPU hog": cpu_hog,

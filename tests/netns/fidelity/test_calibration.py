@@ -6,6 +6,7 @@ st0 ══ pe0 (1 engine) ══ de0 (1 engine), 100 Mbit
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,23 @@ def test_a_machine_that_is_too_slow_is_told_so() -> None:
     assert not rates.ok
     assert "reached" in rates.reason
     assert "too slow for these links now" in rates.reason
+
+
+def test_a_link_that_is_not_idle_is_noticed(star: Lab) -> None:
+    """Datagrams to h2 fill h1's queue: small messages wait behind them."""
+    target = star["h2"].addresses["h2-eth0"]
+    flood = (
+        "import socket; s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        f"s.sendto(bytes(8000), ({target!r}, 9)); print(flush=True)\n"
+        f"while True: s.sendto(bytes(8000), ({target!r}, 9))"
+    )
+    with star["h1"].popen([sys.executable, "-c", flood]) as there:
+        assert there.stdout is not None
+        assert there.stdout.readline() == b"\n"
+        _, trips = checks("v", calibrate(star))
+        there.kill()
+    assert not trips.ok
+    assert "was not idle" in trips.reason
 
 
 def test_bytes_that_go_past_the_shapers_are_noticed(star: Lab) -> None:

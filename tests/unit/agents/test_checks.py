@@ -11,7 +11,13 @@ import pytest
 from agents.checks import own_checks
 from agents.numbers import try_number
 from agents.recorded import Run
-from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
+from agents.records import (
+    EventRecord,
+    ProcessRecord,
+    RequestRecord,
+    StorageRecord,
+    TransferRecord,
+)
 from agents.settings import DualPathScenario
 from testbed.experiment.scenario import load_scenario
 from testbed.fidelity.checks import Check
@@ -62,6 +68,27 @@ def test_without_events_nothing_was_refused_and_nothing_unforeseen(checked: Chec
     found = checked()
     assert found["every put ended in order"].ok
     assert found["nothing unforeseen"].ok
+
+
+def test_a_process_without_an_end_of_its_records_fails_the_run(
+    scenario: DualPathScenario,
+) -> None:
+    plan = compile_plan(DualPathTopo(gpus=1))
+    names = ["pe0", "de0", "st0", "sched", "client"]
+    events = [EventRecord("sched", 1.0, "node-lost", 0, "de0: silent")]
+
+    def check(told: list[str], events: list[EventRecord]) -> Check:
+        ended = [ProcessRecord(name, 1.0, 0.0, 0, {}) for name in told]
+        records: Records = {ProcessRecord: ended, EventRecord: events}
+        run = Run(scenario, plan, "pe-only", records, [], {})
+        return {check.name: check for check in own_checks(run)}["every process left its records"]
+
+    assert check(names, []).ok
+    found = check(["pe0", "st0", "sched"], [])
+    assert found.ok is False
+    assert found.measured == "3 of 5"
+    assert found.reason.startswith("those of client, de0 have no end")
+    assert check(["pe0", "st0", "sched", "client"], events).ok, "who was lost has none"
 
 
 def test_a_put_that_failed_fails_the_run(checked: Checked) -> None:

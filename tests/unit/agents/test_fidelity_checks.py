@@ -7,7 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.fidelity_checks import formulae, loop_lag, shortest_interval_s
+from agents.fidelity_checks import (
+    formulae,
+    loop_lag,
+    mean_lag_s,
+    p99_lag_s,
+    shortest_interval_s,
+)
 from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,
@@ -59,13 +65,15 @@ def request(**fields: object) -> RequestRecord:
 
 def saturated(
     scenario: DualPathScenario, plan: Plan, *, cnic: float = 1.0, gap_s: float = 0.0,
-    reloaded: int = 0,
+    reloaded: int = 0, persisted: float = 0.0, loaded: float = 1.0,
 ) -> Run:  # fmt: skip
     """Ten seconds of reads, back to back, by pe0's SNIC.
 
     Args:
         cnic: what the CNICs carried, of what the formulae say.
         gap_s: how long no read was there.
+        persisted: what the decode SNIC sent, of what was read; nobody wrote any of it.
+        loaded: of what was read, what went on from the buffers.
     """
     count = 1000
     requests, transfers = [], []
@@ -84,12 +92,16 @@ def saturated(
             ("kv_return", "pe0g0", "de0"), ("h2d", "de0", "de0g0"),
         ):  # fmt: skip
             transfers.append(
-                TransferRecord(number, kind, "pe", source, target, 0, 1, SIZE, first, last)
-            )
+                TransferRecord(
+                    number, kind, "pe", source, target, 0, 1,
+                    SIZE if kind == "storage_read" else int(loaded * SIZE), first, last,
+                )
+            )  # fmt: skip
     read = count * SIZE
     loads = {
         ("pe0/snic0", "in"): 1.0, ("pe0/cnic0", "read"): 2 * cnic, ("pe0/cnic0", "write"): cnic,
         ("de0/cnic0", "read"): cnic, ("de0/cnic0", "write"): 2 * cnic,
+        ("de0/snic0", "out"): persisted,
     }  # fmt: skip
     samples = [
         [
@@ -130,6 +142,24 @@ def test_a_load_that_is_not_the_formulas_fails_by_its_name(
     check = formulae(saturated(scenario, plan, cnic=cnic))
     assert check.ok is False
     assert "pe-cnic-read carried" in check.reason
+
+
+def test_a_nic_for_which_the_formula_has_next_to_nothing_may_not_carry_much(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    assert formulae(saturated(scenario, plan, persisted=0.029)).ok
+    check = formulae(saturated(scenario, plan, persisted=0.031))
+    assert check.ok is False
+    assert check.reason.startswith("de-snic-out carried 3.")
+
+
+def test_what_stays_in_buffers_is_tolerated_but_not_without_end(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    assert formulae(saturated(scenario, plan, cnic=0.95, loaded=0.95)).ok
+    check = formulae(saturated(scenario, plan, cnic=0.85, loaded=0.85))
+    assert check.ok is None
+    assert "lengthen duration" in check.reason
 
 
 def test_a_read_queue_that_was_empty_once_is_not_storage_bound(
@@ -182,6 +212,15 @@ def test_now_and_then_it_may_be_late_by_more_but_not_by_most_of_it(
     check = loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.03))
     assert check.ok is False and "pe0" in check.reason
     assert loop_lag(lagging(scenario, plan, 0.6 * read_s, often=0.005)).ok
+
+
+def test_a_loop_that_stood_still_counts_for_as_long_as_it_did() -> None:
+    """Of ten seconds it stood still for two: its own timer was late by that once."""
+    lags_s = [0.0] * 160 + [1.95]
+    assert mean_lag_s(lags_s) == pytest.approx((0.05 * 1.95 + 1.95**2 / 2) / 10, rel=1e-6)
+    assert p99_lag_s(lags_s) == 1.95
+    assert p99_lag_s([0.0] * 400 + [0.04]) == 0.0
+    assert mean_lag_s([0.001] * 50) == pytest.approx(0.001, rel=0.02)
 
 
 def test_with_engines_that_compute_it_is_a_decode_step(

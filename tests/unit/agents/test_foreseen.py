@@ -37,3 +37,11 @@ def test_what_is_too_much_is_named_and_the_scale_in_the_hint_is_carried(
     scale = dict(word.split("=") for word in words if "=" in word)
     carried = at(SCENARIO, Scale(float(scale["scale.rate"]), float(scale["scale.bytes"])))
     refuse(carried, forecast(carried, site(carried)), KNOWN, limits)
+
+
+def test_where_no_scale_is_small_enough_what_to_do_is_something_else() -> None:
+    limits = MachineLimits(2, 0.001, 64e9)
+    with pytest.raises(CapacityError) as refused:
+        refuse(SCENARIO, forecast(SCENARIO, site(SCENARIO)), KNOWN, limits)
+    assert "0.1% of the 2 of this machine is 0.002" in refused.value.message
+    assert refused.value.hint.startswith("no scale is small enough: choose a smaller topology")

@@ -41,7 +41,7 @@ def checks(text: str, *records: RequestRecord | EventRecord) -> dict[str, Check]
     by_kind: dict[type, list[Any]] = {}
     for record in records:
         by_kind.setdefault(type(record), []).append(record)
-    plan: Plan = None  # type: ignore[assignment]  # without a window nobody asks for it
+    plan = Plan(frozenset(), "1p1d")  # without a window nobody looks at its links
     scenario = load_scenario(SCENARIO + text, DualPathScenario)
     run = Run(scenario, plan, "pe-only", by_kind, [], {})
     return {check.name: check for check in own_checks(run)}

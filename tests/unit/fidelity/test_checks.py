@@ -112,6 +112,25 @@ def test_throttling_counts_inside_the_window() -> None:
     assert checks.throttling("v", machine(throttled_s=None), None).ok is None  # type: ignore[arg-type]
 
 
+def starved(stalled_s: float) -> list[MachineSample]:
+    """Twenty seconds, of which the monitor did not come to its turn for so long, at the end."""
+    free = int((20 - stalled_s) / 0.2)
+    samples = [msgspec.structs.replace(s, t_s=0.2 * (i + 1)) for i, s in enumerate(machine(free))]
+    late = msgspec.structs.replace(
+        samples[-1], t_s=samples[-1].t_s + stalled_s, cpu_share=1.0, lag_s=stalled_s
+    )
+    return [*samples, late]
+
+
+def test_the_time_in_which_the_monitor_was_starved_counts_by_its_length() -> None:
+    assert checks.machine("v", starved(14.0), None).ok, "0.3 · 6 s and 1 · 14 s are 79 %"
+    found = checks.machine("v", starved(16.0), None)
+    assert found.ok is False and found.measured.startswith("86%")
+    # Even if its end is outside the window.
+    assert checks.machine("v", starved(16.0), (1.0, 19.0)).ok is False
+    assert checks.timers("v", starved(0.4), None).ok is False
+
+
 def test_late_timers_fail() -> None:
     assert checks.timers("v", machine(lag_s=0.02), None).ok
     assert checks.timers("v", machine(lag_s=0.2), None).ok is False
@@ -151,6 +170,8 @@ def test_an_account_of_a_nic_that_is_not_there_fails(series: Make) -> None:
 
 def test_without_an_account_the_bytes_are_unmeasured(series: Make) -> None:
     assert checks.accounts("v", series({OUT: [0, 10]}), {}).ok is None
+    found = checks.accounts("v", series({OUT: [0, 10]}), {OUT: 10.0}, unaccounted=[OUT])
+    assert found.ok is None and found.reason == "whoever kept the accounts is lost"
 
 
 def test_bulk_on_the_management_network_fails(series: Make) -> None:

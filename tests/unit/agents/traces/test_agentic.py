@@ -9,6 +9,7 @@ from agents.client.replay import ClosedLoop
 from agents.traces.agentic import TRACES, agentic_trace
 from agents.traces.load import ClosedTrace
 from agents.traces.session import BLOCK_TOKENS, Session, hit_blocks, hits
+from testbed.errors import ScenarioError
 
 # turns, append, generation, total, mean context
 TABLE = {
@@ -144,7 +145,7 @@ def test_a_limit_cuts_before_the_turn_that_passes_it() -> None:
     kept = len(cut.turns)
     assert cut.turns[-1].context_tokens <= 30_000 < whole.turns[kept].context_tokens
     assert cut.turns[-1].prompt_tokens == whole.turns[kept - 1].prompt_tokens
-    with pytest.raises(ValueError, match="longer than 64 tokens"):
+    with pytest.raises(ScenarioError, match=r"opens with .* and the longest context has 64"):
         agentic_trace("64k", 1, max_context_tokens=64).session(0)
 
 
