@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from agents import idle_overhead
+from agents.binding import bound_by
 from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.recorded import Run
 from agents.records import EventRecord, RequestRecord, StorageRecord, TransferRecord
-from agents.summary import bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check

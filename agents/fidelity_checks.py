@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from agents.binding import bound_by
 from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,
@@ -12,7 +13,7 @@ from agents.records import (
     StepRecord,
     TransferRecord,
 )
-from agents.summary import bound_by, nic_loads, shares
+from agents.summary import nic_loads, shares
 from testbed.fidelity.checks import Check
 from testbed.units import show_duration, show_rate
 

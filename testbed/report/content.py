@@ -16,7 +16,7 @@ from testbed.report.drawn import Drawn
 from testbed.report.presentation import Presentation
 from testbed.report.series import KINDS
 from testbed.report.variants import table_of
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, bound_by, shown, spaced
 from testbed.results.load import RunData
 
 _LIMITS = (
@@ -171,7 +171,7 @@ class Content:
             foreseen = predicted.get(variant, {}).get("speedup")
             if foreseen is not None and variant != first:
                 said += f" (predicted {shown('speedup', foreseen)})"
-            bound = self.words.value("bound_by", summary.get("bound_by"))
+            bound = bound_by(summary, self.words)
             full = summary.get(f"{name}_full_scale")
             found.append(
                 Tile(
@@ -180,7 +180,7 @@ class Content:
                     tables.interval(name, summary),
                     "" if full is None else f"{shown(name, full)} at full scale",
                     said,
-                    f"bound by {bound}" if summary.get("bound_by") else "",
+                    f"bound by {bound}" if bound else "",
                 )
             )
         return found

@@ -12,7 +12,7 @@ from testbed.report import bars, cluster, figures, requests, tables, zoomable
 from testbed.report.presentation import Presentation
 from testbed.report.series import IDLE_SHARE, MOST_PRINTED, Series, timeline, uses
 from testbed.report.variants import Variant, table_of, variants_of
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, bound_by, shown, spaced
 from testbed.results.load import RunData
 
 
@@ -59,11 +59,7 @@ class Drawn:
             {say("", name): cap for name, cap in limits.items()},
             {name: each.get("turns_per_s") for name, each in predicted.items()},
             {name: each.get("turns_per_s") for name, each in self.summaries.items()},
-            {
-                name: say("", each["bound_by"])
-                for name, each in self.summaries.items()
-                if each.get("bound_by")
-            },
+            {name: bound_by(each, self._words) for name, each in self.summaries.items()},
         )
 
     @cached_property

@@ -9,6 +9,7 @@ from testbed.fidelity.checks import Check
 from testbed.metrics import NOTHING, label, names
 from testbed.report.series import KINDS
 from testbed.report.words import Words, shown, spaced
+from testbed.results.foreseen import apart, told
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -56,13 +57,12 @@ def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Tabl
     beside = comparison.get("predicted_measured") or _beside(run, summaries)
     beside = {variant: figures for variant, figures in beside.items() if figures}
     rows = []
-    for name in dict.fromkeys(name for figures in beside.values() for name in figures):
+    for name in told(beside):
         row = [words.figure(name)]
         for figures in beside.values():
             pair = figures.get(name, {})
-            predicted, measured = pair.get("predicted"), pair.get("measured")
-            row += [words.value(name, predicted), words.value(name, measured)]
-            row.append(_off(predicted, measured))
+            row += [words.value(name, pair.get(side)) for side in ("predicted", "measured")]
+            row.append(_off(apart(pair)))
         rows.append(row)
     return Table(
         ["", *["predicted", "measured", "difference"] * len(beside)],
@@ -87,11 +87,12 @@ def _beside(run: Mapping[str, Any], summaries: Summaries) -> dict[str, dict[str,
     return found
 
 
-def _off(predicted: Any, measured: Any) -> str:
-    for value in (predicted, measured):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return ""
-    return spaced(f"{measured / predicted - 1:+.1%}") if predicted else ""
+def _off(found: float | bool | None) -> str:
+    if found is None:
+        return ""
+    if isinstance(found, bool):
+        return "as predicted" if found else "not as predicted"
+    return spaced(f"{found:+.1%}")
 
 
 def needs(run: Mapping[str, Any], words: Words) -> Table:

@@ -47,6 +47,12 @@ class Words:
         return shown(name, value)
 
 
+def bound_by(summary: Mapping[str, Any], words: Words) -> str:
+    """What a variant was bound by, for people; empty where it is not said."""
+    said = summary.get("binds") or summary.get("bound_by")
+    return words.value("", said) if said else ""
+
+
 def shown(name: str, value: Any) -> str:
     """A value for people, by the unit in its name; see `testbed.metrics.show`."""
     if name.endswith("ratio") and isinstance(value, float):

@@ -40,6 +40,21 @@ def test_a_run_that_sets_them_side_by_side_itself_is_taken_at_its_word() -> None
     assert row == ["cores", "2", "1", "\u221250.0\u202f%"]
 
 
+def test_what_bound_it_is_said_to_be_as_predicted_or_not() -> None:
+    pairs = {
+        name: {
+            "bound_by": {"predicted": "pe-snic-in", "measured": "storage", "error": None},
+            "binds": {"predicted": "storage", "measured": seen, "error": None, "same": same},
+        }
+        for name, seen, same in (("a", "storage", True), ("b", "load", False), ("c", None, None))
+    }
+    (row,) = foreseen({"comparison": {"predicted_measured": pairs}}, {}, WORDS).rows
+    assert row == [
+        "binds", "storage NICs", "storage NICs", "as predicted",
+        "storage NICs", "load", "not as predicted", "storage NICs", "–", "",
+    ]  # fmt: skip
+
+
 def test_a_run_without_a_prediction_has_empty_tables() -> None:
     assert foreseen({}, {"a": {}}, WORDS).rows == []
     assert needs({}, WORDS).rows == []
