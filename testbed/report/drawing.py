@@ -17,7 +17,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from testbed.errors import UsageError
+from testbed.errors import UsageError, no_space
 from testbed.report.svg import COLOURS as svg_colours
 
 # As on light paper; `svg.themed` makes them a page's.
@@ -113,6 +113,8 @@ def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
                 FigureCanvasPdf(drawn).print_pdf(page, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
             written += [vector, page]
     except OSError as error:
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"the figures cannot be written: {error.strerror} ({error.filename})",
             hint="choose a directory of yours",

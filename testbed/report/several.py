@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed.errors import UsageError
+from testbed.errors import UsageError, no_space
 from testbed.metrics import NOTHING, label
 from testbed.report.comparison import factor, footnotes
 from testbed.report.content import provenance, scenario_text, when
@@ -28,7 +28,7 @@ from testbed.results import layout
 from testbed.results.comparable import shown as shown_value
 from testbed.results.compare import Cell, Comparison, Contestant, chosen, compare
 from testbed.results.load import RunData, document_of
-from testbed.results.writer import write_json
+from testbed.results.writer import write_json, write_whole
 
 _MOST_REASONS = 3
 _CHANCE = {
@@ -172,8 +172,10 @@ def put(content: Several, page: Path) -> Path:
         UsageError: it cannot be written there.
     """
     try:
-        page.write_text(rendered("several.html.j2", p=content))
+        write_whole(page, rendered("several.html.j2", p=content).encode())
     except OSError as error:
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"the page {page} cannot be written: {error.strerror}",
             hint="choose a directory of yours",
