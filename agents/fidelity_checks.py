@@ -53,6 +53,7 @@ def loop_lag(run: Run) -> Check:
         bound,
         "" if ok else f"{late if on_average else slow} had more to do than it could in time: a "
         "larger scale.rate gives it more of it",
+        limits={"mean_s": MEAN_LAG_SHARE * interval_s, "p99_s": P99_LAG_SHARE * interval_s},
     )  # fmt: skip
 
 

@@ -172,9 +172,7 @@ class Drawn:
                 {v.name: uses(nics, v.name, v.span) for v in self.variants}
             )
         if any(v.load is not None or v.late is not None for v in self.variants):
-            found["machine"] = figures.machine(
-                {v.name: (v.load, v.late, v.window) for v in self.variants}
-            )
+            found["machine"] = figures.machine(self.variants)
         if how is not None and any(v.waits is not None for v in self.variants):
             found["waits"] = figures.waits(
                 {v.name: v.waits for v in self.variants if v.waits is not None}, how.title

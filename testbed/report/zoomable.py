@@ -20,6 +20,7 @@ import numpy as np
 import polars as pl
 
 from testbed.errors import UnsupportedError
+from testbed.report.bounds import Bound
 from testbed.report.machine import Latest, Load
 from testbed.report.marks import labels
 from testbed.report.series import Floats
@@ -106,6 +107,8 @@ def panel(variant: Variant, points: pl.DataFrame | None, lateness: str) -> dict[
         ],
         "points": [] if points is None else _points(points, variant.started_s),
         "machine": None if variant.load is None else _machine(variant.load),
+        "asked_cpu": _bounds(variant.asked_cpu),
+        "asked_lag": _bounds(variant.asked_lag),
         "late": None if variant.late is None else {"said": lateness, **_late(variant.late)},
     }
 
@@ -137,6 +140,13 @@ def _machine(load: Load) -> dict[str, Any]:
         "softirq": _rounded(100 * load.softirq_share, 1),
         "lag": _rounded(1000 * load.lag_s, 2),
     }
+
+
+def _bounds(bounds: Sequence[Bound]) -> list[dict[str, Any]]:
+    return [
+        {"at": round(each.at, 3), "said": each.label, "own": each.own, "beyond": each.beyond}
+        for each in bounds
+    ]
 
 
 def _late(late: Latest) -> dict[str, Any]:

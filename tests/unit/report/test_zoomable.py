@@ -47,6 +47,10 @@ def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any
     assert len(variant["machine"]["t"]) == len(variant["machine"]["cpu"]) == 25
     assert set(variant["late"]["late"]) == {3.0} and set(variant["late"]["who"]) == {"de0"}
     assert variant["late"]["said"] == "Lateness (asked: ≤ 1 ms)"
+    assert [(each["at"], each["beyond"]) for each in variant["asked_cpu"]] == [(85.0, False)]
+    assert [(each["at"], each["own"], each["beyond"]) for each in variant["asked_lag"]] == [
+        (50.0, True, True), (1.0, False, False), (5.0, False, False)
+    ]  # fmt: skip
     assert variant["marks"] == [1.5, 3.5]
     assert variant["labels"] == [[1.5, "1"], [3.5, "2"]]
 
