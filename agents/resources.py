@@ -19,7 +19,7 @@ DECODE_HBM = "decode-hbm"
 ARRIVALS = "arrivals"
 LOAD = "load"
 _READING = "-snic-in"
-_OF_KIND = {"snic": "snics-out", "cnic": "cnics", "pcie": "pcie", "nvl": "nvlink"}
+_OF_KIND = {"snic": "snics-out", "cnic": "cnics", "pcie": "pcie"}
 
 
 def of_nics(full: Collection[str], fullest: str) -> str:

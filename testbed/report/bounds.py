@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from testbed.fidelity.checks import MACHINE, TIMERS, Check
 from testbed.report.presentation import Lateness
-from testbed.report.words import shown
+from testbed.report.words import shown, spaced
 
 _MOST_ABOVE = 3.0  # times what was seen: a bound above that would flatten it
 _STATISTICS = {"mean_s": "mean", "p99_s": "p99"}
@@ -37,7 +37,7 @@ class Bound(NamedTuple):
 def of_processors(checks: Sequence[Check], variant: str) -> list[Bound]:
     """How busy the machine may have been, % of all its processors."""
     return [
-        Bound(100 * limit, f"asked: mean of the window \u2264 {shown('share', limit)}")
+        Bound(100 * limit, spaced(f"asked: mean of the window \u2264 {limit:.0%}"))
         for name, limit in _limits(checks, MACHINE, variant)
         if name == "cpu_share"
     ]

@@ -23,7 +23,10 @@ _LIMITS = (
     ("Pauses of a lossless fabric (PFC) and their spreading", "congestion looks milder"),
     ("DCQCN and other rate control of RDMA NICs", "rates settle faster"),
     ("Tails of microseconds", "nothing is seen below about a millisecond"),
-    ("Exact switch arbitration", "shares are fairer than a switch's: see `arbitration`"),
+    (
+        "Exact switch arbitration",
+        "shares are fairer than a switch's; the setting arbitration changes that",
+    ),
     ("A lossless fabric: TCP without loss stands in for it", "ACKs take 0.4 % of the way back"),
     ("The size of packets: they are not scaled down with bytes", "short messages look slower"),
 )

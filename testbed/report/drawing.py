@@ -69,6 +69,19 @@ def legend(axes: Axes, size: float, *, beside: bool = False) -> None:
     axes.legend(fontsize=size, frameon=False, labelcolor=PALETTE["fg"], **place)
 
 
+def legend_of_all(drawn: Figure, size: float) -> None:
+    """Names of what any panel shows, beside all of them: there they hide nothing."""
+    named: dict[str, Any] = {}
+    for axes in drawn.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        named = {**dict(zip(labels, handles, strict=True)), **named}
+    if named:
+        drawn.legend(
+            named.values(), named.keys(), loc="outside right upper", fontsize=size, frameon=False,
+            labelcolor=PALETTE["fg"],
+        )  # fmt: skip
+
+
 def warn(drawn: Figure, text: str) -> None:
     """Write in red above all panels why the figure must not be believed; nothing, if it may."""
     if text:

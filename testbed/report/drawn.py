@@ -197,7 +197,7 @@ class Drawn:
             if how is not None and v.rows is not None and v.waits is not None:
                 points, _ = requests.over_time(v.rows, how)
                 kinds |= dict.fromkeys(points["kind"].unique().sort())
-            panels.append(zoomable.panel(v, points, self.lateness(v.name)))
+            panels.append(zoomable.panel(v, points, self.lateness(v.name), self._words))
         if not any(panel["series"] for panel in panels):
             return ""
         return zoomable.payload(panels, sorted(kinds), "" if how is None else how.title)
@@ -242,4 +242,9 @@ class Drawn:
             said.append(
                 f"Below {IDLE_SHARE:.1%} of the line throughout, and not drawn: {', '.join(never)}."
             )
-        return said
+        return [spaced(each) for each in said]
+
+    @property
+    def waiting(self) -> str:
+        """The parts of a request's time in which nothing is done for it."""
+        return ", ".join(name for name, _, _, waiting in self.parts if waiting)

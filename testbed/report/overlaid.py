@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.metrics import axis
-from testbed.report.drawing import COLOURS, GREY, explain, figure, legend, plain, warn
+from testbed.report.drawing import (
+    COLOURS,
+    GREY,
+    explain,
+    figure,
+    legend,
+    legend_of_all,
+    plain,
+    warn,
+)
+from testbed.report.series import KINDS
 from testbed.report.words import brackets
 from testbed.results.compare import Cell, Comparison, Contestant
 from testbed.results.intervals import Interval
@@ -156,7 +166,7 @@ def nic_rates(rates: Mapping[str, Mapping[str, pl.DataFrame]]) -> Figure:
     for axes in panels[max(0, len(rates) - 2) : len(rates)]:
         axes.set_xlabel("time since the steady window opened (s)", color=GREY)
         axes.tick_params(labelbottom=True)
-    legend(panels[0], 7)
+    legend_of_all(drawn, 8)
     return drawn
 
 
@@ -192,8 +202,10 @@ def _class_rates(nics: pl.DataFrame, variant: str, opened_s: float) -> dict[str,
         .sort("role", "kind", "direction", "step")
     )
     return {
-        " ".join(map(str, key)): part
-        for key, part in rates.group_by("role", "kind", "direction", maintain_order=True)
+        f"{role} {KINDS[str(kind)]} {direction}": part
+        for (role, kind, direction), part in rates.group_by(
+            "role", "kind", "direction", maintain_order=True
+        )
     }
 
 

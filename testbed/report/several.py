@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from testbed.errors import UsageError, no_space
-from testbed.metrics import NOTHING, label
+from testbed.metrics import NOTHING
 from testbed.report.comparison import factor, footnotes
 from testbed.report.content import provenance, scenario_text, when
 from testbed.report.drawing import save, svg
@@ -23,7 +23,7 @@ from testbed.report.overlaid import figures
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import themed
 from testbed.report.tables import Table
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, shown, spaced, whole
 from testbed.results import layout
 from testbed.results.comparable import shown as shown_value
 from testbed.results.compare import Cell, Comparison, Contestant, chosen, compare
@@ -255,7 +255,7 @@ def _when(comparison: Comparison) -> str:
     counts = [
         f"{len(side.runs.runs)} of {side.runs.asked} runs"
         if len(comparison.sides) == 1
-        else f"{side.tag}: {len(side.runs.runs)} of {side.runs.asked} runs"
+        else f"{side.tag} ({side.runs.path.name}): {len(side.runs.runs)} of {side.runs.asked} runs"
         for side in comparison.sides
     ]
     runs = [run.run for side in comparison.sides for run in side.runs.runs]
@@ -303,21 +303,17 @@ def _table(comparison: Comparison, metrics: Sequence[str], words: Words) -> Tabl
         groups.append((each.label, 1 if each.against is None else 2))
     rows = []
     for metric in metrics:
-        row = [_named(metric, words)]
+        row = [words.dotted(metric)]
         for each in comparison.contestants:
             cell = comparison.metrics[metric][each.label]
             value, low, high = _interval(metric, cell)
-            row.append(f"{value} [{low} \u2013 {high}]" if low and high else value)
+            ends = whole(f"[{low} \u2013 {high}]")
+            row.append(f"{value} {ends}" if low and high else value)
             if each.against is not None:
-                row.append(NOTHING if cell.change is None else factor(cell.change).strip())
+                row.append(NOTHING if cell.change is None else whole(factor(cell.change).strip()))
         if set(row[1:]) != {NOTHING}:
             rows.append(row)
     return Table(header, rows, "All figures", groups=tuple(groups))
-
-
-def _named(metric: str, words: Words) -> str:
-    whole, _, part = metric.partition(".")
-    return f"{words.figure(whole)} {label(part)}" if part else words.figure(whole)
 
 
 def _rows(comparison: Comparison, page: Path) -> list[Row]:

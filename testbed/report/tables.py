@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from testbed.fidelity.checks import Check
 from testbed.metrics import NOTHING, label, names
 from testbed.report.series import KINDS
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, shown, spaced, whole
 from testbed.results.foreseen import apart, told
 
 Summaries = Mapping[str, Mapping[str, Any]]
@@ -35,6 +36,12 @@ class Table(NamedTuple):
     about: str = ""
     numeric: int = 1
     groups: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def begins(self) -> set[int]:
+        """Columns with which a group begins, but for the first two: they are set apart."""
+        ends = list(accumulate(columns for _, columns in self.groups))
+        return set(ends[1:-1])
 
 
 class CheckRow(NamedTuple):
@@ -164,7 +171,7 @@ def _named_rows(value: Any, words: Words) -> Iterator[tuple[str, Mapping[str, An
 
 def _row_name(said: Mapping[str, str], words: Words) -> str:
     if {"kind", "role", "direction"} <= set(said):  # a class of NIC, as it is called everywhere
-        kind = KINDS.get(said["kind"], said["kind"])
+        kind = {**KINDS, "mgmt": "management"}.get(said["kind"], said["kind"])
         return f"{said['role']} {kind} {said['direction']}".strip()
     return " ".join(words.value("", text) for text in said.values())
 
@@ -230,7 +237,13 @@ def figures(summaries: Summaries, words: Words, apart: Collection[str] = ()) -> 
             if set(cells) != {NOTHING}:
                 sure = [interval(name, summary) for summary in summaries.values()]
                 rows.append(
-                    [said, *(f"{c} [{i}]" if i else c for c, i in zip(cells, sure, strict=True))]
+                    [
+                        said,
+                        *(
+                            f"{c} [{whole(i)}]" if i else c
+                            for c, i in zip(cells, sure, strict=True)
+                        ),
+                    ]
                 )
     return Table(["", *summaries], rows)
 

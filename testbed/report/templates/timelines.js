@@ -91,7 +91,8 @@
       }
       const name = new Bokeh.Label({
         x: own ? p.x_range.end : 0, y: beyond ? p.y_range.end : at, text: said, text_font_size: "11px",
-        text_align: own ? "right" : "left", text_baseline: beyond ? "top" : "bottom", x_offset: own ? -4 : 4,
+        text_align: own ? "right" : "left", text_baseline: beyond || own ? "top" : "bottom", x_offset: own ? -4 : 4,
+        y_offset: beyond && own ? -14 : 0,
         background_fill_alpha: 0.7,
       });
       // Where it is stays at the edge when the panel is zoomed.
@@ -188,9 +189,9 @@
         paints.push(() => { drawn.glyph.line_color = drawn.glyph.fill_color = colour(hue); });
         waits.add_tools(new Bokeh.HoverTool({
           renderers: [drawn], toggleable: false,
-          tooltips: [["", kind.kind], ["submitted", "@t{0.00} s"], ["waited", "@wait{0.000} s"]],
+          tooltips: [["", kind.said], ["submitted", "@t{0.00} s"], ["waited", "@wait{0.000} s"]],
         }));
-        return { name: kind.kind, hue, mark: "dot", drawn: [drawn] };
+        return { name: kind.said, hue, mark: "dot", drawn: [drawn] };
       });
       place(`${data.title} of each request, by when it was submitted`, "h4");
       toggles(things);
@@ -215,7 +216,7 @@
     if (variant.late) timers.push({ name: "the latest of all programs", hue: "blue", columns: variant.late, y: "late", tips: [["", "@who"], ["time", "@t{0.0} s"], ["late by", "@late{0.0} ms"]] });
     if (variant.machine) timers.push({ name: "the monitor's own timer", hue: "green", columns: variant.machine, y: "lag", tips: null });
     if (timers.length) {
-      const lags = panel("ms", 130, late);
+      const lags = panel("ms", variant.asked_lag.length ? 200 : 130, late);
       shade(lags, variant);
       place(variant.late ? variant.late.said : "Lateness of timers", "h4");
       toggles(timers.map(({ name, hue, columns, y, tips }) => ({ name, hue, mark: "", drawn: [line(lags, columns, y, hue, false, tips)] })));

@@ -18,7 +18,7 @@ from agents.resources import of_nics, of_readers
         (["de-snic-out"], "de-snic-out", "snics-out"),
         (["de-pcie-to-hbm"], "de-pcie-to-hbm", "pcie"),  # as it is predicted
         (["de-pcie-out"], "de-pcie-out", "pcie"),  # as it is measured
-        (["pe-nvl-out"], "pe-nvl-out", "nvlink"),
+        (["pe-nvlink-out"], "pe-nvlink-out", "nvlink"),
     ],
 )
 def test_classes_of_nics_are_a_resource(full: list[str], fullest: str, word: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,7 +32,7 @@ CHECKS = [
 def test_processors_have_the_bound_of_their_check() -> None:
     (bound,) = of_processors(CHECKS, "a")
     assert bound.at == pytest.approx(85)
-    assert bound.label == "asked: mean of the window ≤ 85.0\u202f%"
+    assert bound.label == "asked: mean of the window ≤ 85\u202f%"
     assert of_processors(CHECKS, "b") == []
 
 
@@ -72,3 +74,11 @@ def test_the_figure_has_a_line_and_a_label_for_each(tmp_path: Path) -> None:
     dashed = "stroke-dasharray"
     # Of each: processors, and of programs mean and p99; the monitor's is beyond.
     assert drawn.count(dashed) - without.count(dashed) == 3 * len(variants)
+
+
+def test_a_later_variant_whose_timers_were_later_is_drawn_whole(tmp_path: Path) -> None:
+    first, second = variants_of(load(synthetic.write(tmp_path)), PRESENTATION)
+    assert second.late is not None
+    second.late = replace(second.late, late_s=second.late.late_s + 0.4)
+    texts = re.findall(r">(\d+)</text>", figures.machine([first, second]))
+    assert max(map(int, texts)) >= 400, "ticks of the axis that both share, ms"

@@ -36,7 +36,7 @@ def test_the_page_of_a_set_answers_first_and_says_how_sure_it_is(path: Path) -> 
     places = [page.index(heading) for heading in headings]
     assert places == sorted(places)
     assert "All checks of all 6 runs held" in page
-    assert "2× [2 – 2] pe-only" in page and "more than chance" in page
+    assert "2.00× [2.00 – 2.00] pe-only" in page and "more than chance" in page
     assert "95\u202f% confidence" in page
     assert page.count("<svg") == 2 and page.count('role="img" aria-label=') == 2
 

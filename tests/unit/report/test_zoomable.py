@@ -17,6 +17,7 @@ from testbed.errors import UnsupportedError
 from testbed.report import zoomable
 from testbed.report.requests import over_time
 from testbed.report.variants import variants_of
+from testbed.report.words import Words
 from testbed.results.load import load
 from tests.unit.report import synthetic
 
@@ -30,7 +31,9 @@ def panel(tmp_path: Path) -> dict[str, Any]:
     first = variants_of(load(synthetic.write(tmp_path)), PRESENTATION)[0]
     assert first.rows is not None
     points, _ = over_time(first.rows, REQUESTS)
-    return zoomable.panel(first, points, "Lateness (asked: ≤ 1 ms)")
+    return zoomable.panel(
+        first, points, "Lateness (asked: ≤ 1 ms)", Words({}, {"pe": "by prefill"})
+    )
 
 
 def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any]) -> None:
@@ -44,6 +47,7 @@ def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any
     by_kind = {each["kind"]: each for each in variant["points"]}
     assert set(by_kind) == {"pe", "de", "failed"}
     assert by_kind["failed"]["wait"] == [0.0]
+    assert by_kind["pe"]["said"] == "by prefill" and by_kind["de"]["said"] == "de"
     assert len(variant["machine"]["t"]) == len(variant["machine"]["cpu"]) == 25
     assert set(variant["late"]["late"]) == {3.0} and set(variant["late"]["who"]) == {"de0"}
     assert variant["late"]["said"] == "Lateness (asked: ≤ 1 ms)"
