@@ -63,12 +63,23 @@ def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Tabl
     comparison = run.get("comparison") or {}
     beside = comparison.get("predicted_measured") or _beside(run, summaries)
     beside = {variant: figures for variant, figures in beside.items() if figures}
+    sides = ("predicted", "measured")
+    if 3 * len(beside) > _MOST_COLUMNS:
+        each_line = [
+            [words.figure(name) if number == 0 else "", variant,
+             *(words.value(name, pair.get(side)) for side in sides), _off(apart(pair))]
+            for name in told(beside)
+            for number, (variant, pair) in enumerate(
+                (variant, figures.get(name, {})) for variant, figures in beside.items()
+            )
+        ]  # fmt: skip
+        return Table(["", "", *sides, "difference"], each_line, numeric=2)
     rows = []
     for name in told(beside):
         row = [words.figure(name)]
         for figures in beside.values():
             pair = figures.get(name, {})
-            row += [words.value(name, pair.get(side)) for side in ("predicted", "measured")]
+            row += [words.value(name, pair.get(side)) for side in sides]
             row.append(_off(apart(pair)))
         rows.append(row)
     return Table(

@@ -55,6 +55,16 @@ def test_what_bound_it_is_said_to_be_as_predicted_or_not() -> None:
     ]  # fmt: skip
 
 
+def test_many_policies_have_a_line_each_so_that_paper_is_wide_enough() -> None:
+    pair = {"predicted": 2.0, "measured": 1.0, "error": -0.5}
+    four = {name: {"cores": pair} for name in "abcd"}
+    table = foreseen({"comparison": {"predicted_measured": four}}, {}, WORDS)
+    assert table.header == ["", "", "predicted", "measured", "difference"]
+    assert table.rows[0] == ["cores", "a", "2", "1", "\u221250.0\u202f%"]
+    assert [row[:2] for row in table.rows[1:]] == [["", "b"], ["", "c"], ["", "d"]]
+    assert table.groups == ()
+
+
 def test_groups_of_columns_are_set_apart_from_the_second_on() -> None:
     table = foreseen(run(), {n: e["summary"] for n, e in run()["policies"].items()}, WORDS)
     assert table.begins == {4}, "the first begins behind the names"
