@@ -48,6 +48,8 @@ NicClass: TypeAlias = Literal[
     "de-pcie-to-dram",
 ]
 
+_ROUNDING = 1e-12  # must not decide between equals
+
 # The share of reads on the prefill side that a policy ends up with; the others settle where the
 # queues balance.
 SHARES: dict[str, float] = {"pe-only": 1.0, "de-only": 0.0, "round-robin": 0.5}
@@ -226,11 +228,13 @@ class NetworkCap:
         turns_per_s: infinite when a turn moves nothing.
         bound_by: the NIC class that is full at that rate.
         share: of reads on the prefill side.
+        full: all classes that are: balanced SNICs are full together.
     """
 
     turns_per_s: float
     bound_by: NicClass
     share: float
+    full: tuple[NicClass, ...]
 
 
 def network_cap(shape: Shape, turn: TurnBytes, share: float, *, nics: str = "") -> NetworkCap:
@@ -247,7 +251,8 @@ def network_cap(shape: Shape, turn: TurnBytes, share: float, *, nics: str = "") 
         if nics in nic
     }
     nic = min(caps, key=caps.__getitem__)
-    return NetworkCap(caps[nic], nic, share)
+    full = tuple(other for other, cap in caps.items() if cap <= caps[nic] * (1 + _ROUNDING))
+    return NetworkCap(caps[nic], nic, share, full)
 
 
 def best_network_cap(shape: Shape, turn: TurnBytes, *, nics: str = "") -> NetworkCap:
@@ -273,8 +278,7 @@ def best_network_cap(shape: Shape, turn: TurnBytes, *, nics: str = "") -> Networ
                 shares.add(crossing)
     caps = [network_cap(shape, turn, share, nics=nics) for share in sorted(shares)]
     best = max(cap.turns_per_s for cap in caps)
-    # Rounding must not decide between equals.
-    equals = [cap for cap in caps if cap.turns_per_s >= best * (1 - 1e-12)]
+    equals = [cap for cap in caps if cap.turns_per_s >= best * (1 - _ROUNDING)]
     return min(equals, key=lambda cap: abs(cap.share - balanced))
 
 

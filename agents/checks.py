@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from agents import idle_overhead
+from agents.binding import bound_by
 from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
 from agents.numbers import show_request
@@ -17,7 +18,6 @@ from agents.records import (
     StorageRecord,
     TransferRecord,
 )
-from agents.summary import bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from agents.recorded import Run
 from agents.records import IterationRecord, StepRecord
 
 _MOST_IDLE = 0.05  # share of their time in which engines that bind have nothing to do
@@ -39,6 +40,20 @@ def engine_figures(
         "decode_batch": float(np.mean([s.requests for s in decode])) if decode else None,
         "itl_s": token_latency(decode),
     }
+
+
+def engine_figures_of(run: Run) -> dict[str, Any]:
+    """The same of a run that has a window."""
+    assert run.window is not None
+    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
+    nodes = kinds.count("dram")
+    return engine_figures(
+        run.of(IterationRecord),
+        run.of(StepRecord),
+        run.window,
+        nodes=nodes,
+        ranks=kinds.count("hbm") // max(1, nodes),
+    )
 
 
 def always_at_work(shares: Mapping[str, float] | None) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.binding import bound_by
 from agents.process import LAG_PERIOD_S
 from agents.recorded import Run
 from agents.records import (
@@ -15,7 +16,7 @@ from agents.records import (
     StepRecord,
     TransferRecord,
 )
-from agents.summary import bound_by, nic_loads, shares
+from agents.summary import nic_loads, shares
 from testbed.fidelity.checks import Check
 from testbed.units import show_duration, show_rate
 
@@ -56,6 +57,7 @@ def loop_lag(run: Run) -> Check:
         bound,
         "" if ok else f"{late if on_average else slow} had more to do than it could in time: a "
         "larger scale.rate gives it more of it",
+        limits={"mean_s": MEAN_LAG_SHARE * interval_s, "p99_s": P99_LAG_SHARE * interval_s},
     )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ def figures(
             "turns_per_s": _finite(policy.turns_per_s),
             "kv_load_bps": _finite(policy.kv_load_bps),
             "bound_by": policy.bound_by,
+            "binds": policy.binds,
             "share": policy.share,
             "speedup": policy.speedup,
             "cores": _finite(found.needs[name].cores),

@@ -10,6 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agents.caps import Shape, TurnBytes, best_network_cap, network_cap, policy_network_cap
+from agents.resources import (
+    ARRIVALS,
+    DECODE_HBM,
+    LOAD,
+    PREFILL_COMPUTE,
+    STORAGE_SNICS,
+    of_nics,
+)
 
 # A closed loop hides differences between policies unless it always has work waiting.
 AGENTS_MARGIN = 3.0
@@ -62,6 +70,7 @@ class PolicyPrediction:
         kv_load_bps: KV read from storage; 0 if KV is not moved.
         bound_by: a NIC or PCIe class, "storage-snics", "prefill-compute", "decode-hbm", "arrivals",
             or "load": so few agents cannot keep anything busy.
+        binds: the same in the words of `agents.resources`, as it is measured.
         share: of reads on the prefill side.
         speedup: of `turns_per_s` over the first policy's, and so of the load; None where nothing
             is stored that could be read.
@@ -70,6 +79,7 @@ class PolicyPrediction:
     turns_per_s: float
     kv_load_bps: float
     bound_by: str
+    binds: str
     share: float
     speedup: float | None
 
@@ -129,9 +139,9 @@ def predict(
         "all-snics": best_network_cap(shape, turn, nics="snic-in").turns_per_s,
         "cnics": best_network_cap(shape, turn, nics="cnic").turns_per_s,
         "pcie": math.inf,
-        "storage-snics": _storage_cap(turn, storage_bps),
-        "prefill-compute": _prefill_cap(shape, times.prefill_s + times.exchange_s),
-        "decode-hbm": _decode_cap(shape, turn, times, hbm_bytes),
+        STORAGE_SNICS: _storage_cap(turn, storage_bps),
+        PREFILL_COMPUTE: _prefill_cap(shape, times.prefill_s + times.exchange_s),
+        DECODE_HBM: _decode_cap(shape, turn, times, hbm_bytes),
     }
     if not shape.loopback:
         caps["pcie"] = best_network_cap(shape, turn, nics="pcie").turns_per_s
@@ -143,23 +153,24 @@ def predict(
         network = policy_network_cap(shape, turn, mine.policy)
         limits = {
             network.bound_by: network.turns_per_s if mine.moves_kv else math.inf,
-            "storage-snics": caps["storage-snics"] if mine.moves_kv else math.inf,
-            "prefill-compute": _prefill_cap(shape, mine.prefill_s + times.exchange_s),
-            "decode-hbm": caps["decode-hbm"],
-            "arrivals": math.inf if arrivals_per_s is None else arrivals_per_s,
+            STORAGE_SNICS: caps[STORAGE_SNICS] if mine.moves_kv else math.inf,
+            PREFILL_COMPUTE: _prefill_cap(shape, mine.prefill_s + times.exchange_s),
+            DECODE_HBM: caps[DECODE_HBM],
+            ARRIVALS: math.inf if arrivals_per_s is None else arrivals_per_s,
         }
         fastest = max(fastest, min(limits.values()))
         if agents is not None:
             served_s = least_s(shape, turn, times, moves_kv=mine.moves_kv)
-            limits["load"] = _load_cap(agents, served_s + times.think_s)
+            limits[LOAD] = _load_cap(agents, served_s + times.think_s)
         bound_by = min(limits, key=limits.__getitem__)
         turns_per_s = limits[bound_by]
         kv_load_bps = 8 * turn.hit * turns_per_s if mine.moves_kv else 0.0
         if baseline is None:
             baseline = turns_per_s
         speedup = turns_per_s / baseline if turn.hit > 0 else None
+        binds = of_nics(network.full, bound_by) if bound_by == network.bound_by else bound_by
         predictions[policy] = PolicyPrediction(
-            turns_per_s, kv_load_bps, bound_by, network.share, speedup
+            turns_per_s, kv_load_bps, bound_by, binds, network.share, speedup
         )
     service_s = unloaded_s(shape, turn, times)
     return Prediction(caps, predictions, service_s, agents_needed(fastest, service_s, times))

@@ -13,26 +13,24 @@ from typing import Any
 import numpy as np
 
 from agents.assumptions import assumptions
+from agents.binding import binds, bound_by, read_queues_empty_s
 from agents.bounds import best_split
 from agents.cache_figures import cache_figures
 from agents.caps import TurnBytes, shape_of
-from agents.engine_figures import always_at_work, engine_figures
+from agents.engine_figures import engine_figures_of
 from agents.network_figures import fairness, intervals, nic_use, round_trips, slowdowns
 from agents.nics import Load, Shares, load_table
 from agents.prediction_error import prediction_error
-from agents.read_queues import empty_s
 from agents.recorded import Run
 from agents.records import (
     CacheRecord,
     CollectiveRecord,
     EventRecord,
-    IterationRecord,
     PredictionRecord,
     ProcessRecord,
     RequestRecord,
     RoundTripRecord,
     SessionRecord,
-    StepRecord,
     StorageRecord,
     TransferRecord,
 )
@@ -40,7 +38,6 @@ from agents.settings import DualPathScenario
 from agents.traffic.summary import collective_figures
 from testbed.experiment.workload import Outcome
 
-_BUSY = 0.97  # a NIC this full binds
 _IMBALANCE_STEP_S = 1.0  # of real time: Max/Avg is over small windows
 # What there is of a policy only if its window opened.
 _OF_THE_WINDOW = (
@@ -53,6 +50,7 @@ _OF_THE_WINDOW = (
     "turns_per_s_full_scale",
     "path_share",
     "bound_by",
+    "binds",
     "best_split_bps",
     "gap",
     "steady",
@@ -137,59 +135,6 @@ def nic_loads(run: Run) -> list[Load]:
     return load_table(payload_bps, roles, read_bps, measured, loopback=loopback)
 
 
-def _usable(run: Run) -> set[str]:
-    """Roles of the nodes whose SNICs the policy may read by."""
-    policy = run.scenario.variants[run.variant].policy
-    return {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(policy, {"prefill", "decode"})
-
-
-def read_queues_empty_s(run: Run) -> dict[str, float]:
-    """Node -> how long in the window its read queue was empty; of nodes that may read."""
-    if run.window is None:
-        return {}
-    usable = _usable(run)
-    nodes = [d.name for d in run.plan.domains.values() if d.kind == "dram" and d.role in usable]
-    return empty_s(run.of(RequestRecord), nodes, run.window)
-
-
-def bound_by(run: Run) -> str:
-    """What limited the run: "storage", a NIC class, "compute", or "load" if nothing was full.
-
-    Storage: every SNIC that the policy may use is busy, and none of its read queues ever empty.
-    """
-    if run.window is None:
-        return "unknown"
-    busy = run.nics.utilisation(*run.window)
-    kinds = {(m.nic, m.direction): m for m in run.nics.meters}
-    usable = _usable(run)
-    snics = {
-        kinds[name].node: share
-        for name, share in busy.items()
-        if kinds[name].kind == "snic" and name[1] == "in" and kinds[name].role in usable
-    }
-    if snics and min(snics.values()) >= _BUSY and not any(read_queues_empty_s(run).values()):
-        return "storage"
-    full = [
-        (share, f"{'pe' if kinds[name].role == 'prefill' else 'de'}-{kinds[name].kind}-{name[1]}")
-        for name, share in busy.items()
-        if kinds[name].role in ("prefill", "decode") and share >= _BUSY
-    ]
-    if full:
-        return max(full)[1]
-    return "compute" if always_at_work(_engines(run, run.window)["gpu_time"]) else "load"
-
-
-def _engines(run: Run, window: tuple[float, float]) -> dict[str, Any]:
-    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
-    return engine_figures(
-        run.of(IterationRecord),
-        run.of(StepRecord),
-        window,
-        nodes=kinds.count("dram"),
-        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
-    )
-
-
 def storage_figures(nodes: Sequence[StorageRecord]) -> dict[str, int]:
     """What all storage nodes held, evicted and refused, in the whole run."""
     return {
@@ -258,6 +203,7 @@ def summarise(run: Run) -> dict[str, Any]:
         if measured is None
         else {"pe": measured.prefill, "de": 1 - measured.prefill},
         "bound_by": bound_by(run),
+        "binds": binds(run),
         "best_split_bps": best_bps,
         "gap": None if best_bps is None else 1 - load_bps / best_bps,
         "steady": steadiness.steady if steadiness is not None else False,
@@ -277,7 +223,7 @@ def summarise(run: Run) -> dict[str, Any]:
             ]
         ),
         "stall_s": distribution([r.stall_s for r in run.in_window(requests, "t_first_token")]),
-        **_engines(run, window),
+        **engine_figures_of(run),
         "prediction_error": prediction_error(
             run.of(PredictionRecord),
             {r.request for r in run.in_window(requests, "t_scheduled")},
@@ -393,6 +339,7 @@ def comparison(
                 "kv_load_bps": found["kv_load_bps"],
                 "speedup": found["speedup"],
                 "bound_by": found["bound_by"],
+                "binds": found["binds"],
             }
             for name, found in prediction["policies"].items()
         },

@@ -113,3 +113,8 @@ class Workload(Section):
         if self.arrivals is not None and self.kind == "mooncake":
             raise ValueError("arrivals: requests of a mooncake trace are released by the clock")
         return self
+
+    @property
+    def open_loop(self) -> bool:
+        """Whether a clock says when turns come, and not the end of those before."""
+        return self.arrivals is not None or self.kind == "mooncake"

@@ -108,6 +108,13 @@ class UnfaithfulError(TestbedError):
     kind = "unfaithful"
 
 
+class ReportError(TestbedError):
+    """What was asked for is complete, but its report could not be written."""
+
+    exit_status = 13
+    kind = "report"
+
+
 def no_space(error: BaseException | None) -> CapacityError | None:
     """What an error means if it is a full file system, or a quota that is used up; see write(2)."""
     if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):

@@ -29,7 +29,7 @@ _AXES = (
     ("share", "%", 0.01),
     ("_rate", "%", 0.01),
 )
-_SHARES = ("share", "_rate", "utilisation", "utilisation_fullest", "lanes")
+_SHARES = ("share", "gap", "_rate", "utilisation", "utilisation_fullest", "lanes")
 _HIDDEN = frozenset({"window_s"})  # moments of a clock that only the records know
 
 
@@ -116,6 +116,8 @@ def _number(stem: str, value: float) -> str:
         return f"{value:.1%}"
     if stem.endswith("speedup"):
         return f"{value:.2f}×"
+    if stem.endswith("slowdown"):
+        return f"{value:.4g}×"
     return str(value) if isinstance(value, int) else f"{value:.4g}"
 
 

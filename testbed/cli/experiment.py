@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -81,6 +80,7 @@ def command(
         from testbed.cli.run import progress
         from testbed.errors import UsageError
         from testbed.experiment import answering, studies
+        from testbed.report.attempt import attempt
 
         size = _size({"quick": quick, "medium": medium, "full": full})
         if everything == bool(names):
@@ -100,10 +100,17 @@ def command(
             except KeyboardInterrupt as ended:
                 _write_what_there_is(place, ended)
                 raise
-        page = answering.write_page(place, sys.argv)
-        output.result(_as_json(made, place, page), _lines(made, page), as_json=as_json)
+        pages: list[Path] = []
+        failed = attempt(
+            lambda: pages.append(answering.write_page(place, sys.argv)),
+            place,
+            again="the same command with --into {path}",
+        )
+        output.result(_as_json(made, place, pages), _lines(made, pages), as_json=as_json)
     with output.failures(False):  # the one object of --json is out
         answering.judge(made, accept_unfaithful=accept_unfaithful)
+        if failed is not None:
+            raise failed
 
 
 def _size(given: dict[Size, bool]) -> Size:
@@ -134,8 +141,12 @@ def _write_what_there_is(place: Path, ended: KeyboardInterrupt) -> None:
     from testbed.errors import NotFoundError
     from testbed.experiment import answering
 
-    with contextlib.suppress(NotFoundError):
+    try:
         ended.add_note(f"what was found by then: {answering.write_page(place, sys.argv)}")
+    except NotFoundError:
+        pass  # nothing was
+    except OSError as error:
+        ended.add_note(f"the page of what was found by then was not written: {error}")
 
 
 def _tell(finding: Finding) -> None:
@@ -146,12 +157,12 @@ def _tell(finding: Finding) -> None:
     )
 
 
-def _as_json(made: list[Finding], place: Path, page: Path) -> dict[str, Any]:
+def _as_json(made: list[Finding], place: Path, pages: list[Path]) -> dict[str, Any]:
     from testbed.results.writer import plain
 
     return {
         "set": str(place),
-        "page": str(page),
+        "page": next(map(str, pages), None),
         "experiments": [
             {**plain(each), "status": each.status, "inside": [row.inside for row in each.rows]}
             for each in made
@@ -159,7 +170,7 @@ def _as_json(made: list[Finding], place: Path, page: Path) -> dict[str, Any]:
     }
 
 
-def _lines(made: list[Finding], page: Path) -> list[str]:
+def _lines(made: list[Finding], pages: list[Path]) -> list[str]:
     from testbed.experiment.table import lines
 
-    return [*(line for each in made for line in lines(each)), str(page)]
+    return [*(line for each in made for line in lines(each)), *map(str, pages)]

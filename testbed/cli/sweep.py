@@ -70,18 +70,20 @@ def command(
                 _write_what_there_is(out / asked.name, ended)
                 raise
         found = swept.write(done.path)
-        output.result(found.as_json(done.failed), found.lines(done.failed), as_json=as_json)
+        output.result(
+            found.as_json(done.failed, done.unwritten), found.lines(done.failed), as_json=as_json
+        )
     with output.failures(False):
-        found.judge(done.failed, accept_unfaithful=accept_unfaithful)
+        found.judge(done.failed, done.unwritten, accept_unfaithful=accept_unfaithful)
 
 
 def _write_what_there_is(path: Path, ended: KeyboardInterrupt) -> None:
     """The table and the figure of the runs that are complete, if there are any."""
-    from testbed.report import swept
+    from testbed.report import attempt, swept
     from testbed.results.layout import SWEEP
 
     if (path / SWEEP).is_file():
         try:
-            swept.write(path)
+            attempt.tell(ended, swept.write(path).unwritten)
         except TestbedError as error:
             ended.add_note(error.message)

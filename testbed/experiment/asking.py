@@ -76,7 +76,10 @@ class Runs:
         key = _key(plain(seeded.model_dump(mode="json")))
         if key not in self._known:
             finished = run_one(asked, one, self.directory, self._argv, self._report)
-            finished.judge(accept_unfaithful=True)
+            if finished.ran.interrupted:
+                raise KeyboardInterrupt
+            for error in finished.unwritten:
+                self._report(Progress(asked.scenario.name, "report", {"warning": str(error)}, {}))
             self._known[key] = finished.path
             interrupts.check()  # whatever else the study does, it need not do
         return load(self._known[key])

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from testbed.metrics import NOTHING, label, names, show
+from testbed.results.foreseen import Pair, apart, told
 from testbed.terminal import rendered
 
 _CAPS, _MODELLED = "caps_", "modelled_"
@@ -163,7 +164,7 @@ def _speedups(table: Table, summaries: Mapping[str, Any], comparison: Mapping[st
 def _beside(comparison: Mapping[str, Any]) -> list[Any]:
     """A table of what was predicted and what was measured; nothing where there is neither."""
     variants = comparison.get(_BESIDE, {})
-    figures = dict.fromkeys(name for each in variants.values() for name in each)
+    figures = told(variants)
     if not figures:
         return []
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
@@ -172,14 +173,15 @@ def _beside(comparison: Mapping[str, Any]) -> list[Any]:
         table.add_column(variant, justify="right")
     for name in figures:
         pairs = (each.get(name, {}) for each in variants.values())
-        table.add_row(
-            label(name),
-            *(
-                f"{show(name, pair.get('predicted'))} | {show(name, pair.get('measured'))}"
-                for pair in pairs
-            ),
-        )
+        table.add_row(label(name), *(_pair(name, pair) for pair in pairs))
     return [table]
+
+
+def _pair(name: str, pair: Pair) -> str:
+    """Both, and of words whether they are the same."""
+    found = apart(pair)
+    sign = (" ✓" if found else " ✗") if isinstance(found, bool) else ""
+    return f"{show(name, pair.get('predicted'))} | {show(name, pair.get('measured'))}{sign}"
 
 
 def _caps_table(figures: Mapping[str, Any]) -> list[Any]:

@@ -10,6 +10,8 @@ from testbed.experiment.workload import Series
 from testbed.fidelity.monitor import MachineSample, weighed
 
 SPEEDUP = "speedup"
+BINDS = "binds"
+"""What limits a variant, by a name that predictions and measurements of a workload share."""
 
 
 def machine_figures(
@@ -71,7 +73,8 @@ def beside(
 
     Returns:
         variant -> figure -> `predicted`, `measured`, and `error`, measured / predicted - 1; null
-        where that makes no sense.  Only figures that are measured under their name.
+        where that makes no sense.  Of what binds also `same`; null where one of them is.  Only
+        figures that are measured under their name.
     """
     found: dict[str, dict[str, dict[str, Any]]] = {}
     for variant, seen in measured.items():
@@ -83,11 +86,16 @@ def beside(
                 "predicted": value,
                 "measured": mine[name],
                 "error": _error(value, mine[name]),
+                **({"same": _same(value, mine[name])} if name == BINDS else {}),
             }
             for name, value in prediction.get("policies", {}).get(variant, {}).items()
             if name in mine
         }
     return found
+
+
+def _same(predicted: str | None, measured: str | None) -> bool | None:
+    return None if predicted is None or measured is None else predicted == measured
 
 
 def _error(predicted: Any, measured: Any) -> float | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from testbed import interrupts
-from testbed.errors import CapacityError, UnfaithfulError
+from testbed.errors import CapacityError, ReportError, UnfaithfulError
 from testbed.experiment import digest, runner
 from testbed.experiment.document import Document, parse, with_overrides
 from testbed.experiment.plugins import find_scenario, plugin_of
@@ -23,6 +23,7 @@ from testbed.experiment.runner import Progress, Ran
 from testbed.experiment.scenario import AUTO, AUTO_START, Scenario, load_scenario
 from testbed.experiment.workload import Workload, find_workload
 from testbed.plan.compile import compile_plan
+from testbed.report import attempt
 from testbed.results import layout
 from testbed.results.nics import write_nics
 from testbed.results.writer import plain, write_json, write_tables
@@ -75,10 +76,15 @@ class Predicted(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """A run that has been written to its directory."""
+    """A run that has been written to its directory.
+
+    Args:
+        unwritten: reports that should have been, and why they were not.
+    """
 
     path: Path
     ran: Ran
+    unwritten: tuple[ReportError, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The documented object of `testbed run --json`."""
@@ -88,6 +94,7 @@ class Finished(NamedTuple):
                 "verdict": self.ran.verdict.status,
                 "reasons": self.ran.verdict.reasons,
                 "remarks": self.ran.verdict.remarks,
+                "unwritten": [error.message for error in self.unwritten],
                 **self.ran.comparison,
                 "policies": {name: each.summary for name, each in self.ran.outcomes.items()},
             }
@@ -114,17 +121,23 @@ class Finished(NamedTuple):
         Raises:
             KeyboardInterrupt: the user ended it before it was complete.
             UnfaithfulError: the verdict is FAIL.
+            ReportError: there is no report.
         """
         if self.ran.interrupted:
-            raise KeyboardInterrupt
+            ended = KeyboardInterrupt()
+            attempt.tell(ended, self.unwritten)
+            raise ended
         verdict = self.ran.verdict
         if verdict.status == "FAIL" and not accept_unfaithful:
-            raise UnfaithfulError(
+            doubtful = UnfaithfulError(
                 f"the verdict on {self.path} is FAIL: {len(verdict.reasons)} things did not hold, "
                 f"the first: {verdict.reasons[0]}",
                 hint=f"every check is in {self.path / layout.VERDICT}; "
                 "--accept-unfaithful exits 0 all the same",
             )
+            attempt.tell(doubtful, self.unwritten)
+            raise doubtful
+        attempt.judge(self.unwritten)
 
 
 def load(
@@ -203,7 +216,7 @@ def execute(
 
     Raises:
         TestbedError: it could not be run.  Logs that were written stay; a note of the error, also
-            of a KeyboardInterrupt, says where.
+            of a KeyboardInterrupt, says where.  A report that cannot be written is no such error.
     """
     origin = provenance(argv)
     started = datetime.now(UTC)
@@ -215,8 +228,8 @@ def execute(
         # Last, and at once: a directory with a run.json is a complete run.
         write_json(path / layout.RUN, _document(asked.scenario, ran, origin, started, ended))
         layout.mark_latest(path)
-        _write_report(path)
-    return Finished(path, ran)
+        failed = attempt.attempt(lambda: _write_report(path), path)
+    return Finished(path, ran, () if failed is None else (failed,))
 
 
 @contextlib.contextmanager

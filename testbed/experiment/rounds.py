@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from testbed.errors import CapacityError, ConflictError, TestbedError, UsageError
+from testbed.errors import CapacityError, ConflictError, ReportError, TestbedError, UsageError
 from testbed.experiment import record, repeats
 from testbed.experiment.grid import Point
 from testbed.experiment.repeats import Repeat
@@ -60,6 +60,18 @@ class Status(NamedTuple):
     total: int
     left_s: float | None
     failed: int
+
+
+class Made(NamedTuple):
+    """What came of the runs that were left.
+
+    Args:
+        failed: label of a job -> the error that ended it.
+        unwritten: runs without a report, and why; they are complete.
+    """
+
+    failed: dict[str, TestbedError]
+    unwritten: tuple[ReportError, ...]
 
 
 class Plan(NamedTuple):
@@ -177,7 +189,7 @@ def run_left(
     report: Callable[[Progress], None],
     told: Callable[[Status], None],
     lengths_s: Mapping[str, float],
-) -> dict[str, TestbedError]:
+) -> Made:
     """Make the runs that are left; one that fails is remembered, and the others are made.
 
     Args:
@@ -188,13 +200,11 @@ def run_left(
         told: called before each run.
         lengths_s: directory of a point -> how long a run of it should take.
 
-    Returns:
-        The label of a job -> the error that ended it.
-
     Raises:
         KeyboardInterrupt: the user ended it; what is finished stays.
     """
     failed: dict[str, TestbedError] = {}
+    unwritten: list[ReportError] = []
     paces = list(found.done)
     before = len(found.jobs) - len(found.to_do)
     for number, job in enumerate(found.to_do):
@@ -204,13 +214,14 @@ def run_left(
             told(Status(job, before + number, len(found.jobs), ahead_s, len(failed)))
             place = path / job.point.directory
             done = repeats.run_one(job.point.asked, job.repeat, place, argv, report)
+            unwritten += done.unwritten
             if done.ran.interrupted:
                 raise KeyboardInterrupt
         except TestbedError as error:
             failed[job.label] = error
         else:
             paces.append((job.weight, _took_s(document_of(done.path / layout.RUN))))
-    return failed
+    return Made(failed, tuple(unwritten))
 
 
 def foreseen(points: Sequence[Point]) -> dict[str, float]:

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from testbed.errors import NotFoundError, TestbedError, UnfaithfulError, UsageError
+from testbed.errors import NotFoundError, ReportError, TestbedError, UnfaithfulError, UsageError
 from testbed.experiment import repeats, rounds
 from testbed.experiment.grid import Point
 from testbed.experiment.record import Asked
 from testbed.experiment.rounds import Status
 from testbed.experiment.runner import Progress
+from testbed.report import attempt
 from testbed.results import comparable, layout
 from testbed.results.load import document_of
 from testbed.results.writer import plain
@@ -30,10 +31,12 @@ class Repeated(NamedTuple):
     Args:
         path: its directory; `testbed.results.sets.load_set` reads it.
         failed: which run -> the error that ended it; it runs again the next time.
+        unwritten: reports of its runs or its own that are not there, and why.
     """
 
     path: Path
     failed: dict[str, TestbedError]
+    unwritten: tuple[ReportError, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The documented object of `testbed run --repeat N --json`."""
@@ -51,6 +54,7 @@ class Repeated(NamedTuple):
                 for each in runs.runs
             ],
             "failed": {run: error.message for run, error in self.failed.items()},
+            "unwritten": [error.message for error in self.unwritten],
             **compared.as_json(),
         }
 
@@ -70,22 +74,27 @@ class Repeated(NamedTuple):
         Raises:
             TestbedError: the first error that ended a run, with its exit status.
             UnfaithfulError: a run has the verdict FAIL.
+            ReportError: a report is not there.
         """
         for run, error in self.failed.items():
             error.add_note(
                 f"that was {run}, the first of {len(self.failed)} runs of the set {self.path} that "
                 f"failed; {_again(self.path)} runs them again"
             )
+            attempt.tell(error, self.unwritten)
             raise error
         unfaithful = [] if accept_unfaithful else self._runs().unfaithful
         if unfaithful:
             first = unfaithful[0]
-            raise UnfaithfulError(
+            doubtful = UnfaithfulError(
                 f"{len(unfaithful)} runs of {self.path} have the verdict FAIL, the first: "
                 f"{first.path}: {first.verdict.reasons[0]}",
                 hint=f"{_again(self.path)} and --retry-unfaithful makes them again; "
                 "--accept-unfaithful exits 0 all the same",
             )
+            attempt.tell(doubtful, self.unwritten)
+            raise doubtful
+        attempt.judge(self.unwritten)
 
     def _runs(self) -> RunSet:
         from testbed.results.sets import load_set
@@ -144,7 +153,7 @@ def run(
         layout.mark_latest(path)
         found = rounds.plan([point], path, retry_unfaithful=retry_unfaithful)
         try:
-            failed = rounds.run_left(path, found, argv, report, told, lengths_s)
+            made = rounds.run_left(path, found, argv, report, told, lengths_s)
         except KeyboardInterrupt as ended:
             done = rounds.plan([point], path, retry_unfaithful=retry_unfaithful).done
             ended.add_note(
@@ -152,10 +161,10 @@ def run(
                 "the others"
             )
             raise
-    if len(failed) == len(found.jobs):
-        raise next(iter(failed.values()))
-    write_set(path)
-    return Repeated(path, failed)
+    if len(made.failed) == len(found.jobs):
+        raise next(iter(made.failed.values()))
+    failed = attempt.attempt(lambda: write_set(path), path)
+    return Repeated(path, made.failed, made.unwritten + (() if failed is None else (failed,)))
 
 
 def _resumed(path: Path, asked: Asked, times: int | None) -> int:

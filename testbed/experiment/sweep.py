@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from testbed.errors import TestbedError
+from testbed.errors import ReportError, TestbedError
 from testbed.experiment import repeats, rounds
 from testbed.experiment.grid import Point, Sweep
 from testbed.experiment.rounds import Status
@@ -26,10 +26,12 @@ class Swept(NamedTuple):
     Args:
         path: its directory.
         failed: label of a job -> the error that ended it; it runs again the next time.
+        unwritten: reports of runs that are not there, and why.
     """
 
     path: Path
     failed: dict[str, TestbedError]
+    unwritten: tuple[ReportError, ...]
 
 
 def run(
@@ -67,7 +69,7 @@ def run(
         _write(path, asked, points, argv)
         layout.mark_latest(path)
         try:
-            return Swept(path, rounds.run_left(path, found, argv, report, told, lengths_s))
+            return Swept(path, *rounds.run_left(path, found, argv, report, told, lengths_s))
         except KeyboardInterrupt as ended:
             done = rounds.plan(points, path, retry_unfaithful=retry_unfaithful).done
             ended.add_note(

@@ -30,6 +30,7 @@ RATE_SPAN_S = 1.0
 MANAGEMENT_SHARE = 0.05
 MANAGEMENT_BYTES = 4 * 1024 * 1024
 MANAGEMENT_IDLE_SHARE = 0.01
+MACHINE, TIMERS = "machine CPU", "timer lag"  # names of checks whose bounds are drawn
 _NAMED = 3  # elements that a reason names
 _SENDING = ("out", "read")  # each byte crosses one NIC in one of these directions
 
@@ -44,6 +45,7 @@ class Check(msgspec.Struct, frozen=True):
         measured, bound: for people, with units.
         reason: why it failed, and what to do; empty if it did not.
         remark: what whoever reads the figures should know, though it held.
+        limits: the bound in numbers, by what it is of ("cpu_share", "p99_s"), where that is drawn.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Check(msgspec.Struct, frozen=True):
     bound: str
     reason: str
     remark: str = ""
+    limits: dict[str, float] = {}
 
 
 def unmeasured(name: str, variant: str, bound: str, reason: str) -> Check:
@@ -222,7 +225,7 @@ def machine(
     cpu_bound: float = CPU_SHARE,
 ) -> Check:
     """The processors were not the bottleneck: busy share within the window (or the run)."""
-    name, bound = "machine CPU", f"≤ {cpu_bound:.0%} of all cores"
+    name, bound = MACHINE, f"≤ {cpu_bound:.0%} of all cores"
     seen = weighed(samples, window)
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
@@ -236,6 +239,7 @@ def machine(
         f"load {samples[0].load1:.1f} at the start",
         bound,
         "" if busy <= cpu_bound else "stop what else runs here, or choose a larger scale.rate",
+        limits={"cpu_share": cpu_bound},
     )  # fmt: skip
 
 
@@ -278,7 +282,7 @@ def timers(
     variant: str, samples: Sequence[MachineSample], window: tuple[float, float] | None
 ) -> Check:
     """Timers fired when they were due, in all but a hundredth of the time."""
-    name, bound = "timer lag", f"p99 ≤ {show_duration(LAG_S)}"
+    name, bound = TIMERS, f"p99 ≤ {show_duration(LAG_S)}"
     seen = sorted((sample.lag_s, seconds) for sample, seconds in weighed(samples, window))
     if not seen:
         return unmeasured(name, variant, bound, "the machine was not watched in the window")
@@ -287,6 +291,7 @@ def timers(
     return Check(
         name, variant, lag_s <= LAG_S, f"p99 {show_duration(lag_s)}", bound,
         "" if lag_s <= LAG_S else "the machine wakes processes too late: what else runs here?",
+        limits={"p99_s": LAG_S},
     )  # fmt: skip
 
 

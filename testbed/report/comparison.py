@@ -133,10 +133,15 @@ def factor(change: Change | None) -> str:
     ratio = change.ratio
     said = NOTHING
     if ratio is not None:
-        said = f"{ratio.value:.3g}×"
+        said = f"{_digits(ratio.value)}×"
         if ratio.low is not None and ratio.high is not None:
-            said += f" [{ratio.low:.3g} – {ratio.high:.3g}]"
+            said += f" [{_digits(ratio.low)} – {_digits(ratio.high)}]"
     return {True: f"{said} *", False: f"{said}  ", None: f"{said} ?"}[change.significant()]
+
+
+def _digits(ratio: float) -> str:
+    """Three of them, zeros too: 2.00 is more than 2."""
+    return f"{ratio:#.3g}".rstrip(".")
 
 
 def footnotes(comparison: Comparison, metrics: Sequence[str]) -> list[str]:

@@ -16,14 +16,17 @@ from testbed.report.drawn import Drawn
 from testbed.report.presentation import Presentation
 from testbed.report.series import KINDS
 from testbed.report.variants import table_of
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, bound_by, shown, spaced
 from testbed.results.load import RunData
 
 _LIMITS = (
     ("Pauses of a lossless fabric (PFC) and their spreading", "congestion looks milder"),
     ("DCQCN and other rate control of RDMA NICs", "rates settle faster"),
     ("Tails of microseconds", "nothing is seen below about a millisecond"),
-    ("Exact switch arbitration", "shares are fairer than a switch's: see `arbitration`"),
+    (
+        "Exact switch arbitration",
+        "shares are fairer than a switch's; the setting arbitration changes that",
+    ),
     ("A lossless fabric: TCP without loss stands in for it", "ACKs take 0.4 % of the way back"),
     ("The size of packets: they are not scaled down with bytes", "short messages look slower"),
 )
@@ -171,7 +174,7 @@ class Content:
             foreseen = predicted.get(variant, {}).get("speedup")
             if foreseen is not None and variant != first:
                 said += f" (predicted {shown('speedup', foreseen)})"
-            bound = self.words.value("bound_by", summary.get("bound_by"))
+            bound = bound_by(summary, self.words)
             full = summary.get(f"{name}_full_scale")
             found.append(
                 Tile(
@@ -180,7 +183,7 @@ class Content:
                     tables.interval(name, summary),
                     "" if full is None else f"{shown(name, full)} at full scale",
                     said,
-                    f"bound by {bound}" if summary.get("bound_by") else "",
+                    f"bound by {bound}" if bound else "",
                 )
             )
         return found

@@ -17,7 +17,7 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from testbed.errors import UsageError
+from testbed.errors import UsageError, no_space
 from testbed.report.svg import COLOURS as svg_colours
 
 # As on light paper; `svg.themed` makes them a page's.
@@ -69,6 +69,19 @@ def legend(axes: Axes, size: float, *, beside: bool = False) -> None:
     axes.legend(fontsize=size, frameon=False, labelcolor=PALETTE["fg"], **place)
 
 
+def legend_of_all(drawn: Figure, size: float) -> None:
+    """Names of what any panel shows, beside all of them: there they hide nothing."""
+    named: dict[str, Any] = {}
+    for axes in drawn.axes:
+        handles, labels = axes.get_legend_handles_labels()
+        named = {**dict(zip(labels, handles, strict=True)), **named}
+    if named:
+        drawn.legend(
+            named.values(), named.keys(), loc="outside right upper", fontsize=size, frameon=False,
+            labelcolor=PALETTE["fg"],
+        )  # fmt: skip
+
+
 def warn(drawn: Figure, text: str) -> None:
     """Write in red above all panels why the figure must not be believed; nothing, if it may."""
     if text:
@@ -113,6 +126,8 @@ def save(figures: Mapping[str, Figure], directory: Path) -> list[Path]:
                 FigureCanvasPdf(drawn).print_pdf(page, metadata={"CreationDate": None})  # type: ignore[no-untyped-call]
             written += [vector, page]
     except OSError as error:
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"the figures cannot be written: {error.strerror} ({error.filename})",
             hint="choose a directory of yours",

@@ -12,7 +12,7 @@ from testbed.report import bars, cluster, figures, requests, tables, zoomable
 from testbed.report.presentation import Presentation
 from testbed.report.series import IDLE_SHARE, MOST_PRINTED, Series, timeline, uses
 from testbed.report.variants import Variant, table_of, variants_of
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, bound_by, shown, spaced
 from testbed.results.load import RunData
 
 
@@ -59,11 +59,7 @@ class Drawn:
             {say("", name): cap for name, cap in limits.items()},
             {name: each.get("turns_per_s") for name, each in predicted.items()},
             {name: each.get("turns_per_s") for name, each in self.summaries.items()},
-            {
-                name: say("", each["bound_by"])
-                for name, each in self.summaries.items()
-                if each.get("bound_by")
-            },
+            {name: bound_by(each, self._words) for name, each in self.summaries.items()},
         )
 
     @cached_property
@@ -176,9 +172,7 @@ class Drawn:
                 {v.name: uses(nics, v.name, v.span) for v in self.variants}
             )
         if any(v.load is not None or v.late is not None for v in self.variants):
-            found["machine"] = figures.machine(
-                {v.name: (v.load, v.late, v.window) for v in self.variants}
-            )
+            found["machine"] = figures.machine(self.variants)
         if how is not None and any(v.waits is not None for v in self.variants):
             found["waits"] = figures.waits(
                 {v.name: v.waits for v in self.variants if v.waits is not None}, how.title
@@ -203,7 +197,7 @@ class Drawn:
             if how is not None and v.rows is not None and v.waits is not None:
                 points, _ = requests.over_time(v.rows, how)
                 kinds |= dict.fromkeys(points["kind"].unique().sort())
-            panels.append(zoomable.panel(v, points, self.lateness(v.name)))
+            panels.append(zoomable.panel(v, points, self.lateness(v.name), self._words))
         if not any(panel["series"] for panel in panels):
             return ""
         return zoomable.payload(panels, sorted(kinds), "" if how is None else how.title)
@@ -248,4 +242,9 @@ class Drawn:
             said.append(
                 f"Below {IDLE_SHARE:.1%} of the line throughout, and not drawn: {', '.join(never)}."
             )
-        return said
+        return [spaced(each) for each in said]
+
+    @property
+    def waiting(self) -> str:
+        """The parts of a request's time in which nothing is done for it."""
+        return ", ".join(name for name, _, _, waiting in self.parts if waiting)

@@ -11,16 +11,20 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 
-from testbed.report.drawing import COLOURS, PALETTE, figure, legend, plain, svg
-from testbed.report.machine import Latest, Load
+from testbed.report.bounds import Bound
+from testbed.report.drawing import COLOURS, PALETTE, figure, legend, legend_of_all, plain, svg
 from testbed.report.marks import Mark, labels
 from testbed.report.requests import distribution
 from testbed.report.series import KINDS, Series, Span, Use
 from testbed.report.style import line_styles
 from testbed.report.svg import themed
+from testbed.report.variants import Variant
 
 _WIDTH = 10.0  # inches
 _LABEL_SHARE = 0.03  # of the width: numbers of marks that are closer would overlap
+_ASKED = (0, (5, 2))
+_LEGIBLE = {"facecolor": PALETTE["paper"], "alpha": 0.8, "linewidth": 0, "pad": 0.6}
+_AT_LINE = ("axes fraction", "data")
 _TEXT_PT = 7.5  # the page sets the figure half as large again
 
 
@@ -48,13 +52,14 @@ def timelines(
                 color=PALETTE[style.colour],
                 linestyle=(0, (4, 1.5)) if style.dashed else "-",
             )
+        _ask(axes, [Bound(100, "the line")])
         _shade(axes, windows.get(variant))
         _mark(axes, marks.get(variant, ()))
         axes.set_title(variant, loc="left", fontsize=9, color=PALETTE["fg"])
-        axes.set_ylim(0, None)
         times = "time since the start (s)" if axes is panels[-1] else ""
         plain(axes, times, "% of the line", size=_TEXT_PT)
         legend(axes, _TEXT_PT, beside=True)
+    panels[0].set_ylim(0, None)  # of all, and only now that all is drawn
     return themed(svg(drawn, "Use of each class of NIC over time"))
 
 
@@ -75,36 +80,48 @@ def _mark(axes: Axes, marks: Sequence[Mark]) -> None:
         )  # fmt: skip
 
 
-def machine(by_variant: Mapping[str, tuple[Load | None, Latest | None, Span | None]]) -> str:
-    """How busy the machine was, and how late timers came: a row for each variant.
-
-    Args:
-        by_variant: load, lateness and steady window.
-    """
-    drawn = figure(_WIDTH, 1.5 * len(by_variant) + 0.4)
-    rows = drawn.subplots(len(by_variant), 2, squeeze=False, sharex=True, sharey="col")
-    for (busy, lag), (variant, (load, late, window)) in zip(rows, by_variant.items(), strict=True):
+def machine(variants: Sequence[Variant]) -> str:
+    """How busy the machine was, and how late timers came, with what was asked: a row for each."""
+    drawn = figure(_WIDTH, 1.7 * len(variants) + 0.4)
+    rows = drawn.subplots(len(variants), 2, squeeze=False, sharex=True, sharey="col")
+    for (busy, lag), one in zip(rows, variants, strict=True):
         for axes in (busy, lag):
-            _shade(axes, window)
-        if load is not None:
+            _shade(axes, one.window)
+        if (load := one.load) is not None:
             busy.plot(load.times_s, 100 * load.cpu_share, color=PALETTE["fg"], lw=0.9,
                       label="processors busy")  # fmt: skip
             busy.plot(load.times_s, 100 * load.softirq_share, color=PALETTE["pink"], lw=0.9,
                       label="of it in softirq")  # fmt: skip
             lag.plot(load.times_s, 1000 * load.lag_s, color=PALETTE["green"], lw=0.7,
                      label="the monitor's timer")  # fmt: skip
-        if late is not None:
+        if (late := one.late) is not None:
             lag.plot(late.times_s, 1000 * late.late_s, color=PALETTE["blue"], lw=0.7,
                      label="the latest of all programs")  # fmt: skip
-        busy.set_ylim(0, 105)
-        lag.set_ylim(0, None)
+        _ask(busy, one.asked_cpu)
+        _ask(lag, one.asked_lag)
         last = "time since the start (s)" if busy is rows[-1][0] else ""
         plain(busy, last, "% of all processors", size=_TEXT_PT)
         plain(lag, last, "late by (ms)", size=_TEXT_PT)
-        busy.set_title(variant, loc="left", fontsize=9, color=PALETTE["fg"])
-    legend(rows[0][0], _TEXT_PT)
-    legend(rows[0][1], _TEXT_PT)
+        busy.set_title(one.name, loc="left", fontsize=9, color=PALETTE["fg"])
+    rows[0][0].set_ylim(0, 105)
+    rows[0][1].set_ylim(0, None)
+    legend_of_all(drawn, _TEXT_PT)
     return themed(svg(drawn, "How busy the machine was, and how late timers came, over time"))
+
+
+def _ask(axes: Axes, bounds: Sequence[Bound]) -> None:
+    """A line at each bound with its label; at the upper edge those that are far above."""
+    for bound in bounds:
+        below = bound.own and not bound.beyond
+        if not bound.beyond:
+            axes.axhline(bound.at, color=PALETTE["red"], lw=0.8, linestyle=_ASKED)
+        place, of_axes = (0.94, ("axes fraction",) * 2) if bound.beyond else (bound.at, _AT_LINE)
+        axes.annotate(
+            bound.label, (0.995 if bound.own else 0.005, place), xycoords=of_axes,
+            xytext=(0, -1.5 if below else 1.5), textcoords="offset points",
+            ha="right" if bound.own else "left", va="top" if below else "baseline",
+            fontsize=6.5, color=PALETTE["red"], bbox=_LEGIBLE,
+        )  # fmt: skip
 
 
 def utilisation(by_variant: Mapping[str, Sequence[Use]]) -> str:
@@ -131,6 +148,7 @@ def utilisation(by_variant: Mapping[str, Sequence[Use]]) -> str:
     axes.set_yticks(range(len(labels)), labels)
     axes.invert_yaxis()
     axes.set_xlim(0, 105)
+    axes.axvline(100, color=PALETTE["red"], lw=0.8, linestyle=_ASKED)
     plain(
         axes,
         "% of the line rate; the dark line spans the NICs of the class",

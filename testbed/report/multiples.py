@@ -11,7 +11,16 @@ from matplotlib.figure import Figure
 
 from testbed.errors import NotFoundError
 from testbed.metrics import axis
-from testbed.report.drawing import COLOURS, GREY, MARKERS, explain, figure, legend, plain, warn
+from testbed.report.drawing import (
+    COLOURS,
+    GREY,
+    MARKERS,
+    explain,
+    figure,
+    legend_of_all,
+    plain,
+    warn,
+)
 from testbed.report.words import brackets
 from testbed.results.comparable import shown
 from testbed.results.intervals import Interval
@@ -82,7 +91,7 @@ def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
     columns = list(itertools.product(*(sweep.asked["grid"][key] for key in others)))
     wide = min(len(columns), _MOST_COLUMNS)
     deep = -(-len(columns) // wide)
-    drawn = figure(2.0 + 2.4 * wide, 0.5 + 2.1 * deep * len(rows))
+    drawn = figure(3.0 + 2.4 * wide, 0.5 + 2.1 * deep * len(rows))
     panels = drawn.subplots(deep * len(rows), wide, squeeze=False, sharex=True)
     for row, metric in enumerate(rows):
         block = list(panels[row * deep : (row + 1) * deep].flat)
@@ -98,7 +107,7 @@ def multiples(sweep: SweepData, x: str, rows: Sequence[str]) -> Figure:
                 axes.set_ylabel(axis(metric)[0], color=GREY, fontsize=8)
     for axes in panels[-1]:
         axes.set_xlabel(x, color=GREY, fontsize=8)
-    legend(panels[0][0], 7)
+    legend_of_all(drawn, 7)
     explain(drawn, brackets(medians(sweep, rows), "bars"))
     failed = sum(len(runs.unfaithful) for _, runs in sweep.points)
     warn(drawn, f"verdict FAIL: {failed} runs must not be believed" if failed else "")
@@ -128,6 +137,9 @@ def _panel(axes: Axes, sweep: SweepData, x: str, fixed: Mapping[str, Any], metri
                 axes.plot(
                     [at, at], [each.low / unit, each.high / unit], color=colour, lw=3, alpha=0.4
                 )
+    if not series:
+        axes.annotate("no run is complete", (0.5, 0.5), xycoords="axes fraction", ha="center",
+                      fontsize=8, color=GREY)  # fmt: skip
     if not is_number:
         axes.set_xticks(range(len(places)), [shown(place) for place in places])
     elif len(places) <= _MOST_TICKS:

@@ -10,7 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from testbed.metrics import axis
-from testbed.report.drawing import COLOURS, GREY, explain, figure, legend, plain, warn
+from testbed.report.drawing import (
+    COLOURS,
+    GREY,
+    explain,
+    figure,
+    legend,
+    legend_of_all,
+    plain,
+    warn,
+)
+from testbed.report.series import KINDS
 from testbed.report.words import brackets
 from testbed.results.compare import Cell, Comparison, Contestant
 from testbed.results.intervals import Interval
@@ -20,6 +30,7 @@ _KINDS = ("snic", "cnic", "link")
 _STEP_S = 0.5
 _MBIT = 1e6
 _WIDE = 3  # panels in a row
+_PAGE_IN = 13.0  # as high as a page, for a figure as wide as these
 
 
 def figures(comparison: Comparison, metrics: Sequence[str]) -> dict[str, Figure]:
@@ -37,10 +48,14 @@ def figures(comparison: Comparison, metrics: Sequence[str]) -> dict[str, Figure]
         found["first_token"] = first_tokens(waits)
     if rates := _rates(comparison.contestants):
         found["nic_rates"] = nic_rates(rates)
-    if comparison.unfaithful:
-        for each in found.values():
-            warn(each, f"verdict FAIL: {', '.join(comparison.unfaithful)}")
+    for each in found.values():
+        _doubt(comparison, each)
     return found
+
+
+def _doubt(comparison: Comparison, drawn: Figure) -> None:
+    if comparison.unfaithful:
+        warn(drawn, f"verdict FAIL: {', '.join(comparison.unfaithful)}")
 
 
 def _differs(cells: Mapping[str, Cell]) -> bool:
@@ -48,11 +63,27 @@ def _differs(cells: Mapping[str, Cell]) -> bool:
     return len(values) > 1
 
 
+def in_parts(comparison: Comparison, metrics: Sequence[str]) -> list[Figure]:
+    """The figure of intervals, in parts that fit a page of paper."""
+    drawn = [metric for metric in metrics if _differs(comparison.metrics[metric])]
+    deep = max(1, int(_PAGE_IN / _row_in(comparison)))
+    size = deep * _WIDE
+    parts = [intervals(comparison, drawn[at : at + size]) for at in range(0, len(drawn), size)]
+    for part in parts:
+        _doubt(comparison, part)
+    return parts
+
+
+def _row_in(comparison: Comparison) -> float:
+    """How high a row of panels is, inches."""
+    return 0.32 * len(comparison.contestants) + 0.9
+
+
 def intervals(comparison: Comparison, metrics: Sequence[str]) -> Figure:
     """A panel for each metric: medians with intervals, and each run as a dot."""
     contestants = comparison.contestants
     rows = -(-len(metrics) // _WIDE)
-    drawn = figure(3.6 * _WIDE, (0.32 * len(contestants) + 0.9) * rows)
+    drawn = figure(3.6 * _WIDE, _row_in(comparison) * rows)
     panels = list(drawn.subplots(rows, _WIDE, squeeze=False).flat)
     for axes, metric in zip(panels, metrics, strict=False):
         title, unit = axis(metric)
@@ -156,7 +187,7 @@ def nic_rates(rates: Mapping[str, Mapping[str, pl.DataFrame]]) -> Figure:
     for axes in panels[max(0, len(rates) - 2) : len(rates)]:
         axes.set_xlabel("time since the steady window opened (s)", color=GREY)
         axes.tick_params(labelbottom=True)
-    legend(panels[0], 7)
+    legend_of_all(drawn, 8)
     return drawn
 
 
@@ -192,8 +223,10 @@ def _class_rates(nics: pl.DataFrame, variant: str, opened_s: float) -> dict[str,
         .sort("role", "kind", "direction", "step")
     )
     return {
-        " ".join(map(str, key)): part
-        for key, part in rates.group_by("role", "kind", "direction", maintain_order=True)
+        f"{role} {KINDS[str(kind)]} {direction}": part
+        for (role, kind, direction), part in rates.group_by(
+            "role", "kind", "direction", maintain_order=True
+        )
     }
 
 

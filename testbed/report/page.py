@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from testbed.errors import UsageError
+from testbed.errors import UsageError, no_space
 from testbed.report import cluster, zoomable
 from testbed.report.content import Content
 from testbed.report.drawn import Drawn
@@ -17,6 +17,7 @@ from testbed.report.svg import alone
 from testbed.report.tables import needs
 from testbed.results import layout
 from testbed.results.load import load
+from testbed.results.writer import write_whole
 
 
 def write_report(path: Path) -> Path:
@@ -32,6 +33,7 @@ def write_report(path: Path) -> Path:
         NotFoundError: it is none of these, or no run of it is complete.
         UnsupportedError: the plotting library is not there.
         UsageError: it may not be written to.
+        OSError: its file system is full.
     """
     if (path / layout.SET).is_file():
         from testbed.report.several import write_set  # scipy: not for a single run
@@ -49,10 +51,12 @@ def write_report(path: Path) -> Path:
         directory = path / layout.FIGURES
         directory.mkdir(exist_ok=True)
         for name, drawing in _figures(content.drawn).items():
-            (directory / f"{name}.svg").write_text(alone(drawing))
+            write_whole(directory / f"{name}.svg", alone(drawing).encode())
         page = path / layout.REPORT
-        page.write_text(text)
+        write_whole(page, text.encode())
     except OSError as error:
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"the report of {path} cannot be written: {error.strerror} ({error.filename})",
             hint="it is written into the run's own directory: copy that to a place of yours",

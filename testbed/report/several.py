@@ -13,24 +13,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from testbed.errors import UsageError
-from testbed.metrics import NOTHING, label
+from testbed.errors import UsageError, no_space
+from testbed.metrics import NOTHING
 from testbed.report.comparison import factor, footnotes
 from testbed.report.content import provenance, scenario_text, when
 from testbed.report.drawing import save, svg
 from testbed.report.html import rendered
-from testbed.report.overlaid import figures
+from testbed.report.overlaid import figures, in_parts
 from testbed.report.presentation import presentation_of
 from testbed.report.svg import themed
 from testbed.report.tables import Table
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, shown, spaced, whole
 from testbed.results import layout
 from testbed.results.comparable import shown as shown_value
 from testbed.results.compare import Cell, Comparison, Contestant, chosen, compare
 from testbed.results.load import RunData, document_of
-from testbed.results.writer import write_json
+from testbed.results.writer import write_json, write_whole
 
 _MOST_REASONS = 3
+_MOST_BESIDE = 2  # policies or sides whose columns fit a page of paper
 _CHANCE = {
     True: "more than chance",
     False: "may be chance",
@@ -160,7 +161,13 @@ def write(
     """
     drawn = figures(comparison, metrics)
     save(drawn, directory / layout.FIGURES)
-    said = {name: svg(each, said=_FIGURES[name][0]) for name, each in drawn.items()}
+    whole_figures = {name: [each] for name, each in drawn.items()}
+    parts = whole_figures | ({"metrics": in_parts(comparison, metrics)} if drawn else {})
+    said = {
+        name: "".join(svg(part, said=_FIGURES[name][0]) for part in each)
+        for name, each in parts.items()
+        if each
+    }
     page = directory / layout.REPORT
     return put(content(comparison, metrics, said, page, argv), page)
 
@@ -172,8 +179,10 @@ def put(content: Several, page: Path) -> Path:
         UsageError: it cannot be written there.
     """
     try:
-        page.write_text(rendered("several.html.j2", p=content))
+        write_whole(page, rendered("several.html.j2", p=content).encode())
     except OSError as error:
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"the page {page} cannot be written: {error.strerror}",
             hint="choose a directory of yours",
@@ -253,7 +262,7 @@ def _when(comparison: Comparison) -> str:
     counts = [
         f"{len(side.runs.runs)} of {side.runs.asked} runs"
         if len(comparison.sides) == 1
-        else f"{side.tag}: {len(side.runs.runs)} of {side.runs.asked} runs"
+        else f"{side.tag} ({side.runs.path.name}): {len(side.runs.runs)} of {side.runs.asked} runs"
         for side in comparison.sides
     ]
     runs = [run.run for side in comparison.sides for run in side.runs.runs]
@@ -292,7 +301,12 @@ def _interval(metric: str, cell: Cell) -> tuple[str, str, str]:
 
 
 def _table(comparison: Comparison, metrics: Sequence[str], words: Words) -> Table:
-    """Metric by metric: medians with intervals, and what each is to its baseline."""
+    """Metric by metric: medians with intervals, and what each is to its baseline.
+
+    Of more than two, each has a line of its own: columns would be cut off on paper.
+    """
+    if len(comparison.contestants) > _MOST_BESIDE:
+        return _below(comparison, metrics, words)
     header, groups = [""], [("", 1)]
     for each in comparison.contestants:
         header.append("median")
@@ -301,21 +315,42 @@ def _table(comparison: Comparison, metrics: Sequence[str], words: Words) -> Tabl
         groups.append((each.label, 1 if each.against is None else 2))
     rows = []
     for metric in metrics:
-        row = [_named(metric, words)]
+        row = [words.dotted(metric)]
         for each in comparison.contestants:
             cell = comparison.metrics[metric][each.label]
-            value, low, high = _interval(metric, cell)
-            row.append(f"{value} [{low} \u2013 {high}]" if low and high else value)
+            row.append(_median(metric, cell))
             if each.against is not None:
-                row.append(NOTHING if cell.change is None else factor(cell.change).strip())
+                row.append(_ratio(cell))
         if set(row[1:]) != {NOTHING}:
             rows.append(row)
     return Table(header, rows, "All figures", groups=tuple(groups))
 
 
-def _named(metric: str, words: Words) -> str:
-    whole, _, part = metric.partition(".")
-    return f"{words.figure(whole)} {label(part)}" if part else words.figure(whole)
+def _below(comparison: Comparison, metrics: Sequence[str], words: Words) -> Table:
+    rows = []
+    for metric in metrics:
+        cells = comparison.metrics[metric]
+        medians = [_median(metric, cells[each.label]) for each in comparison.contestants]
+        if set(medians) == {NOTHING}:
+            continue
+        for number, each in enumerate(comparison.contestants):
+            against = each.against is not None
+            rows.append(
+                [words.dotted(metric) if number == 0 else "", each.label, medians[number],
+                 _ratio(cells[each.label]) if against else "",
+                 f"over {each.against}" if against else ""]
+            )  # fmt: skip
+    return Table(["", "", "median", "ratio", ""], rows, "All figures", numeric=2)
+
+
+def _median(metric: str, cell: Cell) -> str:
+    value, low, high = _interval(metric, cell)
+    ends = whole(f"[{low} \u2013 {high}]")
+    return f"{value} {ends}" if low and high else value
+
+
+def _ratio(cell: Cell) -> str:
+    return NOTHING if cell.change is None else whole(factor(cell.change).strip())
 
 
 def _rows(comparison: Comparison, page: Path) -> list[Row]:

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from testbed.report.svg import COLOURS, themed
 from testbed.results import layout
+from testbed.results.writer import write_whole
 
 PAGE = "index.html"
 
@@ -54,7 +55,7 @@ def write_page(
         command=command,
     )
     page = directory / PAGE
-    page.write_text(text)
+    write_whole(page, text.encode())
     return page
 
 

@@ -6,16 +6,18 @@ import shlex
 from pathlib import Path
 
 from testbed.errors import NotFoundError
-from testbed.metrics import label, show_interval
+from testbed.metrics import show_interval
 from testbed.report.content import provenance, scenario_text, when
 from testbed.report.drawing import save, svg
 from testbed.report.multiples import horizontal, medians, metrics, multiples
+from testbed.report.presentation import presentation_of
 from testbed.report.several import Drawn, Several, put, row_of
 from testbed.report.svg import themed
 from testbed.report.tables import Table
-from testbed.report.words import brackets, spaced
+from testbed.report.words import Words, brackets, spaced, whole
 from testbed.results import layout
 from testbed.results.comparable import shown
+from testbed.results.intervals import Interval
 from testbed.results.points import SweepData, load_sweep
 
 
@@ -89,6 +91,11 @@ def _content(sweep: SweepData, figure: Drawn, page: Path) -> Several:
     )
 
 
+def _cell(name: str, interval: Interval | None) -> str:
+    value, bracket, ends = spaced(show_interval(name, interval)).partition(" [")
+    return f"{value} {whole(bracket.strip() + ends)}" if bracket else value
+
+
 def _values(values: dict[str, object], keys: list[str]) -> str:
     return ", ".join(f"{key.rpartition('.')[2]}={shown(values[key])}" for key in keys)
 
@@ -100,10 +107,12 @@ def _table(sweep: SweepData) -> Table:
         [
             *(shown(values[key]) for key in sweep.keys),
             variant,
-            *(spaced(show_interval(name, runs.median(variant, name))) for name in names),
+            *(_cell(name, runs.median(variant, name)) for name in names),
         ]
         for values, runs in sweep.points
         for variant in runs.variants
     ]
-    header = [*sweep.keys, "policy", *map(label, names)]
+    told = presentation_of(str(sweep.points[0][1].scenario.get("plugin", "")))
+    words = Words(told.words, told.values)
+    header = [*sweep.keys, "policy", *map(words.dotted, names)]
     return Table(header, rows, "All points", numeric=len(sweep.keys) + 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,8 +10,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from testbed.errors import TestbedError, UnfaithfulError, UsageError
+from testbed.errors import ReportError, TestbedError, UnfaithfulError, UsageError, no_space
 from testbed.metrics import label, show_interval
+from testbed.report import attempt
 from testbed.report.multiples import medians, metrics
 from testbed.report.sweeps import write_page
 from testbed.report.words import brackets
@@ -28,19 +29,28 @@ class Written(NamedTuple):
         sweep: as it is now.
         table: the Parquet file of all runs; None if none is complete.
         figures: files, and the page.
+        unwritten: why there are none.
     """
 
     sweep: SweepData
     table: Path | None
     figures: list[Path]
+    unwritten: tuple[ReportError, ...] = ()
 
     @property
     def unfaithful(self) -> list[Path]:
         """Runs whose verdict is FAIL."""
         return [run.path for _, runs in self.sweep.points for run in runs.unfaithful]
 
-    def as_json(self, failed: Mapping[str, TestbedError]) -> dict[str, Any]:
-        """The documented object of `testbed sweep --json`."""
+    def as_json(
+        self, failed: Mapping[str, TestbedError], unwritten: Sequence[ReportError] = ()
+    ) -> dict[str, Any]:
+        """The documented object of `testbed sweep --json`.
+
+        Args:
+            failed: label of a job -> the error that ended it.
+            unwritten: why runs have no report.
+        """
         return {
             "sweep": str(self.sweep.path),
             "points": len(self.sweep.asked["points"]),
@@ -49,6 +59,7 @@ class Written(NamedTuple):
             "failed": {job: error.message for job, error in failed.items()},
             "table": None if self.table is None else str(self.table),
             "figures": [str(file) for file in self.figures],
+            "unwritten": [error.message for error in (*unwritten, *self.unwritten)],
         }
 
     def lines(self, failed: Mapping[str, TestbedError]) -> list[str]:
@@ -87,33 +98,51 @@ class Written(NamedTuple):
                 table.add_row(*map(escape, [*keys, variant, *cells]))
         return table
 
-    def judge(self, failed: Mapping[str, TestbedError], *, accept_unfaithful: bool = False) -> None:
+    def judge(
+        self,
+        failed: Mapping[str, TestbedError],
+        unwritten: Sequence[ReportError] = (),
+        *,
+        accept_unfaithful: bool = False,
+    ) -> None:
         """Return only if every run was made and may be believed.
+
+        Args:
+            failed: label of a job -> the error that ended it.
+            unwritten: why runs have no report.
+            accept_unfaithful: a verdict of FAIL is not an error.
 
         Raises:
             TestbedError: the first error that ended a run, with its exit status.
             UnfaithfulError: a run has the verdict FAIL.
+            ReportError: a report is not there.
         """
+        unwritten = [*unwritten, *self.unwritten]
         for job, error in failed.items():
             error.add_note(
                 f"that was {job}, the first of {len(failed)} runs of the sweep that failed; "
                 "the same command runs them again"
             )
+            attempt.tell(error, unwritten)
             raise error
         if self.unfaithful and not accept_unfaithful:
-            raise UnfaithfulError(
+            doubtful = UnfaithfulError(
                 f"{len(self.unfaithful)} runs of {self.sweep.path} have the verdict FAIL, "
                 f"the first: {self.unfaithful[0]}",
                 hint="--retry-unfaithful runs them again; --accept-unfaithful exits 0 all the same",
             )
+            attempt.tell(doubtful, unwritten)
+            raise doubtful
+        attempt.judge(unwritten)
 
 
 def write(path: Path) -> Written:
     """Write the table, the figure and the page of a sweep, of what is complete.
 
+    A page that cannot be written is no error here: see `Written.unwritten`.
+
     Raises:
-        NotFoundError: the figure is asked for with a key or a number that there is not.
-        UsageError: they cannot be written.
+        UsageError: the table cannot be written.
     """
     sweep = load_sweep(path)
     if not sweep.points:
@@ -124,8 +153,13 @@ def write(path: Path) -> Written:
         sweep.table().write_parquet(part)
         part.replace(table)
     except OSError as error:
+        part.unlink(missing_ok=True)
+        if no_space(error):
+            raise  # it says so itself
         raise UsageError(
             f"{table} cannot be written: {error.strerror}",
             hint="see that there is space, and yours",
         ) from None
-    return Written(sweep, table, write_page(sweep))
+    pages: list[Path] = []
+    failed = attempt.attempt(lambda: pages.extend(write_page(sweep)), path)
+    return Written(sweep, table, pages, () if failed is None else (failed,))

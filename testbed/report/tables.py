@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from testbed.fidelity.checks import Check
 from testbed.metrics import NOTHING, label, names
 from testbed.report.series import KINDS
-from testbed.report.words import Words, shown, spaced
+from testbed.report.words import Words, shown, spaced, whole
+from testbed.results.foreseen import apart, told
 
 Summaries = Mapping[str, Mapping[str, Any]]
 
@@ -35,6 +37,12 @@ class Table(NamedTuple):
     numeric: int = 1
     groups: tuple[tuple[str, int], ...] = ()
 
+    @property
+    def begins(self) -> set[int]:
+        """Columns with which a group begins, but for the first two: they are set apart."""
+        ends = list(accumulate(columns for _, columns in self.groups))
+        return set(ends[1:-1])
+
 
 class CheckRow(NamedTuple):
     """A check for all variants.
@@ -55,14 +63,24 @@ def foreseen(run: Mapping[str, Any], summaries: Summaries, words: Words) -> Tabl
     comparison = run.get("comparison") or {}
     beside = comparison.get("predicted_measured") or _beside(run, summaries)
     beside = {variant: figures for variant, figures in beside.items() if figures}
+    sides = ("predicted", "measured")
+    if 3 * len(beside) > _MOST_COLUMNS:
+        each_line = [
+            [words.figure(name) if number == 0 else "", variant,
+             *(words.value(name, pair.get(side)) for side in sides), _off(apart(pair))]
+            for name in told(beside)
+            for number, (variant, pair) in enumerate(
+                (variant, figures.get(name, {})) for variant, figures in beside.items()
+            )
+        ]  # fmt: skip
+        return Table(["", "", *sides, "difference"], each_line, numeric=2)
     rows = []
-    for name in dict.fromkeys(name for figures in beside.values() for name in figures):
+    for name in told(beside):
         row = [words.figure(name)]
         for figures in beside.values():
             pair = figures.get(name, {})
-            predicted, measured = pair.get("predicted"), pair.get("measured")
-            row += [words.value(name, predicted), words.value(name, measured)]
-            row.append(_off(predicted, measured))
+            row += [words.value(name, pair.get(side)) for side in sides]
+            row.append(_off(apart(pair)))
         rows.append(row)
     return Table(
         ["", *["predicted", "measured", "difference"] * len(beside)],
@@ -87,11 +105,12 @@ def _beside(run: Mapping[str, Any], summaries: Summaries) -> dict[str, dict[str,
     return found
 
 
-def _off(predicted: Any, measured: Any) -> str:
-    for value in (predicted, measured):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return ""
-    return spaced(f"{measured / predicted - 1:+.1%}") if predicted else ""
+def _off(found: float | bool | None) -> str:
+    if found is None:
+        return ""
+    if isinstance(found, bool):
+        return "as predicted" if found else "not as predicted"
+    return spaced(f"{found:+.1%}")
 
 
 def needs(run: Mapping[str, Any], words: Words) -> Table:
@@ -163,7 +182,7 @@ def _named_rows(value: Any, words: Words) -> Iterator[tuple[str, Mapping[str, An
 
 def _row_name(said: Mapping[str, str], words: Words) -> str:
     if {"kind", "role", "direction"} <= set(said):  # a class of NIC, as it is called everywhere
-        kind = KINDS.get(said["kind"], said["kind"])
+        kind = {**KINDS, "mgmt": "management"}.get(said["kind"], said["kind"])
         return f"{said['role']} {kind} {said['direction']}".strip()
     return " ".join(words.value("", text) for text in said.values())
 
@@ -229,7 +248,13 @@ def figures(summaries: Summaries, words: Words, apart: Collection[str] = ()) -> 
             if set(cells) != {NOTHING}:
                 sure = [interval(name, summary) for summary in summaries.values()]
                 rows.append(
-                    [said, *(f"{c} [{i}]" if i else c for c, i in zip(cells, sure, strict=True))]
+                    [
+                        said,
+                        *(
+                            f"{c} [{whole(i)}]" if i else c
+                            for c, i in zip(cells, sure, strict=True)
+                        ),
+                    ]
                 )
     return Table(["", *summaries], rows)
 

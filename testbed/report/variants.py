@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
 
 from testbed.report import requests
+from testbed.report.bounds import Bound, of_processors, of_timers
 from testbed.report.machine import Latest, Load, latest, load_of
 from testbed.report.marks import Mark, marks_of
 from testbed.report.presentation import Presentation
@@ -31,6 +32,7 @@ class Variant:
         marks: what is marked in its timelines.
         load: the machine's.
         late: how late its programs' timers were.
+        asked_cpu, asked_lag: bounds on both, of the verdict's checks.
     """
 
     name: str
@@ -44,6 +46,8 @@ class Variant:
     marks: list[Mark]
     load: Load | None
     late: Latest | None
+    asked_cpu: list[Bound] = field(default_factory=list)
+    asked_lag: list[Bound] = field(default_factory=list)
 
     @property
     def window(self) -> Span | None:
@@ -60,7 +64,15 @@ def table_of(data: RunData, name: str) -> pl.DataFrame | None:
 
 def variants_of(data: RunData, presentation: Presentation) -> list[Variant]:
     """All variants of a run, in order."""
-    return [_variant(data, presentation, name, said) for name, said in data.policies.items()]
+    found = [_variant(data, presentation, name, said) for name, said in data.policies.items()]
+    seen_s = [each.load.lag_s for each in found if each.load is not None]
+    seen_s += [each.late.late_s for each in found if each.late is not None]
+    most_s = max((float(each.max()) for each in seen_s), default=0.0)
+    checks = data.verdict.checks
+    for each in found:
+        each.asked_cpu = of_processors(checks, each.name)
+        each.asked_lag = of_timers(checks, each.name, presentation.lateness, most_s)
+    return found
 
 
 def _variant(

@@ -12,6 +12,7 @@ from testbed.results.intervals import CONFIDENCE, Interval
 _UNIT = re.compile(
     r"(?<![\w.])(-?\d[\d.]*(?:e[+-]?\d+)?)([KMGT]?bit|[KMGT]i?B|B|ms|us|s|%)(?![\w])"
 )
+_UNBROKEN = "\u00a0"
 _THIN = "\u202f"  # narrow and unbreakable
 
 
@@ -40,6 +41,17 @@ class Words:
             return self._figures[full] + (", full scale" if full != name else "")
         return label(name)
 
+    def dotted(self, metric: str) -> str:
+        """A figure of a figure: ttft_s.p50, slowdown.h2d.p99."""
+        whole, *parts = metric.split(".")
+        said = [self.figure(whole)]
+        for part in parts:
+            known = self._values.get(part)
+            said.append(label(part) if known is None else f"{known},")
+        if any(part in self._values for part in parts):
+            said[0] += ":"
+        return " ".join(said).removesuffix(",")
+
     def value(self, name: str, value: Any) -> str:
         """A figure's value."""
         if isinstance(value, str):
@@ -47,11 +59,22 @@ class Words:
         return shown(name, value)
 
 
+def bound_by(summary: Mapping[str, Any], words: Words) -> str:
+    """What a variant was bound by, for people; empty where it is not said."""
+    said = summary.get("binds") or summary.get("bound_by")
+    return words.value("", said) if said else ""
+
+
 def shown(name: str, value: Any) -> str:
     """A value for people, by the unit in its name; see `testbed.metrics.show`."""
     if name.endswith("ratio") and isinstance(value, float):
         return f"{value:.3f}"
     return spaced(show(name, value))
+
+
+def whole(interval: str) -> str:
+    """What is in brackets, on one line."""
+    return interval.replace(" ", _UNBROKEN)
 
 
 def brackets(intervals: Iterable[Interval | None], drawn: str = "in brackets") -> list[str]:

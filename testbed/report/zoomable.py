@@ -20,11 +20,13 @@ import numpy as np
 import polars as pl
 
 from testbed.errors import UnsupportedError
+from testbed.report.bounds import Bound
 from testbed.report.machine import Latest, Load
 from testbed.report.marks import labels
 from testbed.report.series import Floats
 from testbed.report.style import line_styles
 from testbed.report.variants import Variant
+from testbed.report.words import Words
 
 _SCRIPTS = ("bokeh.min.js", "bokeh-api.min.js")
 _KIB = 1024.0
@@ -75,12 +77,15 @@ def payload(panels: Sequence[Mapping[str, Any]], kinds: Sequence[str], title: st
     )
 
 
-def panel(variant: Variant, points: pl.DataFrame | None, lateness: str) -> dict[str, Any]:
+def panel(
+    variant: Variant, points: pl.DataFrame | None, lateness: str, words: Words
+) -> dict[str, Any]:
     """The data of one variant; times are seconds since its start.
 
     Args:
         points: requests, from `requests.over_time`.
         lateness: what is said above the lateness of its programs' timers.
+        words: for kinds of requests.
     """
     window, classes = variant.window, variant.classes
     length_s = max((float(one.times_s[-1]) for one in classes if len(one.times_s)), default=0.0)
@@ -104,8 +109,10 @@ def panel(variant: Variant, points: pl.DataFrame | None, lateness: str) -> dict[
             }
             for one, style in zip(classes, line_styles(classes), strict=True)
         ],
-        "points": [] if points is None else _points(points, variant.started_s),
+        "points": [] if points is None else _points(points, variant.started_s, words),
         "machine": None if variant.load is None else _machine(variant.load),
+        "asked_cpu": _bounds(variant.asked_cpu),
+        "asked_lag": _bounds(variant.asked_lag),
         "late": None if variant.late is None else {"said": lateness, **_late(variant.late)},
     }
 
@@ -115,7 +122,7 @@ def _rounded(values: Floats, digits: int) -> list[float]:
     return found
 
 
-def _points(points: pl.DataFrame, started_s: float) -> list[dict[str, Any]]:
+def _points(points: pl.DataFrame, started_s: float, words: Words) -> list[dict[str, Any]]:
     """Requests by kind; those that failed are a kind of their own."""
     kinds = points.with_columns(
         kind=pl.when("failed").then(pl.lit("failed")).otherwise(pl.col("kind"))
@@ -123,6 +130,7 @@ def _points(points: pl.DataFrame, started_s: float) -> list[dict[str, Any]]:
     return [
         {
             "kind": kind,
+            "said": words.value("kind", kind),
             "t": _rounded(part["began_s"].to_numpy() - started_s, 3),
             "wait": _rounded(part["wait_s"].to_numpy(), 4),
         }
@@ -137,6 +145,13 @@ def _machine(load: Load) -> dict[str, Any]:
         "softirq": _rounded(100 * load.softirq_share, 1),
         "lag": _rounded(1000 * load.lag_s, 2),
     }
+
+
+def _bounds(bounds: Sequence[Bound]) -> list[dict[str, Any]]:
+    return [
+        {"at": round(each.at, 3), "said": each.label, "own": each.own, "beyond": each.beyond}
+        for each in bounds
+    ]
 
 
 def _late(late: Latest) -> dict[str, Any]:

@@ -39,7 +39,7 @@ class RunData:
         """A table by its name.
 
         Raises:
-            NotFoundError: the run has no such table; says which it has.
+            NotFoundError: the run has no such table, and says which it has; or it is damaged.
         """
         if name not in self._tables:
             file = layout.table_path(self.path, name)
@@ -48,7 +48,13 @@ class RunData:
                     f"the run {self.path.name} has no table {name!r}",
                     hint=f"tables: {', '.join(self.tables) or 'none'}",
                 )
-            self._tables[name] = pl.read_parquet(file)
+            try:
+                self._tables[name] = pl.read_parquet(file)
+            except (pl.exceptions.PolarsError, OSError) as error:
+                raise NotFoundError(
+                    f"the table {file} cannot be read: {error}",
+                    hint="the run is damaged: run it again",
+                ) from None
         return self._tables[name]
 
     @cached_property

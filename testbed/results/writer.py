@@ -23,9 +23,22 @@ def write_json(path: Path, content: Any) -> None:
         content: dictionaries, lists, structs, dataclasses, numpy scalars, paths.
     """
     encoded = msgspec.json.encode(content, enc_hook=_plain)
+    write_whole(path, msgspec.json.format(encoded, indent=2) + b"\n")
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is there as a whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; what was there before is.
+    """
     made = path.with_name(f".{path.name}.part")
-    made.write_bytes(msgspec.json.format(encoded, indent=2) + b"\n")
-    made.replace(path)
+    try:
+        made.write_bytes(content)
+        made.replace(path)
+    except OSError:
+        made.unlink(missing_ok=True)
+        raise
 
 
 def plain(content: Any) -> Any:

@@ -49,7 +49,7 @@ def test_a_prediction_says_what_binds_and_leaves_nothing(tmp_path: Path) -> None
     foreseen_nics = {f"{side}-cnic-{way}" for side in ("pe", "de") for way in ("read", "write")}
     assert foreseen["costs"]["of"] == "this machine"
     for policy in foreseen["policies"].values():
-        assert policy["bound_by"] in foreseen_nics
+        assert policy["bound_by"] in foreseen_nics and policy["binds"] == "cnics"
         assert 0 < policy["cores"] < foreseen["cores_allowed"]
         assert policy["messages_per_s"] > 0 and policy["timers_per_s"] > 0
         assert policy["length_s"] > 3
@@ -86,13 +86,15 @@ def test_a_run_shows_predicted_beside_measured(tmp_path: Path) -> None:
     assert kept["comparison"]["predicted_measured"] == found["predicted_measured"]
     for policy, figures in found["predicted_measured"].items():
         assert set(figures) == {
-            "turns_per_s", "kv_load_bps", "bound_by", "speedup", "cores", "agents_cores",
+            "turns_per_s", "kv_load_bps", "bound_by", "binds", "speedup", "cores", "agents_cores",
             "process_cores",
             "memory_bytes", "messages_per_s", "timers_per_s", "bring_up_s", "ready_s", "warm_up_s",
             "window_length_s", "drain_s", "length_s",
         }  # fmt: skip
         for name, pair in figures.items():
             assert pair["measured"] is not None, (policy, name)
+        binds = figures["binds"]
+        assert binds["same"] == (binds["predicted"] == binds["measured"])
         # What does not depend on how busy the machine is.
         assert figures["window_length_s"]["measured"] == pytest.approx(2, abs=0.6)
         assert 0.5 < 1 + figures["messages_per_s"]["error"] < 2

@@ -127,6 +127,31 @@ def test_a_run_that_may_not_be_believed_ends_with_its_status(
     assert "the verdict on" in err and "--accept-unfaithful" in err
 
 
+def test_a_report_that_cannot_be_written_costs_nothing_but_itself(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    wanted = command("--json", "--accept-unfaithful", policies="[pe-only]")
+    with started(wanted, tmp_path, environment) as process:
+        await_line(process, "pe-only: ")
+        in_the_way = only_run(tmp_path) / "figures"
+        in_the_way.write_text("not a directory")
+        out, err = process.communicate(timeout=100)
+    assert process.returncode == 13, err
+    found = json.loads(out)
+    run = only_run(tmp_path)
+    said = f"the report of {run.relative_to(tmp_path)} was not written: "
+    assert len(found["unwritten"]) == 1 and found["unwritten"][0].startswith(said)
+    again = f"testbed report {run.relative_to(tmp_path)}"
+    assert said in err and again in err and "Traceback" not in err
+    assert json.loads((run / "verdict.json").read_text())["checks"]
+    assert found["policies"]["pe-only"]["requests"] > 0
+    assert not (run / "report.html").exists()
+    in_the_way.unlink()
+    again_written = [*command()[:4], "report", str(run)]
+    subprocess.run(again_written, cwd=tmp_path, env=environment, check=True, timeout=100)
+    assert (run / "report.html").is_file()
+
+
 def test_what_the_machine_cannot_carry_is_refused_before_anything_is_made(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -23,6 +23,8 @@ from testbed.results.intervals import Interval
         ("jct_s", {"p50": None, "p99": None, "mean": None}, "–"),
         ("path_share", {"pe": 0.5, "de": 0.5}, "pe 50.0%, de 50.0%"),
         ("bound_by", "storage", "storage"),
+        ("gap", 0.514, "51.4%"),
+        ("slowdown.h2d.p99", 211.2, "211.2×"),
         ("collectives", {}, "–"),
         ("requests", 12, "12"),
     ],

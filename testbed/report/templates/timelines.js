@@ -34,7 +34,8 @@
   const uses = upTo((v) => v.series.map((s) => s.mean).concat([[100]]));
   const queues = upTo((v) => v.series.map((s) => s.queue));
   const waited = upTo((v) => v.points.map((kind) => kind.wait));
-  const late = upTo((v) => (v.machine ? [v.machine.lag] : []).concat(v.late ? [v.late.late] : []));
+  const late = upTo((v) => [...(v.machine ? [v.machine.lag] : []), ...(v.late ? [v.late.late] : []),
+    v.asked_lag.filter((bound) => !bound.beyond).map((bound) => bound.at)]);
   const share = new Bokeh.Range1d({ start: 0, end: 105 });
 
   const panel = (unit, height, range) => {
@@ -79,6 +80,26 @@
     const box = new Bokeh.BoxAnnotation({ left: window[0], right: window[1], line_color: null, fill_alpha: 0.15, level: "underlay" });
     p.add_layout(box);
     paints.push(() => { box.fill_color = colour("grey"); });
+  };
+  // What a check asked for, with its label at the line; far above all that was seen, at the edge.
+  const ask = (p, bounds) => {
+    for (const { at, said, own, beyond } of bounds) {
+      if (!beyond) {
+        const bound = new Bokeh.Span({ location: at, dimension: "width", line_dash: [8, 4] });
+        p.add_layout(bound);
+        paints.push(() => { bound.line_color = colour("red"); });
+      }
+      const name = new Bokeh.Label({
+        x: own ? p.x_range.end : 0, y: beyond ? p.y_range.end : at, text: said, text_font_size: "11px",
+        text_align: own ? "right" : "left", text_baseline: beyond || own ? "top" : "bottom", x_offset: own ? -4 : 4,
+        y_offset: beyond && own ? -14 : 0,
+        background_fill_alpha: 0.7,
+      });
+      // Where it is stays at the edge when the panel is zoomed.
+      p.x_range.connect(p.x_range.change, () => { name.x = own ? p.x_range.end : p.x_range.start; });
+      p.add_layout(name);
+      paints.push(() => { name.text_color = colour("red"); name.background_fill_color = colour("paper"); });
+    }
   };
   const line = (p, columns, y, hue, dashed, tips) => {
     const data = Object.fromEntries(Object.entries(columns).filter(([, values]) => Array.isArray(values)));
@@ -135,6 +156,7 @@
       const used = panel("% of the line", 260, uses);
       const queued = panel("KiB", 150, queues);
       for (const p of [used, queued]) shade(p, variant);
+      ask(used, [{ at: 100, said: "the line", own: false, beyond: false }]);
       const things = variant.series.map((s) => ({
         name: s.name,
         hue: s.colour,
@@ -167,9 +189,9 @@
         paints.push(() => { drawn.glyph.line_color = drawn.glyph.fill_color = colour(hue); });
         waits.add_tools(new Bokeh.HoverTool({
           renderers: [drawn], toggleable: false,
-          tooltips: [["", kind.kind], ["submitted", "@t{0.00} s"], ["waited", "@wait{0.000} s"]],
+          tooltips: [["", kind.said], ["submitted", "@t{0.00} s"], ["waited", "@wait{0.000} s"]],
         }));
-        return { name: kind.kind, hue, mark: "dot", drawn: [drawn] };
+        return { name: kind.said, hue, mark: "dot", drawn: [drawn] };
       });
       place(`${data.title} of each request, by when it was submitted`, "h4");
       toggles(things);
@@ -186,6 +208,7 @@
         ])] },
         { name: "of it in softirq", hue: "pink", mark: "", drawn: [line(machine, variant.machine, "softirq", "pink", false, null)] },
       ]);
+      ask(machine, variant.asked_cpu);
       place("", "", machine);
       last = machine;
     }
@@ -193,10 +216,11 @@
     if (variant.late) timers.push({ name: "the latest of all programs", hue: "blue", columns: variant.late, y: "late", tips: [["", "@who"], ["time", "@t{0.0} s"], ["late by", "@late{0.0} ms"]] });
     if (variant.machine) timers.push({ name: "the monitor's own timer", hue: "green", columns: variant.machine, y: "lag", tips: null });
     if (timers.length) {
-      const lags = panel("ms", 130, late);
+      const lags = panel("ms", variant.asked_lag.length ? 200 : 130, late);
       shade(lags, variant);
       place(variant.late ? variant.late.said : "Lateness of timers", "h4");
       toggles(timers.map(({ name, hue, columns, y, tips }) => ({ name, hue, mark: "", drawn: [line(lags, columns, y, hue, false, tips)] })));
+      ask(lags, variant.asked_lag);
       place("", "", lags);
       last = lags;
     }

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agents.binding import bound_by
 from agents.fidelity_checks import (
     formulae,
     loop_lag,
@@ -23,7 +24,6 @@ from agents.records import (
     TransferRecord,
 )
 from agents.settings import DualPathScenario
-from agents.summary import bound_by
 from testbed.experiment.scenario import load_scenario
 from testbed.kernel.samples import FRAME_HEADER_BYTES, LaneSample, MeterSample
 from testbed.plan.compile import compile_plan

@@ -43,6 +43,7 @@ def test_compute_hides_a_part_of_the_gain() -> None:
     found = predict(PAPER, turn(78_324), MODELLED, ["pe-only", "shorter-queue"]).policies
     assert found["pe-only"].bound_by == "pe-snic-in"
     assert found["shorter-queue"].bound_by == "prefill-compute"
+    assert [each.binds for each in found.values()] == ["pe-snics", "prefill-compute"]
     assert found["shorter-queue"].speedup == pytest.approx(1.54, abs=0.02)
 
 
@@ -59,6 +60,9 @@ def test_the_network_alone() -> None:
     assert speedups == pytest.approx(
         {"pe-only": 1.0, "de-only": 2.0, "round-robin": 2.0, "shorter-queue": 3.0}
     )
+    assert [policy.binds for policy in found.policies.values()] == [
+        "pe-snics", "de-snics", "pe-snics", "all-snics"
+    ]  # fmt: skip
     assert found.caps_turns_per_s["prefill-compute"] == math.inf
     assert found.policies["shorter-queue"].kv_load_bps == pytest.approx(6 * 400e9)
 
@@ -67,6 +71,7 @@ def test_cnics_bind_where_the_window_is_empty() -> None:
     cluster = Shape(1, 1, 2, 400e9, 400e9)
     found = predict(cluster, turn(78_324), TurnTimes(), ["pe-only", "shorter-queue"])
     assert "cnic" in found.policies["shorter-queue"].bound_by
+    assert found.policies["shorter-queue"].binds == "cnics"
     assert 1.1 <= (found.policies["shorter-queue"].speedup or 0) <= 1.36
 
 

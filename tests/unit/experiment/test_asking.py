@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from testbed.errors import ProgramError
+from testbed.errors import ProgramError, ReportError
 from testbed.experiment import asking, record
 from testbed.experiment.asking import Asking, Runs
 from testbed.experiment.repeats import Repeat
+from testbed.experiment.runner import Progress
 from testbed.fidelity.verdict import Verdict
 from testbed.results import layout
 from testbed.results.writer import plain, write_json
@@ -25,6 +27,7 @@ class Made:
         self.status = status
         self.interrupted = False
         self.failing: set[int] = set()  # numbers of repeats
+        self.unwritten: tuple[ReportError, ...] = ()
         self.asked: list[Repeat] = []
 
     def __call__(self, asked: Any, one: Repeat, path: Path, *_: Any) -> Any:
@@ -39,15 +42,8 @@ class Made:
         run = {"layout_version": 1, "interrupted": self.interrupted, "scenario": plain(scenario)}
         write_json(place / layout.RUN, {**run, "policies": {}})
 
-        class Finished:
-            path = place
-            interrupted = self.interrupted
-
-            def judge(self, **_: Any) -> None:
-                if self.interrupted:
-                    raise KeyboardInterrupt
-
-        return Finished()
+        ran = SimpleNamespace(interrupted=self.interrupted)
+        return SimpleNamespace(path=place, ran=ran, unwritten=self.unwritten)
 
 
 @pytest.fixture
@@ -69,6 +65,16 @@ def test_the_same_scenario_is_run_once_in_a_set(tmp_path: Path, made: Made) -> N
     assert one.evidence == other.evidence and len(one.evidence) == 1
     other.run("demo", CHANGES | {"duration": "8s"})
     assert len(made.asked) == 2 and len(other.evidence) == 2
+
+
+def test_a_run_without_its_report_answers_all_the_same_and_is_told(
+    tmp_path: Path, made: Made
+) -> None:
+    made.unwritten = (ReportError("the report was not written", hint="again"),)
+    told: list[Progress] = []
+    asking = Asking("a-study", "quick", Runs(tmp_path, ["testbed"], told.append))
+    assert asking.run("demo", CHANGES).verdict.status == "PASS"
+    assert [each.fields["warning"] for each in told] == ["the report was not written\nagain"]
 
 
 def test_a_set_that_is_gone_on_with_repeats_no_run_that_is_complete(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from testbed.experiment.digest import lines, predicted_lines
 
@@ -74,3 +75,16 @@ def test_a_prediction_shows_what_holds_for_all_then_each_policy() -> None:
 def test_one_policy_alone_is_compared_with_nothing() -> None:
     speedup = {"pe-only": {"kv_load_bps": 1.0}}
     assert "of pe-only" not in "\n".join(lines("x", "PASS", [], {"speedup": speedup}, {}))
+
+
+def test_words_that_both_sides_share_are_marked_and_others_left_out() -> None:
+    def pairs(seen: str, same: bool) -> dict[str, Any]:
+        return {
+            "bound_by": {"predicted": "pe-snic-in", "measured": "storage", "error": None},
+            "binds": {"predicted": "pe-snics", "measured": seen, "error": None, "same": same},
+        }
+
+    beside = {"a": pairs("pe-snics", True), "b": pairs("load", False)}
+    text = "\n".join(lines("runs/x", "PASS", [], {"predicted_measured": beside}, {}))
+    assert "pe-snics | pe-snics ✓" in text and "pe-snics | load ✗" in text
+    assert "storage" not in text

@@ -38,13 +38,27 @@ def test_without_a_window_there_is_no_mean_load() -> None:
 def test_figures_of_one_name_are_side_by_side() -> None:
     prediction = {
         "policies": {
-            "a": {"load_bps": 100.0, "bound_by": "x", "speedup": 1.0, "share": 0.5, "cores": None},
-            "b": {"load_bps": 200.0, "bound_by": "y", "speedup": 2.0, "share": 0.5, "cores": 1},
+            "a": {
+                "load_bps": 100.0,
+                "bound_by": "x",
+                "binds": "m",
+                "speedup": 1.0,
+                "share": 0.5,
+                "cores": None,
+            },
+            "b": {
+                "load_bps": 200.0,
+                "bound_by": "y",
+                "binds": "m",
+                "speedup": 2.0,
+                "share": 0.5,
+                "cores": 1,
+            },
         }
     }
     measured = {
-        "a": {"load_bps": 90.0, "bound_by": "z", "cores": 1.0},
-        "b": {"load_bps": None, "bound_by": "y", "cores": 1.5},
+        "a": {"load_bps": 90.0, "bound_by": "z", "binds": "m", "cores": 1.0},
+        "b": {"load_bps": None, "bound_by": "y", "binds": "n", "cores": 1.5},
     }
     comparison = {"speedup": {"a": {"load_bps": 1.0}, "b": {"load_bps": None, "turns_per_s": 1.9}}}
     found = beside(prediction, measured, comparison)
@@ -52,6 +66,10 @@ def test_figures_of_one_name_are_side_by_side() -> None:
         "predicted": 100.0, "measured": 90.0, "error": pytest.approx(-0.1)
     }  # fmt: skip
     assert found["a"]["bound_by"] == {"predicted": "x", "measured": "z", "error": None}
+    assert found["a"]["binds"] == {
+        "predicted": "m", "measured": "m", "error": None, "same": True
+    }  # fmt: skip
+    assert found["b"]["binds"]["same"] is False
     assert "share" not in found["a"], "it is not measured by that name"
     assert found["b"]["load_bps"]["error"] is None
     assert found["b"]["speedup"]["error"] == pytest.approx(-0.05)
@@ -60,3 +78,8 @@ def test_figures_of_one_name_are_side_by_side() -> None:
 
 def test_a_variant_that_was_not_predicted_has_nothing_beside_it() -> None:
     assert beside({}, {"a": {"x": 1}}, {}) == {"a": {}}
+
+
+def test_what_was_not_measured_is_neither_the_same_nor_another() -> None:
+    found = beside({"policies": {"a": {"binds": "m"}}}, {"a": {"binds": None}}, {})
+    assert found["a"]["binds"]["same"] is None

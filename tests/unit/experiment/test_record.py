@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from testbed.errors import CapacityError, ProgramError, UnfaithfulError
+from testbed.errors import CapacityError, ProgramError, ReportError, UnfaithfulError
 from testbed.experiment import runner
 from testbed.experiment.record import Asked, execute
 from testbed.experiment.runner import Ran
@@ -95,6 +95,7 @@ def test_the_object_for_programs_is_json_and_has_the_documented_fields(
         "verdict": "PASS",
         "reasons": [],
         "remarks": [],
+        "unwritten": [],
         "speedup": {"fair": {"load_bps": 1.0}},
         "policies": {"fair": {"load_bps": 72.0, "cap_bps": None}},
     }
@@ -116,6 +117,41 @@ def test_an_interrupted_run_is_written_all_the_same(run: Callable[[Ran], Any]) -
     assert finished.as_json()["verdict"] == "FAIL"
     with pytest.raises(KeyboardInterrupt):
         finished.judge(accept_unfaithful=True)
+
+
+@pytest.fixture
+def reportless(run: Callable[[Ran], Any], monkeypatch: pytest.MonkeyPatch) -> Callable[[Ran], Any]:
+    """The same where the report cannot be written."""
+
+    def into_nowhere(path: Path) -> None:
+        (path / "nowhere" / layout.REPORT).write_text("")
+
+    monkeypatch.setattr(page, "write_report", into_nowhere)
+    return run
+
+
+def test_a_run_without_its_report_is_complete_and_says_so(
+    reportless: Callable[[Ran], Any],
+) -> None:
+    finished = reportless(ran())
+    assert load(finished.path).tables == ["flows", "machine", "nics"]
+    assert layout.find_run("latest", finished.path.parent) == finished.path.resolve()
+    assert finished.as_json()["verdict"] == "PASS"
+    (said,) = finished.as_json()["unwritten"]
+    assert said.startswith(f"the report of {finished.path} was not written: FileNotFoundError")
+    with pytest.raises(ReportError) as failure:
+        finished.judge(accept_unfaithful=True)
+    assert failure.value.hint.endswith(f"testbed report {finished.path}")
+
+
+def test_what_is_worse_than_no_report_comes_first(reportless: Callable[[Ran], Any]) -> None:
+    with pytest.raises(UnfaithfulError) as doubtful:
+        reportless(ran(ok=False)).judge()
+    with pytest.raises(KeyboardInterrupt) as ended:
+        reportless(ran(interrupted=True)).judge()
+    for failure in (doubtful, ended):
+        (note,) = failure.value.__notes__
+        assert "was not written" in note and "testbed report" in note
 
 
 def test_a_run_that_could_not_begin_leaves_no_directory(

@@ -16,6 +16,7 @@ from testbed.errors import (
     ConflictError,
     NotFoundError,
     ProgramError,
+    ReportError,
     UnfaithfulError,
     UsageError,
 )
@@ -41,6 +42,7 @@ class Made:
         self.seeds: list[int] = []
         self.ends: dict[int, BaseException] = {}
         self.failing: set[int] = set()
+        self.unwritten: tuple[ReportError, ...] = ()
         monkeypatch.setattr(repeats, "run_one", self)
         monkeypatch.setattr(rounds, "foreseen", lambda _: {".": 10.0})
 
@@ -55,7 +57,9 @@ class Made:
             path / f"2026-{number:03}", figures, seed=one.seed, ok=number not in self.failing,
             scenario=scenario,
         )  # fmt: skip
-        return SimpleNamespace(path=run, ran=SimpleNamespace(interrupted=False))
+        return SimpleNamespace(
+            path=run, ran=SimpleNamespace(interrupted=False), unwritten=self.unwritten
+        )
 
 
 @pytest.fixture
@@ -136,6 +140,30 @@ def test_a_run_that_fails_does_not_end_the_set_and_is_made_again(
     again, _ = run(asked, tmp_path, None, found.path)
     assert made.seeds == [*seeds(3), seeds(3)[1]]
     again.judge()
+
+
+def test_reports_that_are_not_there_are_told_at_the_end(
+    asked: Asked, made: Made, tmp_path: Path
+) -> None:
+    made.unwritten = (ReportError("the report of a run was not written"),)
+    found, _ = run(asked, tmp_path, 2)
+    assert found.as_json()["unwritten"] == 2 * ["the report of a run was not written"]
+    with pytest.raises(ReportError) as ended:
+        found.judge(accept_unfaithful=True)
+    assert len(ended.value.__notes__) == 1
+
+
+def test_a_set_keeps_its_runs_if_its_page_cannot_be_written(
+    asked: Asked, made: Made, tmp_path: Path
+) -> None:
+    first, _ = run(asked, tmp_path, 1)
+    figures = first.path / layout.FIGURES
+    figures.rename(first.path / "moved")
+    figures.write_text("in the way")
+    found, _ = run(asked, tmp_path, 2, first.path)
+    assert len(found.as_json()["runs"]) == 2
+    with pytest.raises(ReportError, match="File exists"):
+        found.judge()
 
 
 def test_a_set_of_which_no_run_could_be_made_ends_with_the_reason(

@@ -159,7 +159,7 @@ def ends_with(monkeypatch: pytest.MonkeyPatch, ends: dict[int, BaseException]) -
         if number in ends:
             raise ends[number]
         run = make_run(path / f"2026-{number}", {"pe-only": {}}, seed=one.seed)
-        return SimpleNamespace(path=run, ran=SimpleNamespace(interrupted=False))
+        return SimpleNamespace(path=run, ran=SimpleNamespace(interrupted=False), unwritten=())
 
     monkeypatch.setattr(repeats, "run_one", instead)
     return made

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from testbed.fidelity.checks import Check
+from testbed.fidelity.checks import MACHINE, TIMERS, Check
 from testbed.fidelity.verdict import Verdict
 from testbed.results import layout
 from testbed.results.writer import write_json
@@ -236,7 +236,23 @@ def write(path: Path, policies: Sequence[str] = POLICIES, *, believed: bool = Tr
         for name in policies
     ]
     checks += [
-        Check("loop lag", name, True, "p99 3ms (de0)", "p99 ≤ 20% of 100ms", "")
+        Check(
+            "loop lag",
+            name,
+            True,
+            "p99 3ms (de0)",
+            "p99 ≤ 5% of 100ms",
+            "",
+            limits={"mean_s": 0.001, "p99_s": 0.005},
+        )
+        for name in policies
+    ]
+    checks += [
+        Check(MACHINE, name, True, "50%", "≤ 85% of all cores", "", limits={"cpu_share": 0.85})
+        for name in policies
+    ]
+    checks += [
+        Check(TIMERS, name, True, "p99 1ms", "p99 ≤ 50ms", "", limits={"p99_s": 0.05})
         for name in policies
     ]
     reasons = [] if believed else ["3 packets dropped <script>alert(1)</script>"]

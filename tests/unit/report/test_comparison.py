@@ -17,12 +17,15 @@ def test_the_table_has_intervals_ratios_and_says_what_is_chance(tmp_path: Path) 
     )
     text = "\n".join(lines(found, chosen(found, ())))
     assert "compared: arbitration\n" in text
-    assert "arbitration=fair shorter-queue: 2× [2 – 2] the load of arbitration=fair pe-only" in text
+    assert (
+        "arbitration=fair shorter-queue: 2.00× [2.00 – 2.00] the load of arbitration=fair pe-only"
+        in text
+    )
     rows = text.splitlines()
     (first,) = (number for number, row in enumerate(rows) if row.strip().startswith("load"))
     assert "arbitration=fair pe-only  6 runs" in rows[first]
-    assert "2× [2 – 2] *" in rows[first + 1]
-    assert "0.5× [0.5 – 0.5] *   arbitration=fair shorter-queue" in rows[first + 3]
+    assert "2.00× [2.00 – 2.00] *" in rows[first + 1]
+    assert "0.500× [0.500 – 0.500] *   arbitration=fair shorter-queue" in rows[first + 3]
     assert "95% confidence" in text and "too few" not in text
     assert "FAIL" not in text
 
@@ -58,7 +61,7 @@ def test_policies_of_one_set_are_columns_and_what_is_0_everywhere_is_one_line(
     found = compare([make_set(tmp_path / "set", {1: policies, 2: policies})])
     text = lines(found, chosen(found, ()))
     assert any(
-        re.match(r" x +2 \[2 – 2\] +3 \[3 – 3\] +1\.5× \[1.5 – 1.5\] \?", row) for row in text
+        re.match(r" x +2 \[2 – 2\] +3 \[3 – 3\] +1\.50× \[1\.50 – 1\.50\] \?", row) for row in text
     )
     assert "in every run: lost 0" in text
     once = {"a": {"x": 2.0, "lost": 1}, "b": {"x": 3.0, "lost": 0}}
@@ -70,5 +73,5 @@ def test_a_headline_of_few_runs_says_that_they_cannot_tell(tmp_path: Path) -> No
     for number, said in ((2, ", of too few runs to tell from chance"), (6, " of pe-only")):
         few = {seed: each for seed, each in six().items() if seed <= number}
         found = compare([make_set(tmp_path / f"set{number}", few)])
-        (answer,) = (row for row in lines(found, []) if row.startswith("shorter-queue: 2×"))
+        (answer,) = (row for row in lines(found, []) if row.startswith("shorter-queue: 2.00×"))
         assert answer.endswith(said)

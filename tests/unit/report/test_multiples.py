@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from testbed.errors import NotFoundError, ProgramError, UnfaithfulError
+from testbed.errors import NotFoundError, ProgramError, ReportError, UnfaithfulError
 from testbed.report import swept
 from testbed.report.multiples import horizontal, metrics, multiples
 from testbed.results import layout
@@ -59,6 +60,26 @@ def test_words_have_places_on_the_axis(sweep: Path) -> None:
         "agents=32",
     ]
     assert [label.get_text() for label in visible[0].get_xticklabels()] == ["fair", "fifo"]
+
+
+def test_a_panel_without_a_complete_run_says_so_and_lines_have_their_names(sweep: Path) -> None:
+    for point in ("fair8", "fair16", "fair32"):
+        shutil.rmtree(sweep / point)
+        (sweep / point).mkdir()
+    drawn = multiples(load_sweep(sweep), "agents", ["load_bps"])
+    said = [[text.get_text() for text in axes.texts] for axes in drawn.axes]
+    assert said == [["no run is complete"], []]
+    (legend,) = drawn.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["pe-only", "shorter-queue"]
+
+
+def test_a_page_of_a_sweep_that_cannot_be_written_leaves_its_table(sweep: Path) -> None:
+    (sweep / layout.FIGURES).write_text("in the way")
+    found = swept.write(sweep)
+    assert found.table is not None and found.figures == []
+    assert len(found.as_json({})["unwritten"]) == 1
+    with pytest.raises(ReportError, match="File exists"):
+        found.judge({})
 
 
 def test_a_number_that_there_is_not_is_named(sweep: Path) -> None:

@@ -114,7 +114,7 @@ def test_the_same_run_gives_the_same_page(doubtful: tuple[Path, str]) -> None:
 
 def test_a_run_of_one_policy_whose_name_is_no_file_name_has_a_page(tmp_path: Path) -> None:
     page = _page(synthetic.write(tmp_path, ["../<a>"]))
-    assert "All 2 checks held" in page
+    assert "All 4 checks held" in page
     assert "must not be believed" not in page
     assert "1.25×" not in page.split("Predicted and measured")[0]  # over itself
     assert "&lt;a&gt;" in page

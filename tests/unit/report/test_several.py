@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from testbed.errors import NotFoundError, UsageError
+from testbed.report.overlaid import in_parts
 from testbed.report.page import write_report
 from testbed.report.several import write_comparison, write_set
 from testbed.results import layout
@@ -36,7 +37,7 @@ def test_the_page_of_a_set_answers_first_and_says_how_sure_it_is(path: Path) -> 
     places = [page.index(heading) for heading in headings]
     assert places == sorted(places)
     assert "All checks of all 6 runs held" in page
-    assert "2× [2 – 2] pe-only" in page and "more than chance" in page
+    assert "2.00× [2.00 – 2.00] pe-only" in page and "more than chance" in page
     assert "95\u202f% confidence" in page
     assert page.count("<svg") == 2 and page.count('role="img" aria-label=') == 2
 
@@ -121,3 +122,36 @@ def test_a_set_that_may_not_be_written_to_is_said(path: Path) -> None:
     (path / layout.REPORT).mkdir()
     with pytest.raises(UsageError, match="cannot be written"):
         write_set(path)
+
+
+def test_of_more_than_two_each_has_a_line_of_its_own(tmp_path: Path) -> None:
+    fair = make_set(tmp_path / "fair", six())
+    fifo = make_set(tmp_path / "fifo", six(0.5), scenario=FIFO)
+    found = compare([fair, fifo])
+    page = _body(write_comparison(found, chosen(found, ()), tmp_path / "runs", ["testbed"]))
+    assert "arbitration=fair (fair): 6 of 6 runs" in page
+    table = page.partition("<h2>All figures")[2].partition("</table>")[0]
+    rows = re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", table)
+    cells = [re.sub(r"</t[hd]>", "|", re.sub(r"<t[hd][^>]*>", "", row)).split("|") for row in rows]
+    first = next(number for number, row in enumerate(cells) if row[0] == "load")
+    assert [row[1] for row in cells[first : first + 4]] == [
+        f"arbitration={queue} {policy}"
+        for queue in ("fair", "fifo")
+        for policy in ("pe-only", "shorter-queue")
+    ]
+    assert cells[first][3:5] == ["", ""]
+    assert cells[first + 3][3].startswith("0.500×")
+    assert cells[first + 3][4] == "over arbitration=fair shorter-queue"
+
+
+def test_many_figures_are_drawn_in_parts_that_fit_a_page(tmp_path: Path) -> None:
+    many = {seed: {p: {f"load{n}_bps": x * seed * (n + 1.0) for n in range(60)}
+                   for p, x in (("a", 1.0), ("b", 2.0))} for seed in (1, 2)}  # fmt: skip
+    found = compare([make_set(tmp_path / "set", many)])
+    parts = in_parts(found, chosen(found, ()))
+    assert len(parts) == 3
+    titles = [axes.get_title(loc="left") for part in parts for axes in part.axes]
+    assert [title for title in titles if title] == [f"load{n} (Mbit/s)" for n in range(60)]
+    for part in parts:
+        width, height = part.get_size_inches()
+        assert height / width < 1.3, "of paper, less its margins"

@@ -40,6 +40,45 @@ def test_a_run_that_sets_them_side_by_side_itself_is_taken_at_its_word() -> None
     assert row == ["cores", "2", "1", "\u221250.0\u202f%"]
 
 
+def test_what_bound_it_is_said_to_be_as_predicted_or_not() -> None:
+    pairs = {
+        name: {
+            "bound_by": {"predicted": "pe-snic-in", "measured": "storage", "error": None},
+            "binds": {"predicted": "storage", "measured": seen, "error": None, "same": same},
+        }
+        for name, seen, same in (("a", "storage", True), ("b", "load", False), ("c", None, None))
+    }
+    (row,) = foreseen({"comparison": {"predicted_measured": pairs}}, {}, WORDS).rows
+    assert row == [
+        "binds", "storage NICs", "storage NICs", "as predicted",
+        "storage NICs", "load", "not as predicted", "storage NICs", "–", "",
+    ]  # fmt: skip
+
+
+def test_many_policies_have_a_line_each_so_that_paper_is_wide_enough() -> None:
+    pair = {"predicted": 2.0, "measured": 1.0, "error": -0.5}
+    four = {name: {"cores": pair} for name in "abcd"}
+    table = foreseen({"comparison": {"predicted_measured": four}}, {}, WORDS)
+    assert table.header == ["", "", "predicted", "measured", "difference"]
+    assert table.rows[0] == ["cores", "a", "2", "1", "\u221250.0\u202f%"]
+    assert [row[:2] for row in table.rows[1:]] == [["", "b"], ["", "c"], ["", "d"]]
+    assert table.groups == ()
+
+
+def test_groups_of_columns_are_set_apart_from_the_second_on() -> None:
+    table = foreseen(run(), {n: e["summary"] for n, e in run()["policies"].items()}, WORDS)
+    assert table.begins == {4}, "the first begins behind the names"
+    assert figures({"a": summary()}, WORDS).begins == set()
+
+
+def test_figures_of_figures_are_told_by_words_where_there_are_any() -> None:
+    words = Words({"slowdown": "slowdown"}, {"h2d": "prompts, to HBM"})
+    assert words.dotted("slowdown.h2d.p99") == "slowdown: prompts, to HBM, p99"
+    assert words.dotted("slowdown.h2d") == "slowdown: prompts, to HBM"
+    assert words.dotted("ttft_s.p50") == "ttft p50"
+    assert words.dotted("kv_load_bps") == "kv load"
+
+
 def test_a_run_without_a_prediction_has_empty_tables() -> None:
     assert foreseen({}, {"a": {}}, WORDS).rows == []
     assert needs({}, WORDS).rows == []
@@ -69,7 +108,7 @@ def test_lists_of_rows_are_tables_with_a_column_for_each_variant() -> None:
 def test_a_figure_has_its_interval_beside_it() -> None:
     one = {"kv_load_bps": 1e6, "interval_kv_load_bps": [9e5, 1.1e6]}
     rows = figures({"a": one, "b": {"kv_load_bps": 1e6, "interval_kv_load_bps": None}}, WORDS).rows
-    around = "900\u202fKbit/s \u2013 1.1\u202fMbit/s"
+    around = "900\u202fKbit/s\u00a0\u2013\u00a01.1\u202fMbit/s"
     assert rows == [["KV load", f"1\u202fMbit/s [{around}]", "1\u202fMbit/s"]]
 
 

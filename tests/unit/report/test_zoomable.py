@@ -17,6 +17,7 @@ from testbed.errors import UnsupportedError
 from testbed.report import zoomable
 from testbed.report.requests import over_time
 from testbed.report.variants import variants_of
+from testbed.report.words import Words
 from testbed.results.load import load
 from tests.unit.report import synthetic
 
@@ -30,7 +31,9 @@ def panel(tmp_path: Path) -> dict[str, Any]:
     first = variants_of(load(synthetic.write(tmp_path)), PRESENTATION)[0]
     assert first.rows is not None
     points, _ = over_time(first.rows, REQUESTS)
-    return zoomable.panel(first, points, "Lateness (asked: ≤ 1 ms)")
+    return zoomable.panel(
+        first, points, "Lateness (asked: ≤ 1 ms)", Words({}, {"pe": "by prefill"})
+    )
 
 
 def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any]) -> None:
@@ -44,9 +47,14 @@ def test_the_data_are_the_tables_in_seconds_since_the_start(panel: dict[str, Any
     by_kind = {each["kind"]: each for each in variant["points"]}
     assert set(by_kind) == {"pe", "de", "failed"}
     assert by_kind["failed"]["wait"] == [0.0]
+    assert by_kind["pe"]["said"] == "by prefill" and by_kind["de"]["said"] == "de"
     assert len(variant["machine"]["t"]) == len(variant["machine"]["cpu"]) == 25
     assert set(variant["late"]["late"]) == {3.0} and set(variant["late"]["who"]) == {"de0"}
     assert variant["late"]["said"] == "Lateness (asked: ≤ 1 ms)"
+    assert [(each["at"], each["beyond"]) for each in variant["asked_cpu"]] == [(85.0, False)]
+    assert [(each["at"], each["own"], each["beyond"]) for each in variant["asked_lag"]] == [
+        (50.0, True, True), (1.0, False, False), (5.0, False, False)
+    ]  # fmt: skip
     assert variant["marks"] == [1.5, 3.5]
     assert variant["labels"] == [[1.5, "1"], [3.5, "2"]]
 
