@@ -7,6 +7,7 @@ import math
 from agents import idle_overhead
 from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
+from agents.nic_loads import bound_by
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.recorded import Run
@@ -17,7 +18,6 @@ from agents.records import (
     StorageRecord,
     TransferRecord,
 )
-from agents.summary import bound_by
 from agents.traffic.check import exchanged
 from agents.wire.immediates import Kind
 from testbed.fidelity.checks import Check

@@ -8,9 +8,22 @@ from typing import Any
 
 import numpy as np
 
+from agents.recorded import Run
 from agents.records import IterationRecord, StepRecord
 
 _MOST_IDLE = 0.05  # share of their time in which engines that bind have nothing to do
+
+
+def run_engines(run: Run, window: tuple[float, float]) -> dict[str, Any]:
+    """`engine_figures` of a run."""
+    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
+    return engine_figures(
+        run.of(IterationRecord),
+        run.of(StepRecord),
+        window,
+        nodes=kinds.count("dram"),
+        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
+    )
 
 
 def engine_figures(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from agents.nic_loads import bound_by, nic_loads, shares
 from agents.process import LAG_PERIOD_S
 from agents.recorded import Run
 from agents.records import (
@@ -15,7 +16,6 @@ from agents.records import (
     StepRecord,
     TransferRecord,
 )
-from agents.summary import bound_by, nic_loads, shares
 from testbed.fidelity.checks import Check
 from testbed.units import show_duration, show_rate
 

@@ -14,6 +14,7 @@ from agents import cluster as cluster_file
 from agents.capacity import MachineLimits
 from agents.checks import own_checks
 from agents.cluster import Cluster, Load, Scheduling
+from agents.comparison import comparison
 from agents.costing.kept import Known, known, measured_once
 from agents.fault_settings import misplaced, timetable
 from agents.faults import SCHEDULER
@@ -43,7 +44,7 @@ from agents.records import (
 from agents.scaling import Carried
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
-from agents.summary import comparison, summarise
+from agents.summary import summarise
 from agents.traffic.offered import execution_of, submission_of
 from agents.transfer_figures import TransferRow
 from testbed.errors import CapacityError, ScenarioError

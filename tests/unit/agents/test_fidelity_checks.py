@@ -14,6 +14,7 @@ from agents.fidelity_checks import (
     p99_lag_s,
     shortest_interval_s,
 )
+from agents.nic_loads import bound_by
 from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,
@@ -23,7 +24,6 @@ from agents.records import (
     TransferRecord,
 )
 from agents.settings import DualPathScenario
-from agents.summary import bound_by
 from testbed.experiment.scenario import load_scenario
 from testbed.kernel.samples import FRAME_HEADER_BYTES, LaneSample, MeterSample
 from testbed.plan.compile import compile_plan
