@@ -13,7 +13,7 @@ import numpy as np
 from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.blocks.maker import Prompt
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.connections import call, listen
 from agents.control.messages import (
     Assign,
@@ -25,7 +25,6 @@ from agents.control.messages import (
     ReadFailed,
     ReadFinished,
     Serving,
-    Side,
 )
 from agents.engines.account import Account
 from agents.engines.execution import ModelExecution, NoTraffic
@@ -36,13 +35,12 @@ from agents.engines.meters import Meters
 from agents.incoming import WrongBytes
 from agents.ports import Ports
 from agents.process import Process
+from agents.read_path import Side
 from agents.traffic.execution import Collectives
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 from testbed.errors import ProgramError
 from testbed.sandbox.sockets import Broker
-
-SCHEDULER = "sched"
 
 
 class ReadError(Exception):

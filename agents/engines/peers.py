@@ -20,13 +20,14 @@ import numpy as np
 
 from agents.blocks.arena import Extent
 from agents.blocks.maker import Part
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.connections import call
-from agents.control.messages import Assign, Cached, PeerRead, PeerReadFailed, Segment
+from agents.control.messages import Assign, Cached, PeerRead, PeerReadFailed
 from agents.engines.cache import Held, NotCached, PrefixCache
 from agents.engines.geometry import Geometry
-from agents.engines.node import SCHEDULER, ReadTimes
+from agents.engines.node import ReadTimes
 from agents.loss import NodeGone
+from agents.read_path import Segment
 from agents.records import CacheRecord, TransferRecord
 from agents.wire.immediates import Kind
 from agents.wire.pair_names import pair_name
