@@ -16,7 +16,6 @@ import msgspec
 
 from agents.capacity import MachineNeed, TurnWork
 from agents.caps import Shape, TurnBytes
-from agents.client.replay import Replay
 from agents.cluster import Arrivals, Buffers, Compute, Steady
 from agents.compute import (
     batch_gain,
@@ -28,7 +27,7 @@ from agents.compute import (
 from agents.costing.costs import REFERENCE, MachineCosts
 from agents.needs import Site, passes_of, policy_needs, site_of
 from agents.prediction import Prediction, Switched, TurnTimes, expected_batch, predict
-from agents.replayed import Replayed, replay
+from agents.replayed import Replayed
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
 from agents.traces.load import ClosedTrace, OpenTrace, TurnMeans, load_trace
@@ -212,11 +211,6 @@ def forecast(
         ),
         memory_bytes=memory_bytes,
     )
-
-
-def replay_of(scenario: DualPathScenario, found: Forecast) -> Replay:
-    """A fresh replay; every policy gets one like it."""
-    return replay(scenario, found.trace, found.agents, found.arrivals, found.steady)
 
 
 def _arrivals(scenario: DualPathScenario, scale: Scale, prediction: Prediction) -> Arrivals | None:

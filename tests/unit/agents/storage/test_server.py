@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.blocks.generate import check_full, fill_full
+from agents.blocks.generate import fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
 from agents.cluster import Buffers, Cluster, Compute, Load, Scheduling
 from agents.control.messages import (
@@ -33,6 +33,7 @@ from agents.traces.load import TraceSpec
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transfers import Transfer
 from agents.wire.transport import FileRange, Received
+from tests.unit.agents.full_blocks import check_full
 
 CAPACITY = 20  # blocks
 RECEIVED = Received(0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0.0, 0.0)

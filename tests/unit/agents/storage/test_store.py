@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agents.blocks.digests import first_wrong
-from agents.blocks.generate import check_full, fill_full
+from agents.blocks.generate import fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
 from agents.blocks.layout import KVLayout
 from agents.storage.errors import CorruptBlock, MissingBlock, StoreError, StoreFull
 from agents.storage.store import FILE_NAME, Reservation, Store, StoredBlocks
 from testbed.errors import ConflictError
+from tests.unit.agents.full_blocks import check_full
 
 LAYOUT = KVLayout(5, 45)
 SIZE = LAYOUT.full_block_bytes
