@@ -141,13 +141,11 @@ class ReadFailed(Message, frozen=True, tag="read-failed"):
 
     Args:
         part: of the `Read`.
-        missing: the first block of the read that is not stored; None if that is not the reason.
     """
 
     request: int
     reason: str
     part: int = 0
-    missing: int | None = None
 
 
 class ReadDone(Message, frozen=True, tag="read-done"):
@@ -198,7 +196,6 @@ class ReadFinished(Message, frozen=True, tag="read-finished"):
 
     node: str
     request: int
-    tokens: int
 
 
 class Measured(Message, frozen=True, tag="measured"):

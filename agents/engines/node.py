@@ -44,18 +44,7 @@ from testbed.sandbox.sockets import Broker
 
 
 class ReadError(Exception):
-    """Storage could not give the blocks that were asked for.
-
-    Args:
-        reason: in words.
-        part: which of the segments that the node reads.
-        missing: the first block of it that is not stored (any more); None for another reason.
-    """
-
-    def __init__(self, reason: str, part: int = 0, missing: int | None = None) -> None:
-        super().__init__(reason)
-        self.part = part
-        self.missing = missing
+    """Storage could not give the blocks that were asked for; the message says why."""
 
 
 class ReadTimes(NamedTuple):
@@ -204,13 +193,12 @@ class Node(Process):
         self.account.read_arrived(what.number, received.length)
         self.meters.carried("read", received.length)
 
-    def read_ended(self, job: Assign, side: Side) -> None:
+    def read_ended(self, request: int) -> None:
         """A read of this node has left the read queue."""
-        self.account.end_read(job.request)
+        self.account.end_read(request)
         self.tell_rates()
         if not self._pulls:  # who pulls reports the whole queue
-            tokens = job.blocks(side) * self.layout.block_tokens
-            self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
+            self.mesh.send(SCHEDULER, ReadFinished(self.name, request))
 
     def tell_rates(self) -> None:
         """Say what the node's NICs have carried since this was last said."""
@@ -297,7 +285,7 @@ class Node(Process):
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
                 self.staging.free(table)
-                self.read_ended(job, side)
+                self.read_ended(job.request)
         if wrong is not None:
             sources = ", ".join(sorted({segment.node for segment in job.on(side)}))
             detail = f"block {wrong} of {count} from {sources} fails its digest"
@@ -311,7 +299,7 @@ class Node(Process):
 
     def read_failed(self, message: ReadFailed) -> None:
         """Storage has refused one segment of a read."""
-        error = ReadError(message.reason, message.part, message.missing)
+        error = ReadError(message.reason)
         for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
             self.ports.incoming.fail(message.request, kind, message.part, error)
 

@@ -28,7 +28,7 @@ def test_a_mesh_connects_everybody_and_keeps_order(monkeypatch: pytest.MonkeyPat
         for sender, mesh in meshes.items():
             for peer in addresses:
                 for number in range(50):
-                    mesh.send(peer, ReadFinished(sender, number, number))
+                    mesh.send(peer, ReadFinished(sender, number))
         async with asyncio.timeout(10):
             while any(len(got) < 150 for got in heard.values()):
                 await asyncio.sleep(0.001)
@@ -116,10 +116,10 @@ def test_a_peer_that_was_dropped_is_not_heard_any_more(monkeypatch: pytest.Monke
         a = Mesh("a", addresses, lambda s, m: heard.append(s), lost.append)
         b, c = (Mesh(n, addresses, lambda s, m: None, lost.append) for n in "bc")
         await asyncio.gather(a.connect(), b.connect(), c.connect())
-        b.send("a", ReadFinished("b", 1, 1))
+        b.send("a", ReadFinished("b", 1))
         a.drop("b")
-        a.send("b", ReadFinished("a", 1, 1))  # goes nowhere
-        c.send("a", ReadFinished("c", 1, 1))
+        a.send("b", ReadFinished("a", 1))  # goes nowhere
+        c.send("a", ReadFinished("c", 1))
         async with asyncio.timeout(10):
             while not (heard and lost):
                 await asyncio.sleep(0.001)
@@ -127,7 +127,7 @@ def test_a_peer_that_was_dropped_is_not_heard_any_more(monkeypatch: pytest.Monke
         (error,) = lost
         assert isinstance(error, PeerLost)
         assert error.peer == "a"
-        b.send("a", ReadFinished("b", 2, 2))  # it knows that a has gone
+        b.send("a", ReadFinished("b", 2))  # it knows that a has gone
         for mesh in (a, b, c):
             mesh.closing = True
         for mesh in (a, b, c):
@@ -164,13 +164,13 @@ def test_a_process_that_is_started_again_is_welcomed_back(monkeypatch: pytest.Mo
         )
         await again.rejoin()
         assert absent == ["b"]
-        again.send("b", ReadFinished("c", 1, 1))
-        again.send("a", ReadFinished("c", 2, 2))
+        again.send("b", ReadFinished("c", 1))
+        again.send("a", ReadFinished("c", 2))
         async with asyncio.timeout(10):
             while not heard:
                 await asyncio.sleep(0.001)
         assert back == ["c"]
-        assert heard == [ReadFinished("c", 2, 2)]
+        assert heard == [ReadFinished("c", 2)]
         for mesh in (a, again):
             mesh.closing = True
         for mesh in (a, again):
