@@ -65,7 +65,7 @@ def request(**fields: object) -> RequestRecord:
 
 def saturated(
     scenario: DualPathScenario, plan: Plan, *, cnic: float = 1.0, gap_s: float = 0.0,
-    reloaded: int = 0, persisted: float = 0.0, loaded: float = 1.0,
+    reloaded: int = 0, persisted: float = 0.0, loaded: float = 1.0, size: int = SIZE,
 ) -> Run:  # fmt: skip
     """Ten seconds of reads, back to back, by pe0's SNIC.
 
@@ -74,6 +74,7 @@ def saturated(
         gap_s: how long no read was there.
         persisted: what the decode SNIC sent, of what was read; nobody wrote any of it.
         loaded: of what was read, what went on from the buffers.
+        size: of a read.
     """
     count = 1000
     requests, transfers = [], []
@@ -94,10 +95,10 @@ def saturated(
             transfers.append(
                 TransferRecord(
                     number, kind, "pe", source, target, 0, 1,
-                    SIZE if kind == "storage_read" else int(loaded * SIZE), first, last,
+                    size if kind == "storage_read" else int(loaded * size), first, last,
                 )
             )  # fmt: skip
-    read = count * SIZE
+    read = count * size
     loads = {
         ("pe0/snic0", "in"): 1.0, ("pe0/cnic0", "read"): 2 * cnic, ("pe0/cnic0", "write"): cnic,
         ("de0/cnic0", "read"): cnic, ("de0/cnic0", "write"): 2 * cnic,
@@ -169,6 +170,13 @@ def test_a_read_queue_that_was_empty_once_is_not_storage_bound(
     assert bound_by(run) == "pe-cnic-read" or bound_by(run) == "de-cnic-write"
     assert formulae(run).ok, "the formulae are of storage-bound runs"
     assert "not asked" in formulae(run).measured
+
+
+def test_a_snic_that_is_nearly_full_is_not_storage_bound(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    assert bound_by(saturated(scenario, plan, size=121_000)) == "storage"  # 97.5 % with headers
+    assert bound_by(saturated(scenario, plan, size=120_000)) != "storage"  # 96.7 %
 
 
 def test_what_is_loaded_twice_is_outside_the_formulae(

@@ -12,7 +12,6 @@ import pytest
 
 from agents.blocks.generate import fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
-from agents.cluster import Buffers, Cluster, Compute, Load, Scheduling
 from agents.control.messages import (
     LaidDown,
     LayDown,
@@ -29,13 +28,12 @@ from agents.control.messages import (
 )
 from agents.records import AnyRecord, EventRecord, StorageRecord
 from agents.storage.server import StorageNode
-from agents.traces.load import TraceSpec
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transfers import Transfer
 from agents.wire.transport import FileRange, Received
+from tests.unit.agents.clusters import small_cluster
 from tests.unit.agents.full_blocks import check_full
 
-CAPACITY = 20  # blocks
 RECEIVED = Received(0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0.0, 0.0)
 
 
@@ -90,23 +88,6 @@ class Peers:
 
     def events(self) -> list[str]:
         return [record.kind for record in self.recorded if isinstance(record, EventRecord)]
-
-
-def small_cluster(tmp_path: Path) -> Cluster:
-    """One prefill, one decode and one storage node, of 20 blocks."""
-    return Cluster(
-        control={"st0": "127.0.0.1"}, prefill=["pe0"], decode=["de0"], storage=["st0"], rails=1,
-        addresses={}, layers=2, layer_block_bytes=30, block_tokens=64, layers_per_transfer=1,
-        hbm_layers=2, engine_requests=1, read_window=4, write_bytes=1 << 16,
-        engines="network-only", compute=Compute(0.0, 0.0, [(0.0, 0.0)], 0.0),
-        buffers=Buffers(1, 1, 1, 1, 1), storage_directory=str(tmp_path / "kv"),
-        storage_bytes=CAPACITY * 60, storage_eviction="lru", extent_blocks=64, policy="pe-only",
-        scheduling=Scheduling(
-            "adaptive", 0.02, 1, 1, "counted", "completion", "net", "seeded", "cluster"
-        ),
-        load=Load(TraceSpec("agentic", 0), 1, "warm", 0.0, 0.0, 1.0), seed=0,
-        records=str(tmp_path), quota_s=0.0, layerwise=True, moves_kv=True,
-    )  # fmt: skip
 
 
 def with_node(
