@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from agents.fidelity_checks import (
+    buffered_share,
     formulae,
     loop_lag,
     mean_lag_s,
@@ -177,6 +178,26 @@ def test_a_snic_that_is_nearly_full_is_not_storage_bound(
 ) -> None:
     assert bound_by(saturated(scenario, plan, size=121_000)) == "storage"  # 97.5 % with headers
     assert bound_by(saturated(scenario, plan, size=120_000)) != "storage"  # 96.7 %
+
+
+def test_what_stays_in_buffers_is_told_from_misses(scenario: DualPathScenario, plan: Plan) -> None:
+    """Of each prompt a third is computed: what goes into decode HBM is half as much again."""
+    run = saturated(scenario, plan)
+    served = [msgspec.structs.replace(r, prompt_tokens=1500) for r in run.of(RequestRecord)]
+    moved = [
+        msgspec.structs.replace(t, size_bytes=t.size_bytes * 3 // 2) if t.kind == "h2d" else t
+        for t in run.of(TransferRecord)
+    ]
+
+    def share(transfers: list[TransferRecord]) -> float:
+        records: dict[type, list[Any]] = {RequestRecord: served, TransferRecord: transfers}
+        return buffered_share(Run(scenario, plan, "pe-only", records, run.samples, run.fields))
+
+    assert share(moved) == pytest.approx(0.0)
+    late = [t for t in moved if t.kind != "h2d" or t.request >= 20]
+    assert share(late) == pytest.approx(0.02)
+    unloaded = [t for t in moved if t.kind != "layer_load" or t.request >= 50]
+    assert share(unloaded) == pytest.approx(0.05)
 
 
 def test_what_is_loaded_twice_is_outside_the_formulae(

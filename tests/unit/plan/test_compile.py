@@ -288,6 +288,9 @@ def test_shapers_are_sound(topo: DualPathTopo, lanes: bool) -> None:
         assert all(c.queue_packets > 0 for c in leaves)
         # Only the line has the line's burst: those of leaves would add up.
         assert all(c.ceil_burst_ticks <= mine[1].ceil_burst_ticks * 2 for c in leaves)
+    for meter in plan.meters:  # a lane that is metered is there, and no other
+        mine = classes[meter.namespace, meter.device]
+        assert sorted(meter.lanes.values()) == sorted(n for n, c in mine.items() if c.parent == 1)
 
 
 @settings(max_examples=4)

@@ -286,6 +286,10 @@ def test_a_lost_node_holds_nothing_any_more(
         reply = peers.put(3, stream_hashes(4, 12))  # 6 are free, 6 of the 8 are read by nobody
         assert sum(blocks for _, blocks in reply.places) == 12
         assert peers.stored(old) == 2
+        peers.node.finish()  # what it was sent is no part of the account: nobody says it arrived
+        stored = peers.recorded[-1]
+        assert isinstance(stored, StorageRecord)
+        assert (stored.sent_bytes, stored.under_way_bytes) == (2 * 60, 2 * 60)
 
     with_node(tmp_path, monkeypatch, work, decode=["de0", "de1"])
 
