@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from agents import idle_overhead
+from agents.binding import bound_by
 from agents.fault_checks import OF_FAULTS, faults_ended
 from agents.fidelity_checks import formulae, loop_lag
-from agents.nic_loads import bound_by
 from agents.numbers import show_request
 from agents.read_account import read_account
 from agents.recorded import Run

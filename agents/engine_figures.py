@@ -14,18 +14,6 @@ from agents.records import IterationRecord, StepRecord
 _MOST_IDLE = 0.05  # share of their time in which engines that bind have nothing to do
 
 
-def run_engines(run: Run, window: tuple[float, float]) -> dict[str, Any]:
-    """`engine_figures` of a run."""
-    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
-    return engine_figures(
-        run.of(IterationRecord),
-        run.of(StepRecord),
-        window,
-        nodes=kinds.count("dram"),
-        ranks=kinds.count("hbm") // max(1, kinds.count("dram")),
-    )
-
-
 def engine_figures(
     iterations: Sequence[IterationRecord],
     steps: Sequence[StepRecord],
@@ -52,6 +40,20 @@ def engine_figures(
         "decode_batch": float(np.mean([s.requests for s in decode])) if decode else None,
         "itl_s": token_latency(decode),
     }
+
+
+def engine_figures_of(run: Run) -> dict[str, Any]:
+    """The same of a run that has a window."""
+    assert run.window is not None
+    kinds = [d.kind for d in run.plan.domains.values() if d.role == "prefill"]
+    nodes = kinds.count("dram")
+    return engine_figures(
+        run.of(IterationRecord),
+        run.of(StepRecord),
+        run.window,
+        nodes=nodes,
+        ranks=kinds.count("hbm") // max(1, nodes),
+    )
 
 
 def always_at_work(shares: Mapping[str, float] | None) -> bool:

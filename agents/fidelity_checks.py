@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agents.nic_loads import bound_by, nic_loads, shares
+from agents.binding import bound_by
+from agents.nic_loads import nic_loads, shares
 from agents.process import LAG_PERIOD_S
 from agents.recorded import Run
 from agents.records import (

@@ -1,20 +1,15 @@
-"""What a run loaded its NICs with in the steady window, and which of them bound it.
+"""What a run loaded its NICs with in the steady window, beside the formulae's.
 
-Loads are measured from bytes that *arrived* in the window, and stand beside the formulae's
-(`agents.nics`).
+Shares are measured from bytes that *arrived* in the window; the table is `agents.nics`'s.
 """
 
 from __future__ import annotations
 
 import math
 
-from agents.engine_figures import always_at_work, run_engines
 from agents.nics import Load, Shares, load_table
-from agents.read_queues import empty_s
 from agents.recorded import Run
 from agents.records import RequestRecord, TransferRecord
-
-_BUSY = 0.97  # a NIC this full binds
 
 
 def shares(run: Run) -> Shares | None:
@@ -54,45 +49,3 @@ def nic_loads(run: Run) -> list[Load]:
     payload_bps = run.nics.payload_bps(opened, closed)
     loopback = run.scenario.traffic.mode != "direct"
     return load_table(payload_bps, roles, read_bps, measured, loopback=loopback)
-
-
-def _reading_roles(run: Run) -> set[str]:
-    """Roles of the nodes whose SNICs the policy may read by."""
-    policy = run.scenario.variants[run.variant].policy
-    return {"pe-only": {"prefill"}, "de-only": {"decode"}}.get(policy, {"prefill", "decode"})
-
-
-def read_queues_empty_s(run: Run) -> dict[str, float]:
-    """Node -> how long in the window its read queue was empty; of nodes that may read."""
-    if run.window is None:
-        return {}
-    usable = _reading_roles(run)
-    nodes = [d.name for d in run.plan.domains.values() if d.kind == "dram" and d.role in usable]
-    return empty_s(run.of(RequestRecord), nodes, run.window)
-
-
-def bound_by(run: Run) -> str:
-    """What limited the run: "storage", a NIC class, "compute", or "load" if nothing was full.
-
-    Storage: every SNIC that the policy may use is busy, and none of its read queues ever empty.
-    """
-    if run.window is None:
-        return "unknown"
-    busy = run.nics.utilisation(*run.window)
-    kinds = {(m.nic, m.direction): m for m in run.nics.meters}
-    usable = _reading_roles(run)
-    snics = {
-        kinds[name].node: share
-        for name, share in busy.items()
-        if kinds[name].kind == "snic" and name[1] == "in" and kinds[name].role in usable
-    }
-    if snics and min(snics.values()) >= _BUSY and not any(read_queues_empty_s(run).values()):
-        return "storage"
-    full = [
-        (share, f"{'pe' if kinds[name].role == 'prefill' else 'de'}-{kinds[name].kind}-{name[1]}")
-        for name, share in busy.items()
-        if kinds[name].role in ("prefill", "decode") and share >= _BUSY
-    ]
-    if full:
-        return max(full)[1]
-    return "compute" if always_at_work(run_engines(run, run.window)["gpu_time"]) else "load"

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from agents.assumptions import assumptions
+from agents.binding import bound_by, read_queues_empty_s
 from agents.bounds import best_split
 from agents.cache_figures import cache_figures
 from agents.caps import TurnBytes, shape_of
 from agents.distribution import distribution
-from agents.engine_figures import run_engines
+from agents.engine_figures import engine_figures_of
 from agents.network_figures import (
     Window,
     fairness,
@@ -25,7 +26,7 @@ from agents.network_figures import (
     round_trips,
     slowdowns,
 )
-from agents.nic_loads import bound_by, nic_loads, read_queues_empty_s, shares
+from agents.nic_loads import nic_loads, shares
 from agents.prediction_error import prediction_error
 from agents.recorded import Run
 from agents.records import (
@@ -119,7 +120,7 @@ def summarise(run: Run) -> dict[str, Any]:
         **summary,
         **_rates(run, window),
         **_times(run, window),
-        **run_engines(run, window),
+        **engine_figures_of(run),
         **_load(run, window),
         **_network(run, window),
         **_of_the_run(run),

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from agents.binding import bound_by
 
 from agents.fidelity_checks import (
     buffered_share,
@@ -15,7 +16,6 @@ from agents.fidelity_checks import (
     p99_lag_s,
     shortest_interval_s,
 )
-from agents.nic_loads import bound_by
 from agents.recorded import Run
 from agents.records import (
     LoopLagRecord,

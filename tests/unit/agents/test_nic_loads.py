@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from agents.binding import read_queues_empty_s
 
-from agents.nic_loads import nic_loads, read_queues_empty_s, shares
+from agents.nic_loads import nic_loads, shares
 from agents.recorded import Run
 from agents.records import RequestRecord, TransferRecord
 from agents.settings import DualPathScenario
