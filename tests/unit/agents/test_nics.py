@@ -49,8 +49,8 @@ def test_payload_is_what_the_kv_lane_carried_without_headers() -> None:
 
 
 def test_imbalance_is_of_each_step_and_of_nodes_that_read() -> None:
-    """Two SNICs in turn: even over two seconds, as uneven as can be in each."""
-    first, second = (0, 10, 10), (0, 0, 10)
+    """Two SNICs: in the first second one has all, in the second they have 30 and 40."""
+    first, second = (0, 10, 40), (0, 0, 40)
 
     def samples(a: tuple[int, ...], b: tuple[int, ...]) -> list[list[MeterSample]]:
         return [
@@ -63,10 +63,12 @@ def test_imbalance_is_of_each_step_and_of_nodes_that_read() -> None:
         ]
 
     series = NicSeries(samples(first, second))
-    assert series.imbalance(0.0, 2.0, 1.0) == pytest.approx(2.0)
+    assert series.imbalance(0.0, 2.0, 1.0) == pytest.approx((2 + 40 / 35) / 2)
     assert series.imbalance(0.0, 2.0, 2.0) == pytest.approx(1.0)
     assert series.imbalance(0.0, 0.5, 1.0) is None  # no whole step
-    assert NicSeries(samples(first, (0, 0, 0))).imbalance(0.0, 2.0, 1.0) is None  # nothing at all
+    assert (
+        NicSeries(samples((0, 10, 10), (0, 0, 0))).imbalance(0.0, 2.0, 1.0) is None
+    )  # nothing at all
 
 
 def test_loads_are_sums_over_a_role_beside_the_formulae() -> None:
