@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
+
 from agents.blocks.arena import Arena
 from agents.blocks.hashing import stream_hashes
 from agents.control.messages import Assign, Credit, Engine
@@ -63,7 +65,13 @@ def test_each_side_is_told_how_many_groups_the_other_will_get() -> None:
     asyncio.run(scene())
 
 
-def test_a_buffer_is_quiet_when_all_has_landed_that_prefill_says_it_has_sent() -> None:
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [(Kind.CHUNK_RETURN, Kind.KV_RETURN), (Kind.KV_RETURN, Kind.CHUNK_RETURN)],
+)
+def test_a_buffer_is_quiet_when_all_has_landed_that_prefill_says_it_has_sent(
+    first: Kind, second: Kind
+) -> None:
     async def scene() -> None:
         node = BareNode()
         held = held_by(node)
@@ -73,10 +81,10 @@ def test_a_buffer_is_quiet_when_all_has_landed_that_prefill_says_it_has_sent() -
         quiet = asyncio.ensure_future(held.quiet())
         await settled()
         assert not quiet.done()
-        node.ports.incoming.count(7, Kind.CHUNK_RETURN)
+        node.ports.incoming.count(7, first)
         await settled()
-        assert not quiet.done()  # a group of the last chunk is still on its way
-        node.ports.incoming.count(7, Kind.KV_RETURN)
+        assert not quiet.done()  # a group of the other kind is still on its way
+        node.ports.incoming.count(7, second)
         await settled()
         assert quiet.done() and quiet.exception() is None
 

@@ -11,7 +11,7 @@ import pytest
 
 from agents.blocks.hashing import stream_hashes
 from agents.cluster import Buffers, Cluster
-from agents.control.messages import Assign, Done, Lookup, LookupReply, Message, Submit
+from agents.control.messages import Assign, Done, Lookup, LookupReply, Message, ReadFinished, Submit
 from agents.engines.geometry import Geometry
 from agents.read_path import Segment
 from agents.records import AnyRecord, EventRecord
@@ -23,18 +23,19 @@ LARGE = Buffers(1 << 20, 1 << 20, 1 << 20, 1 << 20, 1 << 20)
 
 
 class Peers:
-    """Everybody else: keeps what the scheduler sends; storage has every block it is asked for."""
+    """Everybody else: keeps what the scheduler sends; storage has the first blocks."""
 
     def __init__(self, scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
         self.scheduler = scheduler
         self.sent: list[Message] = []
+        self.stored = 1000
         self.recorded: list[AnyRecord] = []
         monkeypatch.setattr(scheduler.mesh, "send", self._hear)
         monkeypatch.setattr(scheduler.records, "append", self.recorded.append)
 
     def _hear(self, peer: str, message: Message) -> None:
         if isinstance(message, Lookup):
-            reply = LookupReply(message.request, len(message.hashes) // 8)
+            reply = LookupReply(message.request, min(self.stored, len(message.hashes) // 8))
             asyncio.get_running_loop().call_soon(self.scheduler.handle, peer, reply)
         else:
             self.sent.append(message)
@@ -144,6 +145,39 @@ def test_a_read_that_failed_is_tried_on_the_other_side_and_the_last_try_reads_no
         assert (answer.request, answer.error, answer.attempts) == (7, "", 3)
         assert answer.served_as == third.request
         assert peers.events() == ["request-retried", "read-elsewhere", "request-retried"]
+
+    with_scheduler(tmp_path, monkeypatch, work)
+
+
+def test_if_less_is_stored_than_when_a_read_failed_the_same_side_may_read_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that have gone are why it failed, not the side."""
+
+    async def work(peers: Peers) -> None:
+        first = await peers.submit(7, 3 * BLOCK)
+        assert isinstance(first, Assign)
+        peers.stored = 1
+        failed = Done(first.request, error="gone", retry="reread", failed_side="pe")
+        second = await peers.tell("de0", failed)
+        assert isinstance(second, Assign)
+        assert second.segments == [Segment("pe", "st0", 0, 1)]
+        assert peers.events() == ["request-retried"]
+
+    with_scheduler(tmp_path, monkeypatch, work)
+
+
+def test_reads_are_in_the_queue_of_the_node_that_makes_them_until_they_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(peers: Peers) -> None:
+        job = await peers.submit(7, 3 * BLOCK)
+        assert isinstance(job, Assign)
+        placement = peers.scheduler._placement
+        assert placement.read_queue("pe0") == (2 * BLOCK, 1)
+        assert placement.read_queue("de0") == (0, 0)
+        peers.scheduler.handle("pe0", ReadFinished("pe0", job.request))
+        assert placement.read_queue("pe0") == (0, 0)
 
     with_scheduler(tmp_path, monkeypatch, work)
 
