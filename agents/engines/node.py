@@ -252,30 +252,7 @@ class Node(Process):
             start_s = time.monotonic()
             table = await self.staging.allocate(8 * count)
             try:
-                arrivals = []
-                at = 0
-                for part, segment in enumerate(job.on(side)):
-                    blocks = self.ports.incoming.expect(
-                        job.request, Kind.STORAGE_READ, part, segment.node
-                    )
-                    done = ReadDone(job.request, part)
-                    blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
-                    digests = self.ports.incoming.expect(
-                        job.request, Kind.DIGESTS, part, segment.node
-                    )
-                    arrivals += [blocks, digests]
-                    read = Read(
-                        job.request,
-                        part,
-                        side,
-                        job.hashes[8 * segment.first : 8 * (segment.first + segment.count)],
-                        key,
-                        extent.offset + at * block_bytes,
-                        self.staging_key,
-                        table.offset + 8 * at,
-                    )
-                    self.mesh.send(segment.node, read)
-                    at += segment.count
+                arrivals = self._ask_storage(job, side, key, extent, table)
                 # Even if one fails: where the others land is not free before they have.
                 ended = await asyncio.gather(*arrivals, return_exceptions=True)
                 failed = [error for error in ended if isinstance(error, BaseException)]
@@ -292,6 +269,36 @@ class Node(Process):
             self.event("wrong-bytes", job.request, detail)
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())
+
+    def _ask_storage(
+        self, job: Assign, side: Side, key: int, extent: Extent, table: Extent
+    ) -> list[asyncio.Future[Received]]:
+        """Ask for each segment, its blocks behind one another; what will arrive.
+
+        Args:
+            job, side, key, extent: as of `read_blocks`.
+            table: where the digests go, in the staging arena.
+        """
+        incoming, arrivals, at = self.ports.incoming, [], 0
+        for part, segment in enumerate(job.on(side)):
+            blocks = incoming.expect(job.request, Kind.STORAGE_READ, part, segment.node)
+            done = ReadDone(job.request, part)
+            blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
+            digests = incoming.expect(job.request, Kind.DIGESTS, part, segment.node)
+            arrivals += [blocks, digests]
+            read = Read(
+                job.request,
+                part,
+                side,
+                job.hashes[8 * segment.first : 8 * (segment.first + segment.count)],
+                key,
+                extent.offset + at * self.layout.full_block_bytes,
+                self.staging_key,
+                table.offset + 8 * at,
+            )
+            self.mesh.send(segment.node, read)
+            at += segment.count
+        return arrivals
 
     def _read_done(self, storage: str, done: ReadDone, blocks: asyncio.Future[Received]) -> None:
         if not blocks.cancelled() and blocks.exception() is None:
