@@ -117,6 +117,8 @@ def test_sessions_end_before_the_turn_that_is_too_long(tmp_path: Path) -> None:
     kept = {trace.session(n).id: len(trace.session(n).turns) for n in range(len(trace))}
     assert kept == {"grows-0": 2, "short-0": 1}
     assert trace.turns_cut == 2
+    assert len(supply(path, 1, max_context_tokens=300)) == 2  # 200 tokens, and 100 generated
+    assert len(supply(path, 1, max_context_tokens=299)) == 1
     assert len(supply(path, 1, max_context_tokens=107)) == 1
     with pytest.raises(ScenarioError, match="more than 64 tokens"):
         supply(path, 1, max_context_tokens=64)
