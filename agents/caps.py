@@ -208,18 +208,6 @@ def cluster_loads(shape: Shape, turn: TurnBytes, share: float) -> dict[NicClass,
     return loads
 
 
-def nic_loads_bps(turn: TurnBytes, share: float, kv_load_bps: float) -> dict[NicClass, float]:
-    """The load of each NIC class, all its NICs together, when storage is read at `kv_load_bps`.
-
-    Raises:
-        ValueError: the turn reads nothing, so that no rate of turns follows.
-    """
-    if turn.hit <= 0:
-        raise ValueError("a turn without hits reads nothing from storage")
-    turns_per_s = kv_load_bps / 8 / turn.hit
-    return {nic: 8 * size * turns_per_s for nic, size in turn_loads(turn, share).items()}
-
-
 @dataclass(frozen=True)
 class NetworkCap:
     """The rate of turns that the network can carry.

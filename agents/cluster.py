@@ -11,11 +11,14 @@ from typing import Literal
 import msgspec
 
 from agents.blocks.layout import KVLayout
-from agents.faults import SCHEDULER, Step
+from agents.faults import Step
 from agents.storage.placement import Placement
 from agents.traces.load import TraceSpec
 from agents.traffic.sizes import Execution
 from agents.traffic.submission import SubmissionCosts
+
+SCHEDULER, CLIENT = "sched", "client"
+"""The control processes, by the names of their hosts in a topology."""
 
 
 class Compute(msgspec.Struct, frozen=True):

@@ -11,7 +11,8 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, model_validator
 
-from agents.faults import SCHEDULER, Action, Step
+from agents.cluster import SCHEDULER
+from agents.faults import Action, Step
 from agents.numbers import MOST_SCHEDULERS
 from testbed.experiment.scenario import DurationS, Section
 

@@ -6,8 +6,6 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-SCHEDULER = "sched"
-
 Action: TypeAlias = Literal["stop", "resume", "kill", "start", "forget", "fill", "clear"]
 
 OF_PROCESSES: frozenset[Action] = frozenset({"stop", "resume", "kill", "start"})

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from agents.binding import bound_by
+from agents.nic_loads import nic_loads, shares
 from agents.process import LAG_PERIOD_S
 from agents.recorded import Run
 from agents.records import (
@@ -16,7 +17,6 @@ from agents.records import (
     StepRecord,
     TransferRecord,
 )
-from agents.summary import nic_loads, shares
 from testbed.fidelity.checks import Check
 from testbed.units import show_duration, show_rate
 

@@ -6,20 +6,20 @@ served, and how sure the rates are.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agents.distribution import distribution
 from agents.fairness import agents_served, jain
 from agents.records import RequestRecord, RoundTripRecord
 from agents.transfer_figures import TransferRow, parse_port
 from testbed.kernel.samples import MeterSample
 from testbed.results.intervals import BATCHES, batch_means, batches, lag1
 
-Distribution = Callable[[Sequence[float]], Mapping[str, float | None]]
 Window = tuple[float, float]
 
 
@@ -75,9 +75,7 @@ def _use_of(column: Sequence[MeterSample], window: Window) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def round_trips(
-    records: Sequence[RoundTripRecord], window: Window, distribution: Distribution
-) -> dict[str, Any]:
+def round_trips(records: Sequence[RoundTripRecord], window: Window) -> dict[str, Any]:
     """Under load, by the kind of NIC and the lane; and the shortest that was seen there."""
     found: dict[str, list[RoundTripRecord]] = {}
     for record in records:
@@ -93,9 +91,7 @@ def round_trips(
     }
 
 
-def slowdowns(
-    rows: Sequence[TransferRow], window: Window, distribution: Distribution
-) -> dict[str, Any]:
+def slowdowns(rows: Sequence[TransferRow], window: Window) -> dict[str, Any]:
     """Of transfers that ended in the window, by kind: times slower than alone on the line."""
     found: dict[str, list[float]] = {}
     for row in rows:

@@ -208,9 +208,7 @@ def least_s(shape: Shape, turn: TurnBytes, times: TurnTimes, *, moves_kv: bool =
     return read_s + max(load_s, prefill_s) + 8 * turn.prompt / inner_bps + decode_s
 
 
-def agents_needed(
-    turns_per_s: float, service_s: float, times: TurnTimes, margin: float = AGENTS_MARGIN
-) -> int:
+def agents_needed(turns_per_s: float, service_s: float, times: TurnTimes) -> int:
     """Agents that keep requests waiting at this rate: Little's law, with a margin.
 
     The margin applies to the time that a request is served; an agent that thinks has nothing
@@ -218,7 +216,7 @@ def agents_needed(
     """
     if not math.isfinite(turns_per_s):
         return 1
-    return max(1, math.ceil(turns_per_s * (margin * service_s + times.think_s)))
+    return max(1, math.ceil(turns_per_s * (AGENTS_MARGIN * service_s + times.think_s)))
 
 
 def expected_batch(

@@ -35,11 +35,10 @@ from typing import Any
 import msgspec
 
 from agents import cluster as cluster_file
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.control.mesh import Mesh, PeerLost
 from agents.control.messages import Message, NodeLost, Ping, Pong
 from agents.control.replies import Replies
-from agents.faults import SCHEDULER
 from agents.records import EventRecord, LoopLagRecord, ProcessRecord, RecordLog
 from agents.timers import CountingLoop
 from testbed.errors import TestbedError, no_space

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -48,7 +48,6 @@ class Run:
     samples: Sequence[Sequence[Any]]
     fields: Mapping[str, Any]
     interrupted_s: float | None = None
-    _cache: dict[str, Any] = field(default_factory=dict)
 
     def of(self, kind: type[T]) -> list[T]:
         """The records of one type."""

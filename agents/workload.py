@@ -13,10 +13,10 @@ from mininet.topo import Topo
 from agents import cluster as cluster_file
 from agents.capacity import MachineLimits
 from agents.checks import own_checks
-from agents.cluster import Cluster, Load, Scheduling
+from agents.cluster import CLIENT, SCHEDULER, Cluster, Load, Scheduling
+from agents.comparison import comparison
 from agents.costing.kept import Known, known, measured_once
 from agents.fault_settings import misplaced, timetable
-from agents.faults import SCHEDULER
 from agents.forecast import Forecast, forecast
 from agents.foreseen import figures, refuse
 from agents.idle_overhead import has_idle_request
@@ -43,7 +43,7 @@ from agents.records import (
 from agents.scaling import Carried
 from agents.scheduler.policies import policy_caches
 from agents.settings import DualPathScenario
-from agents.summary import comparison, summarise
+from agents.summary import summarise
 from agents.traffic.offered import execution_of, submission_of
 from agents.transfer_figures import TransferRow
 from testbed.errors import CapacityError, ScenarioError
@@ -151,7 +151,7 @@ class DualPath:
             **dict.fromkeys(cluster.storage, "agents.storage.server"),
             **dict.fromkeys([*cluster.prefill, *cluster.decode], "agents.node"),
             SCHEDULER: "agents.scheduler.server",
-            "client": "agents.client.process",
+            CLIENT: "agents.client.process",
         }
         nodes = {*cluster.prefill, *cluster.decode}
 

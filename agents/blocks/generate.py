@@ -170,11 +170,6 @@ def check_group(
     return None
 
 
-def check_full(layout: KVLayout, hashes: Hashes, memory: memoryview) -> Mismatch | None:
-    """Compare every byte of Full Blocks with what `fill_full` makes: as `check_group`."""
-    return check_group(layout, hashes, 0, layout.layers, layout.block_tokens, memory)
-
-
 def _full_and_group(
     layout: KVLayout,
     full: memoryview,

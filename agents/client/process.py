@@ -17,10 +17,10 @@ from agents.client.idle import IDLE_REQUEST, idle_submission
 from agents.client.playing import Submission
 from agents.client.replay import make_replay
 from agents.client.tokens import TokenSessions
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.control.mesh import PeerLost
 from agents.control.messages import Done, LaidDown, LayDown, Message, Provoke, Submit
-from agents.faults import OF_PROCESSES, SCHEDULER
+from agents.faults import OF_PROCESSES
 from agents.loss import bereft
 from agents.process import Process, main, say
 from agents.records import RequestRecord, SessionRecord

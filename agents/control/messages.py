@@ -11,17 +11,12 @@ import msgspec
 
 from agents.blocks.maker import Prefilled, Proof
 from agents.faults import Action
+from agents.read_path import Segment, Side, Source, path_of
 from agents.scheduler.state import GroupReport
-
-Side: TypeAlias = Literal["pe", "de"]
-"""Which node of a request reads: the prefill engine's or the decode engine's."""
 
 Retry: TypeAlias = Literal["", "reread", "elsewhere"]
 """What might help a try of a request that failed: nothing (the reason would come again, or is a
 defect); to look its hits up and to read again; or to be served by other engines."""
-
-Source: TypeAlias = Side | Literal["peer"]
-"""Where hit KV comes from: storage, by the node that reads; or the cache of a decode node."""
 
 
 class Engine(msgspec.Struct, frozen=True):
@@ -81,22 +76,6 @@ class LookupReply(Message, frozen=True, tag="lookup-reply"):
     blocks: int
 
 
-class Segment(msgspec.Struct, frozen=True):
-    """Hit blocks of a request that are read together.
-
-    Args:
-        side: "pe" if the prefill node reads them, "de" if the decode node does; "peer" if the
-            decode node has them from a cache.
-        node: the storage node that has them, or the decode node whose cache does.
-        first, count: which of the request's blocks.
-    """
-
-    side: Source
-    node: str
-    first: int
-    count: int
-
-
 class Assign(Message, frozen=True, tag="assign"):
     """Scheduler to decode node, and from there to the prefill node: who serves a request.
 
@@ -122,14 +101,8 @@ class Assign(Message, frozen=True, tag="assign"):
 
     @property
     def path(self) -> str:
-        """The read path: the side of all segments, "split" for both, "none" without a hit.
-
-        With anything from a cache it is "peer", though storage may have the rest.
-        """
-        sides = {segment.side for segment in self.segments}
-        if "peer" in sides:
-            return "peer"
-        return "split" if len(sides) > 1 else next(iter(sides), "none")
+        """The read path, see `agents.read_path.path_of`."""
+        return path_of(self.segments)
 
     def on(self, side: Source) -> list[Segment]:
         """The segments that are read on a side, in order."""
@@ -168,13 +141,11 @@ class ReadFailed(Message, frozen=True, tag="read-failed"):
 
     Args:
         part: of the `Read`.
-        missing: the first block of the read that is not stored; None if that is not the reason.
     """
 
     request: int
     reason: str
     part: int = 0
-    missing: int | None = None
 
 
 class ReadDone(Message, frozen=True, tag="read-done"):
@@ -225,7 +196,6 @@ class ReadFinished(Message, frozen=True, tag="read-finished"):
 
     node: str
     request: int
-    tokens: int
 
 
 class Measured(Message, frozen=True, tag="measured"):

@@ -23,7 +23,7 @@ class NotCached(Exception):
     """Blocks are not in the cache (any more)."""
 
 
-class Held(NamedTuple):
+class HeldBlocks(NamedTuple):
     """Blocks that stay until they are let go.
 
     Args:
@@ -114,7 +114,7 @@ class PrefixCache:
         self.kept_bytes += copied
         return copied
 
-    def hold(self, hashes: Hashes) -> Held:
+    def hold(self, hashes: Hashes) -> HeldBlocks:
         """Keep these blocks from being evicted, and give their bytes.
 
         Raises:
@@ -125,9 +125,9 @@ class PrefixCache:
         except KeyError as error:
             raise NotCached(f"block {error.args[0]} of {len(hashes)}") from None
         self._trie.pin(slots)
-        return Held(slots, list(self._views(slots)))
+        return HeldBlocks(slots, list(self._views(slots)))
 
-    def let_go(self, held: Held) -> None:
+    def let_go(self, held: HeldBlocks) -> None:
         """The blocks may be evicted again."""
         self._trie.unpin(held.slots)
 

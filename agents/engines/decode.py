@@ -9,7 +9,7 @@ import msgspec
 
 from agents.blocks.arena import Arena, ArenaTooSmall, Extent
 from agents.blocks.generate import scatter_group
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.control.messages import (
     Assign,
     Credit,
@@ -30,7 +30,7 @@ from agents.engines.continuous import DecodeEngine
 from agents.engines.decoding import Decoded, Decoding, Prompted
 from agents.engines.geometry import Geometry
 from agents.engines.held import Held, PrefillFailed
-from agents.engines.node import SCHEDULER, Node, ReadError
+from agents.engines.node import Node, ReadError
 from agents.engines.oracle import Oracle
 from agents.engines.peers import Peers
 from agents.engines.persist import Persister

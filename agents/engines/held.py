@@ -13,11 +13,12 @@ import contextlib
 from collections.abc import Awaitable
 
 from agents.blocks.arena import Extent
-from agents.control.messages import Assign, Credit, PrefillDone, RequestFailed, Retry, Side
+from agents.control.messages import Assign, Credit, PrefillDone, RequestFailed, Retry
 from agents.engines.geometry import Geometry
 from agents.engines.node import Node
 from agents.engines.paths import Landing, send_group
 from agents.loss import NodeGone
+from agents.read_path import Side
 from agents.wire.immediates import Kind
 from agents.wire.pair_names import pair_name
 from agents.wire.transfers import Transfer

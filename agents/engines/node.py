@@ -13,7 +13,7 @@ import numpy as np
 from agents.blocks.arena import Arena, Extent
 from agents.blocks.digests import first_wrong
 from agents.blocks.maker import Prompt
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.connections import call, listen
 from agents.control.messages import (
     Assign,
@@ -25,7 +25,6 @@ from agents.control.messages import (
     ReadFailed,
     ReadFinished,
     Serving,
-    Side,
 )
 from agents.engines.account import Account
 from agents.engines.execution import ModelExecution, NoTraffic
@@ -36,28 +35,16 @@ from agents.engines.meters import Meters
 from agents.incoming import WrongBytes
 from agents.ports import Ports
 from agents.process import Process
+from agents.read_path import Side
 from agents.traffic.execution import Collectives
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transport import Received
 from testbed.errors import ProgramError
 from testbed.sandbox.sockets import Broker
 
-SCHEDULER = "sched"
-
 
 class ReadError(Exception):
-    """Storage could not give the blocks that were asked for.
-
-    Args:
-        reason: in words.
-        part: which of the segments that the node reads.
-        missing: the first block of it that is not stored (any more); None for another reason.
-    """
-
-    def __init__(self, reason: str, part: int = 0, missing: int | None = None) -> None:
-        super().__init__(reason)
-        self.part = part
-        self.missing = missing
+    """Storage could not give the blocks that were asked for; the message says why."""
 
 
 class ReadTimes(NamedTuple):
@@ -206,13 +193,12 @@ class Node(Process):
         self.account.read_arrived(what.number, received.length)
         self.meters.carried("read", received.length)
 
-    def read_ended(self, job: Assign, side: Side) -> None:
+    def read_ended(self, request: int) -> None:
         """A read of this node has left the read queue."""
-        self.account.end_read(job.request)
+        self.account.end_read(request)
         self.tell_rates()
         if not self._pulls:  # who pulls reports the whole queue
-            tokens = job.blocks(side) * self.layout.block_tokens
-            self.mesh.send(SCHEDULER, ReadFinished(self.name, job.request, tokens))
+            self.mesh.send(SCHEDULER, ReadFinished(self.name, request))
 
     def tell_rates(self) -> None:
         """Say what the node's NICs have carried since this was last said."""
@@ -266,30 +252,7 @@ class Node(Process):
             start_s = time.monotonic()
             table = await self.staging.allocate(8 * count)
             try:
-                arrivals = []
-                at = 0
-                for part, segment in enumerate(job.on(side)):
-                    blocks = self.ports.incoming.expect(
-                        job.request, Kind.STORAGE_READ, part, segment.node
-                    )
-                    done = ReadDone(job.request, part)
-                    blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
-                    digests = self.ports.incoming.expect(
-                        job.request, Kind.DIGESTS, part, segment.node
-                    )
-                    arrivals += [blocks, digests]
-                    read = Read(
-                        job.request,
-                        part,
-                        side,
-                        job.hashes[8 * segment.first : 8 * (segment.first + segment.count)],
-                        key,
-                        extent.offset + at * block_bytes,
-                        self.staging_key,
-                        table.offset + 8 * at,
-                    )
-                    self.mesh.send(segment.node, read)
-                    at += segment.count
+                arrivals = self._ask_storage(job, side, key, extent, table)
                 # Even if one fails: where the others land is not free before they have.
                 ended = await asyncio.gather(*arrivals, return_exceptions=True)
                 failed = [error for error in ended if isinstance(error, BaseException)]
@@ -299,7 +262,7 @@ class Node(Process):
                 wrong = first_wrong(extent.view[: count * block_bytes], expected, block_bytes)
             finally:
                 self.staging.free(table)
-                self.read_ended(job, side)
+                self.read_ended(job.request)
         if wrong is not None:
             sources = ", ".join(sorted({segment.node for segment in job.on(side)}))
             detail = f"block {wrong} of {count} from {sources} fails its digest"
@@ -307,13 +270,43 @@ class Node(Process):
             raise WrongBytes(detail)
         return ReadTimes(start_s, time.monotonic())
 
+    def _ask_storage(
+        self, job: Assign, side: Side, key: int, extent: Extent, table: Extent
+    ) -> list[asyncio.Future[Received]]:
+        """Ask for each segment, its blocks behind one another; what will arrive.
+
+        Args:
+            job, side, key, extent: as of `read_blocks`.
+            table: where the digests go, in the staging arena.
+        """
+        incoming, arrivals, at = self.ports.incoming, [], 0
+        for part, segment in enumerate(job.on(side)):
+            blocks = incoming.expect(job.request, Kind.STORAGE_READ, part, segment.node)
+            done = ReadDone(job.request, part)
+            blocks.add_done_callback(functools.partial(self._read_done, segment.node, done))
+            digests = incoming.expect(job.request, Kind.DIGESTS, part, segment.node)
+            arrivals += [blocks, digests]
+            read = Read(
+                job.request,
+                part,
+                side,
+                job.hashes[8 * segment.first : 8 * (segment.first + segment.count)],
+                key,
+                extent.offset + at * self.layout.full_block_bytes,
+                self.staging_key,
+                table.offset + 8 * at,
+            )
+            self.mesh.send(segment.node, read)
+            at += segment.count
+        return arrivals
+
     def _read_done(self, storage: str, done: ReadDone, blocks: asyncio.Future[Received]) -> None:
         if not blocks.cancelled() and blocks.exception() is None:
             self.mesh.send(storage, done)
 
     def read_failed(self, message: ReadFailed) -> None:
         """Storage has refused one segment of a read."""
-        error = ReadError(message.reason, message.part, message.missing)
+        error = ReadError(message.reason)
         for kind in (Kind.STORAGE_READ, Kind.DIGESTS):
             self.ports.incoming.fail(message.request, kind, message.part, error)
 

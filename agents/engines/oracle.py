@@ -58,7 +58,7 @@ class Oracle:
         )
         node.mesh.send(job.prefill.node, job)
         if job.on("de"):
-            node.read_ended(job, "de")
+            node.read_ended(job.request)
         prefill = await prefilled
         assert isinstance(prefill, PrefillDone)
         extent: Extent = await hbm.allocate(geometry.hbm_bytes)

@@ -13,28 +13,25 @@ import asyncio
 import functools
 import socket
 import time
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from agents.blocks.arena import Extent
 from agents.blocks.maker import Part
-from agents.cluster import Cluster
+from agents.cluster import SCHEDULER, Cluster
 from agents.connections import call
-from agents.control.messages import Assign, Cached, PeerRead, PeerReadFailed, Segment
-from agents.engines.cache import Held, NotCached, PrefixCache
+from agents.control.messages import Assign, Cached, PeerRead, PeerReadFailed
+from agents.engines.cache import HeldBlocks, NotCached, PrefixCache
 from agents.engines.geometry import Geometry
-from agents.engines.node import SCHEDULER, ReadTimes
+from agents.engines.node import Node, ReadTimes
 from agents.loss import NodeGone
+from agents.read_path import Segment
 from agents.records import CacheRecord, TransferRecord
 from agents.wire.immediates import Kind
 from agents.wire.pair_names import pair_name
 from agents.wire.transfers import Transfer
 from agents.wire.transport import Sent
-
-if TYPE_CHECKING:
-    from agents.engines.decode import DecodeNode
 
 
 class Peers:
@@ -45,7 +42,7 @@ class Peers:
         cluster: the run; without `cache_bytes` nothing is kept.
     """
 
-    def __init__(self, node: DecodeNode, cluster: Cluster) -> None:
+    def __init__(self, node: Node, cluster: Cluster) -> None:
         self._node = node
         self._cluster = cluster
         self._placement = cluster.placement()
@@ -270,7 +267,7 @@ class Peers:
         )
         sent.add_done_callback(functools.partial(self._sent, held))
 
-    def _sent(self, held: Held, _sent: asyncio.Future[Sent | None]) -> None:
+    def _sent(self, held: HeldBlocks, _sent: asyncio.Future[Sent | None]) -> None:
         assert self.cache is not None
         self.cache.let_go(held)
 

@@ -30,7 +30,7 @@ from agents.wire.immediates import Kind
 from agents.wire.pair_names import pair_name
 
 
-class Serving:
+class Prefilling:
     """A request at this node, from its assignment to its end.
 
     Args:
@@ -68,7 +68,7 @@ class PrefillNode(Node):
         self.pe_buffer_key = self.ports.register(self.pe_buffer.memory)
         self._turns = [asyncio.Semaphore(cluster.engine_requests) for _ in range(cluster.rails)]
         self.group = PrefillGroup(name, cluster, self.execution, self.records.append, self.spawn)
-        self._serving: dict[int, Serving] = {}
+        self._prefilling: dict[int, Prefilling] = {}
 
     async def connect(self) -> None:
         """As `Node`; then the engines begin to iterate."""
@@ -101,8 +101,8 @@ class PrefillNode(Node):
                 loaded = None
                 if message.decode_blocks and self.cluster.moves_kv:
                     loaded = self.replies.expect("loaded", message.request, message.decode.node)
-                serving = self._serving[message.request] = Serving(message, loaded)
-                self.spawn(self._serve(message, serving))
+                prefilling = self._prefilling[message.request] = Prefilling(message, loaded)
+                self.spawn(self._serve(message, prefilling))
             case Loaded():
                 self.answer("loaded", message.request, message)
             case Inboxes():
@@ -116,11 +116,11 @@ class PrefillNode(Node):
 
     def _abandoned(self, message: RequestFailed) -> None:
         """The decode node gives a request up: no more comes from it than it says."""
-        serving = self._serving.get(message.request)
-        if serving is None:
+        prefilling = self._prefilling.get(message.request)
+        if prefilling is None:
             return  # all of it had been sent to the decode node already
         error = Abandoned(message.reason)
-        serving.abandon(error)
+        prefilling.abandon(error)
         self.ports.incoming.end(message.request, Kind.LAYER_FETCH, message.groups, error)
         self.ports.incoming.end(message.request, Kind.CHUNK_FETCH, message.chunk_groups, error)
         self.replies.fail("loaded", message.request, error)
@@ -129,28 +129,28 @@ class PrefillNode(Node):
     def lose(self, node: str) -> None:
         """As `Node`; requests of a lost decode node are given up."""
         super().lose(node)
-        for serving in self._serving.values():
-            if serving.job.decode.node == node:
-                serving.abandon(Abandoned(f"{node} was lost"))
+        for prefilling in self._prefilling.values():
+            if prefilling.job.decode.node == node:
+                prefilling.abandon(Abandoned(f"{node} was lost"))
         self.group.wake()
 
     # --- one request -------------------------------------------------------------------
 
-    async def _serve(self, job: Assign, serving: Serving) -> None:
+    async def _serve(self, job: Assign, prefilling: Prefilling) -> None:
         try:
-            done = await self._prefill(job, serving)
+            done = await self._prefill(job, prefilling)
             self.mesh.send(job.decode.node, done)
         except (Abandoned, ReadError, NodeGone, WrongBytes, ArenaTooSmall) as error:
             # The decode node has said why it gave up, the scheduler that a node was lost.
             if not isinstance(error, Abandoned | NodeGone):
                 self.event("request-failed", job.request, str(error))
-            self.mesh.send(job.decode.node, _failed(job, serving, error))
+            self.mesh.send(job.decode.node, _failed(job, prefilling, error))
         finally:
-            del self._serving[job.request]
+            del self._prefilling[job.request]
             self.ports.forget(job.request)
             self.account.end(job.request)
 
-    async def _prefill(self, job: Assign, serving: Serving) -> PrefillDone:
+    async def _prefill(self, job: Assign, prefilling: Prefilling) -> PrefillDone:
         geometry = self.geometry(job)
         starved = self.group.starved(job.prefill.rail)
         buffer: Extent | None = None
@@ -159,18 +159,18 @@ class PrefillNode(Node):
         try:
             reads: list[Awaitable[object]] = []
             sources: list[LayerSource] = []
-            passage = serving.passage = Passage(self, job, geometry, sources)
-            if serving.loaded is not None:
-                reads.append(serving.loaded)
+            passage = prefilling.passage = Passage(self, job, geometry, sources)
+            if prefilling.loaded is not None:
+                reads.append(prefilling.loaded)
                 sources.append(DecodeSide(self, job))
             if geometry.pe_blocks and not self.cluster.moves_kv:
-                self.read_ended(job, "pe")  # at once
+                self.read_ended(job.request)  # at once
             elif geometry.pe_blocks:
                 buffer = await self.pe_buffer.allocate(geometry.pe_bytes)
                 reads.append(self.read_blocks(job, "pe", self.pe_buffer_key, buffer))
                 sources.append(self._prefill_side(job, geometry, buffer))
             times = _span(await asyncio.gather(*reads, return_exceptions=True))
-            serving.check()
+            prefilling.check()
             ready = True
         except BaseException:
             if buffer is not None:
@@ -220,8 +220,8 @@ class PrefillNode(Node):
                 await passage.close()
 
 
-def _failed(job: Assign, serving: Serving, error: Exception) -> RequestFailed:
-    passage = serving.passage
+def _failed(job: Assign, prefilling: Prefilling, error: Exception) -> RequestFailed:
+    passage = prefilling.passage
     unread = isinstance(error, ReadError)
     retry: Retry = "reread" if unread else "elsewhere" if isinstance(error, NodeGone) else ""
     return RequestFailed(

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agents.control.messages import Retry, Side, Submit
+from agents.control.messages import Retry, Submit
 from agents.numbers import attempt_of, try_number, turn_of
+from agents.read_path import Side
 
 
 class Ended(NamedTuple):

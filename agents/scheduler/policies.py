@@ -28,7 +28,7 @@ from typing import Protocol, cast
 
 import xxhash
 
-from agents.control.messages import Side
+from agents.read_path import Side
 from agents.scheduler.costs import balanced_share, by_decode, by_peer, by_prefill
 from agents.scheduler.views import Choice, NodeView, RequestView, Split
 from testbed.errors import NotFoundError, ScenarioError

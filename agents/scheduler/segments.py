@@ -7,7 +7,7 @@ from itertools import chain
 
 import msgspec
 
-from agents.control.messages import Segment, Side
+from agents.read_path import Segment, Side
 from agents.scheduler.directory import NOBODY, Peer
 from agents.scheduler.views import Choice, Split
 from agents.storage.placement import Run

@@ -8,7 +8,7 @@ import time
 import msgspec
 import numpy as np
 
-from agents.cluster import Cluster
+from agents.cluster import CLIENT, Cluster
 from agents.control.mesh import PeerLost
 from agents.control.messages import (
     Assign,
@@ -23,15 +23,14 @@ from agents.control.messages import (
     Ping,
     Pong,
     ReadFinished,
-    Segment,
     Serving,
-    Side,
     Submit,
 )
 from agents.engines.geometry import Geometry
 from agents.loss import NodeGone
 from agents.numbers import MOST_ATTEMPTS, attempt_of, turn_of
 from agents.process import Process, main
+from agents.read_path import Segment, Side
 from agents.scheduler.attempts import Attempts
 from agents.scheduler.directory import NOBODY, CacheDirectory, Peer
 from agents.scheduler.found import Found
@@ -48,8 +47,6 @@ from agents.scheduler.views import NodeView, RequestView
 from agents.storage.placement import Run
 from testbed.errors import ProgramError
 from testbed.units import show_duration, show_size
-
-CLIENT = "client"
 
 
 class Scheduler(Process):

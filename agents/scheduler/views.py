@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
+
+from agents.read_path import Source
 
 
 class RequestView(NamedTuple):
@@ -69,6 +71,6 @@ class Split(NamedTuple):
     de_share: float
 
 
-Choice: TypeAlias = Literal["pe", "de", "peer"] | Split
+Choice: TypeAlias = Source | Split
 """`"pe"` to read on the prefill node, `"de"` on the decode node, a `Split` for both; `"peer"` to
 take from `RequestView.peer` what its cache has, and read the rest on the decode node."""

@@ -56,10 +56,6 @@ class BlockFile:
                 hint="free some, or keep storage in another directory",
             ) from error
 
-    def read(self, offset: int, size_bytes: int) -> memoryview:
-        """Bytes of the file, not looked at through the mapping; fewer if it ends before."""
-        return memoryview(os.pread(self.fd, size_bytes, offset))
-
     def close(self) -> None:
         """Remove the file.
 

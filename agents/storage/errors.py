@@ -25,7 +25,6 @@ class MissingBlock(StoreError):
 
     def __init__(self, block: int, position: int) -> None:
         super().__init__(f"block {block:#018x}, number {position} of the read, is not stored")
-        self.position = position
 
 
 class CorruptBlock(StoreError):

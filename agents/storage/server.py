@@ -29,7 +29,7 @@ from agents.control.messages import (
 from agents.ports import Ports
 from agents.process import Process, main
 from agents.records import StorageRecord
-from agents.storage.errors import MissingBlock, StoreError, StoreFull
+from agents.storage.errors import StoreError, StoreFull
 from agents.storage.store import Reservation, Store, StoredBlocks
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.pair_names import pair_name
@@ -153,9 +153,8 @@ class StorageNode(Process):
         try:
             stored = self.store.ranges(hashes)
         except StoreError as error:
-            missing = error.position if isinstance(error, MissingBlock) else None
             self.event("read-failed", message.request, str(error))
-            self.mesh.send(sender, ReadFailed(message.request, str(error), message.part, missing))
+            self.mesh.send(sender, ReadFailed(message.request, str(error), message.part))
             return
         self.store.hold(stored)
         self._sent_bytes[sender] += len(hashes) * self.layout.full_block_bytes

@@ -143,19 +143,18 @@ class Store:
         """How many blocks of this prefix are stored, from its first on; these are used now."""
         return len(self._trie.prefix(hashes))
 
-    def ranges(self, hashes: Hashes, *, verify: bool = False) -> StoredBlocks:
+    def ranges(self, hashes: Hashes) -> StoredBlocks:
         """Where blocks are in the file, and their digests; these are used now.
 
-        They may be evicted, and others lie there, after the next `reserve`: `hold` them.
+        They may be evicted, and others lie there, after the next `reserve`: `hold` them.  Whoever
+        receives the bytes compares them with the digests.
 
         Args:
             hashes: shape (blocks,).
-            verify: read every block and compare its digest before answering; without it the
-                receiver has to.
 
         Raises:
             MissingBlock: one is not stored.
-            CorruptBlock: the file is shorter than it was; with `verify`, a block has changed.
+            CorruptBlock: the file is shorter than it was.
         """
         try:
             slots = self._trie.find(hashes)
@@ -164,8 +163,6 @@ class Store:
             raise MissingBlock(int(hashes[position]), position) from None
         digests = self._digests[slots]
         self._file.must_be_whole()
-        if verify:
-            self._verify(hashes, slots, digests)
         if not len(slots):
             return StoredBlocks([], digests, slots)
         breaks = np.flatnonzero(np.diff(slots) != 1) + 1
@@ -185,15 +182,6 @@ class Store:
     def let_go(self, stored: StoredBlocks) -> None:
         """Nobody reads these bytes any more on behalf of one `hold`."""
         self._trie.unpin(stored.slots)
-
-    def _verify(self, hashes: Hashes, slots: Slots, digests: NDArray[np.uint64]) -> None:
-        for position, slot in enumerate(slots.tolist()):
-            block = self._file.read(slot * self._block_bytes, self._block_bytes)
-            if digest_blocks(block, self._block_bytes).tolist() != [digests[position]]:
-                raise CorruptBlock(
-                    f"block {int(hashes[position]):#018x} does not match its digest",
-                    hint=f"something has changed {self._file.path}",
-                )
 
     # --- writing -------------------------------------------------------------------------
 

@@ -32,14 +32,12 @@ class RecordedTurn:
         generate_tokens: 0 where nothing was generated.
         blocks: ids of the prompt's full blocks, as (first id, count).
         think_s: pause between the answer before and this request.
-        hit_tokens: leading tokens seen earlier in the session; None if not recorded.
     """
 
     prompt_tokens: int
     generate_tokens: int
     blocks: list[tuple[int, int]]
     think_s: float
-    hit_tokens: int | None = None
 
 
 class RecordedSession(NamedTuple):
@@ -104,10 +102,6 @@ class RecordedSessions:
         identity = f"{recorded.id}-{lap}"
         stream = stream_id(identity)
         return Session(identity, tuple(self._turns(recorded, stream)))
-
-    def recorded_hits(self, number: int) -> list[int | None]:
-        """The hit tokens that the recorder saw in session `number`, turn by turn."""
-        return [turn.hit_tokens for turn in self._recorded(number)[1].turns]
 
     def _recorded(self, number: int) -> tuple[int, RecordedSession]:
         """The pass over the file that session `number` belongs to, and the session."""

@@ -63,5 +63,5 @@ def _turns(place: str, turns: list[_Turn]) -> Iterator[RecordedTurn]:
     for number, turn in enumerate(turns, start=1):
         check_blocks(place, number, turn.prompt, sum(count for _, count in turn.h))
         pause_s = 0.0 if before is None else think_s(turn.think, turn.t - before.t, before.api)
-        yield RecordedTurn(turn.prompt, turn.out, turn.h, pause_s, turn.hit)
+        yield RecordedTurn(turn.prompt, turn.out, turn.h, pause_s)
         before = turn

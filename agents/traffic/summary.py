@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from agents.distribution import distribution
 from agents.records import CollectiveRecord
 
 
@@ -12,7 +13,6 @@ def collective_figures(
     records: Sequence[CollectiveRecord],
     roles: Mapping[str, str],
     window: tuple[float, float],
-    distribution: Callable[[Sequence[float]], dict[str, float | None]],
 ) -> dict[str, dict[str, Any]]:
     """Figures of the collectives that ended in a window, by the role of who began them.
 
@@ -20,7 +20,6 @@ def collective_figures(
         records: of all engines.
         roles: HBM domain -> role.
         window: (open, close).
-        distribution: of seconds.
 
     Returns:
         role -> count, fused_layers (most that shared one), bytes (sent and received by those who

@@ -109,14 +109,12 @@ class StreamPair:
 
     def _add(self, parts: list[tuple[Header, list[Piece], WriteRequest | None]]) -> None:
         posted_ns = time.monotonic_ns()
-        posted_s = posted_ns / 1e9
         # All of a batch, or (if a header is refused) nothing of it.
         messages = [
             Message(
                 encode(header._replace(sequence=self._messages + position, posted=posted_ns)),
                 sources,
                 write,
-                posted_s,
             )
             for position, (header, sources, write) in enumerate(parts)
         ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import time
 from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
@@ -30,25 +29,23 @@ class Message(NamedTuple):
         header: encoded.
         sources: the payload; memory is C-contiguous bytes.
         write: completes as `Sent`; None for a message that completes as nothing.
-        posted_s: when it was posted.
     """
 
     header: bytes
     sources: Sequence[Piece]
     write: WriteRequest | None
-    posted_s: float
 
 
-class _Pending:
-    """A message whose bytes have not all left; positions are in the stream."""
+class _Pending(NamedTuple):
+    """A message whose bytes have not all left.
 
-    __slots__ = ("end", "message", "start", "started_s")
+    Args:
+        write: of the message.
+        end: of its bytes, counted from the start of the stream.
+    """
 
-    def __init__(self, message: Message, start: int, end: int) -> None:
-        self.message = message
-        self.start = start
-        self.end = end
-        self.started_s = 0.0
+    write: WriteRequest | None
+    end: int
 
 
 class Sender:
@@ -84,9 +81,8 @@ class Sender:
             if length:
                 self._pieces.append(source)
                 size += length
-        start = self._queued_bytes
         self._queued_bytes += size
-        self._pending.append(_Pending(message, start, self._queued_bytes))
+        self._pending.append(_Pending(message.write, self._queued_bytes))
 
     def push(self, completions: list[Completion]) -> bool:
         """Send as much as the socket takes.
@@ -101,12 +97,11 @@ class Sender:
         for _ in range(_CALLS_PER_TURN):
             if not self._pieces:
                 return True
-            called_s = time.monotonic()
             try:
                 full = self._send_file() if self._next_is_file() else self._send_memory()
             except BlockingIOError:
                 return False
-            self._complete(called_s, completions)
+            self._complete(completions)
             if full:
                 break
         return not self._pieces
@@ -160,25 +155,8 @@ class Sender:
         # the socket further than waiting for it to become writable, so there are fewer waits.
         return False
 
-    def _complete(self, called_s: float, completions: list[Completion]) -> None:
-        now_s = time.monotonic()
-        while self._pending:
-            first = self._pending[0]
-            if first.end > self.sent_bytes:
-                if first.start < self.sent_bytes and not first.started_s:
-                    first.started_s = called_s
-                return
-            self._pending.popleft()
-            write = first.message.write
+    def _complete(self, completions: list[Completion]) -> None:
+        while self._pending and self._pending[0].end <= self.sent_bytes:
+            write = self._pending.popleft().write
             if write is not None:
-                completions.append(
-                    Sent(
-                        write.immediate,
-                        write.request,
-                        write.length,
-                        self.peer,
-                        first.message.posted_s,
-                        first.started_s or called_s,
-                        now_s,
-                    )
-                )
+                completions.append(Sent(write.immediate, write.request, write.length, self.peer))

@@ -25,7 +25,7 @@ from agents.wire.header import HeaderError
 from agents.wire.pair import StreamPair, set_lane
 from agents.wire.sender import BrokenPair
 from agents.wire.transport import Completion, Failed
-from testbed.errors import ProgramError, UnsupportedError, UsageError
+from testbed.errors import ProgramError, UsageError
 
 _RESET = struct.pack("ii", 1, 0)
 _READ = select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR
@@ -50,25 +50,12 @@ class StreamTransport:
 
     Args:
         loop: makes progress; everything here is called in its thread.
-        send_buffer_bytes, receive_buffer_bytes: SO_SNDBUF and SO_RCVBUF of every socket; None
-            leaves them to tcp_wmem and tcp_rmem (see tcp(7)).
         batched: writes that wait share system calls; False for one each.
     """
 
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        *,
-        send_buffer_bytes: int | None = None,
-        receive_buffer_bytes: int | None = None,
-        batched: bool = True,
-    ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, batched: bool = True) -> None:
         self._loop = loop
         self._batched = batched
-        self._buffers = (
-            (socket.SO_SNDBUF, "SO_SNDBUF", send_buffer_bytes),
-            (socket.SO_RCVBUF, "SO_RCVBUF", receive_buffer_bytes),
-        )
         self._regions: dict[int, memoryview] = {}
         # A key of another process, or of an earlier run, should not be one of ours by chance.
         self._keys = itertools.count(int.from_bytes(os.urandom(4), "big") << 24 | 1)
@@ -133,7 +120,6 @@ class StreamTransport:
                 anything that it writes completes.
         """
         self._start()
-        self._set_buffers(sock)
         sock.setblocking(False)
         self._wake(_Listener(sock, on_peer))
 
@@ -199,22 +185,9 @@ class StreamTransport:
         return StreamPair(sock, peer, lane, self._regions, self._wake, batched=self._batched)
 
     def _prepare(self, sock: socket.socket) -> None:
-        self._set_buffers(sock)
         sock.setblocking(False)
         # A message that ends in a short segment would wait for an ACK of those before it.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def _set_buffers(self, sock: socket.socket) -> None:
-        for option, name, size_bytes in self._buffers:
-            if size_bytes is None:
-                continue
-            sock.setsockopt(socket.SOL_SOCKET, option, size_bytes)
-            found_bytes = sock.getsockopt(socket.SOL_SOCKET, option)
-            if found_bytes < size_bytes:  # the kernel doubles what it takes, see socket(7)
-                raise UnsupportedError(
-                    f"{name} of {size_bytes} bytes was asked for, the socket has {found_bytes}",
-                    hint="raise net.core.rmem_max and net.core.wmem_max, or ask for less",
-                )
 
     def _wake(self, what: StreamPair | _Listener) -> None:
         if isinstance(what, StreamPair) and what.waits_to_write:

@@ -54,24 +54,19 @@ class WriteRequest(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A write has left this side's memory: its source may be reused.
-
-    Times are time.monotonic() seconds.
-    """
+    """A write has left this side's memory: its source may be reused."""
 
     immediate: int
     request: int
     length: int
     peer: str
-    posted_s: float
-    started_s: float
-    finished_s: float
 
 
 class Received(NamedTuple):
     """A write has landed: all of its bytes are in the region.
 
-    `posted_s` is the sender's time, by the one clock that processes of a machine share.
+    Times are time.monotonic() seconds; `posted_s` is the sender's, by the one clock that processes
+    of a machine share.
     """
 
     immediate: int

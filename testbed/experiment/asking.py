@@ -152,7 +152,7 @@ class Asking:
         return made
 
     def run(self, scenario: str, changes: Mapping[str, object] | None = None) -> RunData:
-        """Run a scenario once, whatever the size."""
+        """Run a scenario once, whatever the size; arguments and errors as of `runs`."""
         return self.runs(scenario, changes, repeat=1)[0]
 
     def _run(self, asked: Asked, one: Repeat) -> RunData:
@@ -167,6 +167,10 @@ class Asking:
         """Judge what happens on a cluster of the study's own in the block, as a run is judged.
 
         There is no workload that could give an account of its bytes; all else is checked.
+
+        Args:
+            lab: the cluster.
+            what: is measured, in words: the name of the evidence.
         """
         sampler, monitor = Sampler(lab), Monitor()
         monitor.start()
@@ -181,7 +185,12 @@ class Asking:
         self.evidence.append(Evidence(what, verdict.status, list(verdict.reasons)))
 
     def noted(self, what: str, status: Literal["PASS", "FAIL"], reasons: list[str]) -> None:
-        """Evidence that the study has judged by itself."""
+        """Evidence that the study has judged by itself.
+
+        Args:
+            what: was measured, in words.
+            status, reasons: as of a verdict; a reason for each thing that is wrong.
+        """
         self.evidence.append(Evidence(what, status, reasons))
 
 

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Mapping
 
 from testbed.kernel.attributes import Names, attributes, text, uint32
-from testbed.kernel.encoding import RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE
+from testbed.kernel.encoding import RTM_GETADDR, RTM_GETROUTE, RTM_GETRULE, question
 from testbed.kernel.messages import (
     IFA_F_NOPREFIXROUTE,
     RT_SCOPE_LINK,
@@ -41,10 +41,6 @@ _DEFAULT_RULES = {
 _FAMILIES = {socket.AF_INET: "IPv4", socket.AF_INET6: "IPv6"}
 
 
-def _dump(route_socket: RouteSocket, kind: int, body: bytes) -> list[bytes]:
-    return route_socket.dump(HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0) + body)
-
-
 def address_elements(
     namespace: str, route_socket: RouteSocket, devices: Mapping[int, str], names: Names
 ) -> list[AnyElement]:
@@ -57,7 +53,8 @@ def address_elements(
         names: shared with other readers.
     """
     elements: list[AnyElement] = []
-    for message in _dump(route_socket, RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+    request = question(RTM_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0))
+    for message in route_socket.dump(request):
         family, prefix_len, flags, scope, index = _ADDRESS.unpack_from(message, HEADER.size)
         found = attributes(message, HEADER.size + _ADDRESS.size)
         device = devices.get(index, f"index {index}")
@@ -103,7 +100,7 @@ def route_elements(
 
 def _route_dump(route_socket: RouteSocket, request: bytes) -> list[bytes]:
     try:
-        return _dump(route_socket, RTM_GETROUTE, request)
+        return route_socket.dump(question(RTM_GETROUTE, request))
     except OSError:
         if request[0] == socket.AF_INET:
             raise
@@ -157,8 +154,9 @@ def rule_elements(namespace: str, route_socket: RouteSocket, names: Names) -> li
     elements: list[AnyElement] = []
     for family, defaults in _DEFAULT_RULES.items():
         missing = set(defaults)
+        request = question(RTM_GETRULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
         try:
-            answers = _dump(route_socket, RTM_GETRULE, _ROUTE.pack(family, 0, 0, 0, 0, 0, 0, 0, 0))
+            answers = route_socket.dump(request)
         except OSError:
             if family == socket.AF_INET:
                 raise

@@ -16,7 +16,7 @@ from typing import NamedTuple, Self
 
 from testbed.errors import KernelError
 from testbed.kernel.attributes import attributes, uint64
-from testbed.kernel.encoding import RTM_GETQDISC, RTM_GETTCLASS
+from testbed.kernel.encoding import RTM_GETQDISC, RTM_GETTCLASS, question
 from testbed.kernel.links import list_links
 from testbed.kernel.namespaces import inside
 from testbed.kernel.netlink import HEADER, RouteSocket, route_sockets
@@ -174,8 +174,7 @@ def _place(meter: Meter, indexes: Mapping[str, int]) -> _Place:
 
 
 def _request(kind: int, index: int, handle: int, parent: int) -> bytes:
-    body = MESSAGE.pack(0, index, handle, parent, 0)
-    return HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0) + body
+    return question(kind, MESSAGE.pack(0, index, handle, parent, 0))
 
 
 def _sample(t_s: float, meter: Meter, answers: Sequence[bytes | None]) -> MeterSample:

@@ -32,6 +32,11 @@ def message(kind: int, flags: int, fixed: bytes, *attributes: bytes) -> bytes:
     return _HEADER.pack(_HEADER.size + len(body), kind, flags, 0, 0) + body
 
 
+def question(kind: int, fixed: bytes, *attributes: bytes) -> bytes:
+    """A message that asks for objects; its flags, too, are filled in when it is sent."""
+    return message(kind, 0, fixed, *attributes)
+
+
 def attribute(kind: int, *parts: bytes) -> bytes:
     """An attribute, padded; its value may be made of attributes."""
     value = b"".join(parts)

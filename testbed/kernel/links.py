@@ -7,6 +7,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from testbed.kernel import encoding
 from testbed.kernel.attributes import attributes, text, uint8, uint32
 from testbed.kernel.encoding import RTM_GETLINK
 from testbed.kernel.netlink import HEADER, RouteSocket
@@ -66,9 +67,9 @@ class Link(NamedTuple):
 
 def list_links(route_socket: RouteSocket) -> list[Link]:
     """Every device of the socket's namespace."""
-    body = _MESSAGE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
-    body += struct.pack("=HHI", 8, _EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
-    request = HEADER.pack(HEADER.size + len(body), RTM_GETLINK, 0, 0, 0) + body
+    fixed = _MESSAGE.pack(socket.AF_UNSPEC, 0, 0, 0, 0)
+    less = encoding.uint32(_EXT_MASK, _RTEXT_FILTER_SKIP_STATS)
+    request = encoding.question(RTM_GETLINK, fixed, less)
     return [_link(message) for message in route_socket.dump(request)]
 
 

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Collection, Mapping
 
 from testbed.kernel.attributes import Names, attributes
-from testbed.kernel.encoding import RTM_GETNEIGH
+from testbed.kernel.encoding import RTM_GETNEIGH, question
 from testbed.kernel.messages import NTF_MASTER, NTF_SELF, NUD_NOARP, NUD_PERMANENT, neighbour
 from testbed.kernel.netlink import (
     BATCH_MESSAGES,
@@ -80,8 +80,7 @@ class NeighbourWriter:
 
 
 def _dump(route_socket: RouteSocket, family: int) -> list[bytes]:
-    body = _MESSAGE.pack(family, 0, 0, 0, 0)
-    return route_socket.dump(HEADER.pack(HEADER.size + len(body), RTM_GETNEIGH, 0, 0, 0) + body)
+    return route_socket.dump(question(RTM_GETNEIGH, _MESSAGE.pack(family, 0, 0, 0, 0)))
 
 
 def neighbour_elements(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from testbed.errors import KernelError
+from testbed.kernel import encoding
 from testbed.kernel import shaper_messages as messages
 from testbed.kernel.attributes import attributes, text, uint32
 from testbed.kernel.encoding import RTM_GETQDISC, RTM_GETTCLASS, RTM_GETTFILTER
@@ -83,7 +84,7 @@ class TrafficReader:
 
     def elements(self) -> list[AnyElement]:
         """Every shaper, class, filter and redirect, and every qdisc that is none of these."""
-        extra = struct.pack("=HH", 4, _TCA_DUMP_INVISIBLE)  # or a class's own FIFO is not shown
+        extra = encoding.attribute(_TCA_DUMP_INVISIBLE)  # or a class's own FIFO is not shown
         for message in self._dump(RTM_GETQDISC, 0, 0, extra):
             self._qdisc(message)
         for index in self._shaped:
@@ -95,8 +96,8 @@ class TrafficReader:
         return self._elements
 
     def _dump(self, kind: int, index: int, parent: int, extra: bytes = b"") -> list[bytes]:
-        body = MESSAGE.pack(0, index, 0, parent, 0) + extra
-        return self._socket.dump(HEADER.pack(HEADER.size + len(body), kind, 0, 0, 0) + body)
+        fixed = MESSAGE.pack(0, index, 0, parent, 0)
+        return self._socket.dump(encoding.question(kind, fixed, extra))
 
     def _unknown(self, kind: str, name: str, detail: str) -> None:
         self._elements.append(Unknown(self._namespace, kind, name, detail))
@@ -227,9 +228,9 @@ class TrafficReader:
         """The handle of the hash table of each u32 chain (parent, info, chain)."""
         requests = []
         for parent, info, chain in chains:
-            body = MESSAGE.pack(0, index, _U32_ROOT, parent, info)
-            body += struct.pack("=HHI", 8, _TCA_CHAIN, chain)
-            requests.append(HEADER.pack(HEADER.size + len(body), RTM_GETTFILTER, 0, 0, 0) + body)
+            fixed = MESSAGE.pack(0, index, _U32_ROOT, parent, info)
+            wanted = encoding.uint32(_TCA_CHAIN, chain)
+            requests.append(encoding.question(RTM_GETTFILTER, fixed, wanted))
         tables = []
         for answer in self._socket.ask(requests):
             if answer is None:

@@ -16,9 +16,12 @@ from testbed.plan.model import (
     Address,
     AnyElement,
     Bridge,
+    Direction,
+    DomainKind,
     FdbEntry,
     Ifb,
     Link,
+    LinkKind,
     Meter,
     Namespace,
     Neighbours,
@@ -37,7 +40,7 @@ from testbed.plan.sysctls import sysctl_values
 
 __all__ = ["PlanSettings", "compile_plan"]
 
-Direction = Literal["in", "out", "read", "write"]
+_MEMORY_LINKS: dict[DomainKind, LinkKind] = {"dram": "cnic-dram", "hbm": "cnic-hbm"}
 
 
 def compile_plan(
@@ -181,9 +184,8 @@ class _Compiler:
         for switch, edge in self._forwarding.next_hops(number).items():
             self._forward(switch, edge, what, number)
         if what.nic == "cnic":
-            self._links.append(
-                Link(port.domain, attached.far.node, f"cnic-{self._roles[port.domain].kind}", None)  # type: ignore[arg-type]
-            )
+            kind = _MEMORY_LINKS[self._roles[port.domain].kind]
+            self._links.append(Link(port.domain, attached.far.node, kind, None))
             return
         self._links.append(Link(port.domain, attached.far.node, what.nic, rate))
         if rate is None:
@@ -264,11 +266,6 @@ class _Compiler:
         )
         for side, direction, leaves in sides:
             device = f"{switch}-{side}"
-            if len(device) > LONGEST_INTERFACE_NAME:
-                raise TopologyError(
-                    f"the interface name {device!r} is longer than {LONGEST_INTERFACE_NAME} bytes",
-                    hint="give the CNIC a shorter name",
-                )
             self._elements.append(
                 Ifb(
                     FABRIC,
@@ -301,8 +298,8 @@ class _Compiler:
             self._veth(here, there, self._mac(), rate)
             wire = self._graph.switches[end.node].get("nic") == "cnic"
             self._bridge_port(here[1], end.node, default=wire)
-        kind = "cnic-wire" if cnic_rate else "link"
-        self._links.append(Link(edge.a.node, edge.b.node, kind, edge.rate_bps))  # type: ignore[arg-type]
+        kind: LinkKind = "cnic-wire" if cnic_rate else "link"
+        self._links.append(Link(edge.a.node, edge.b.node, kind, edge.rate_bps))
         if edge.rate_bps is None:
             return
         for here, end in ((ends[0], edge.a), (ends[1], edge.b)):
@@ -322,8 +319,9 @@ class _Compiler:
             here = (port.domain, port.device)
             self._veth(here, (other.domain, other.device), port.mac, edge.rate_bps)
             kind = self._attachments[number].nic
+            assert kind != "cnic"  # which is a switch
             if number < peer:
-                self._links.append(Link(port.domain, other.domain, kind, edge.rate_bps))  # type: ignore[arg-type]
+                self._links.append(Link(port.domain, other.domain, kind, edge.rate_bps))
             if not edge.rate_bps:
                 continue
             own = Leaves.alone(port.domain)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import ipaddress
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from testbed.plan.model import AnyElement, Filter, Shaper, ShaperClass, burst_ticks
@@ -169,69 +169,89 @@ def shaper_elements(
         settings: aggregation, bursts, queue depth; whether any shaper has lanes.
         lanes: whether this one may have.
     """
-    unit = settings.gso_bytes(rate_bps) + settings.mtu
-    line_burst = settings.link_burst_bytes(rate_bps)
+    make = _ShaperMaker(namespace, device, rate_bps, settings)
     rest_bps = _multiple_of_8(rate_bps * _UNCLASSIFIED_SHARE)
-    chosen = _lanes(rate_bps, rest_bps, leaves, lanes=lanes and settings.lanes)
+    elements: list[AnyElement] = [
+        Shaper(namespace, device, HANDLE, UNCLASSIFIED, settings.queue_packets),
+        make.line(),
+        make.leaf(UNCLASSIFIED, ROOT, rest_bps, 7),
+    ]
+    for lane in _lanes(rate_bps, rest_bps, leaves, lanes=lanes and settings.lanes):
+        elements += make.lane(lane)
+    return elements
 
-    def made(
-        classid: int, parent: int, rate: int, burst: int, priority: int, queue: int
+
+class _ShaperMaker:
+    """Makes the classes and filters of one shaper; arguments as of `shaper_elements`."""
+
+    def __init__(self, namespace: str, device: str, rate_bps: int, settings: PlanSettings) -> None:
+        self._namespace, self._device, self._rate_bps = namespace, device, rate_bps
+        self._unit_bytes = settings.gso_bytes(rate_bps) + settings.mtu
+        self._line_burst_bytes = settings.link_burst_bytes(rate_bps)
+        self._queue_packets = settings.queue_packets
+
+    def line(self) -> ShaperClass:
+        """The root class: the only one with the link's burst, as those of leaves add up."""
+        return self._class(ROOT, 0, self._rate_bps, self._line_burst_bytes, 0, 0)
+
+    def leaf(self, classid: int, parent: int, rate_bps: int, priority: int) -> ShaperClass:
+        """A class with a queue."""
+        return self._class(
+            classid, parent, rate_bps, self._unit_bytes, priority, self._queue_packets
+        )
+
+    def lane(self, lane: _Lane) -> Iterator[AnyElement]:
+        """A lane, its leaves, and the filters that lead to them."""
+        yield self._filter(0, lane.filter, lane.classid, tos=lane.tos, tos_mask=lane.tos_mask)
+        yield self._class(lane.classid, ROOT, lane.rate_bps, self._unit_bytes, 0, 0)
+        leaf_bps = max(8, lane.rate_bps // len(lane.leaves) // 8 * 8)
+        for index, leaf in enumerate(lane.leaves):
+            classid = lane.first_leaf + index
+            yield self.leaf(classid, lane.classid, leaf_bps, lane.priority)
+            yield self._filter(
+                lane.classid, index + 1, classid, source=leaf.value, source_mask=leaf.mask
+            )
+
+    def _class(
+        self, classid: int, parent: int, rate_bps: int, burst_bytes: int, priority: int, queue: int
     ) -> ShaperClass:
         return ShaperClass(
-            namespace,
-            device,
+            self._namespace,
+            self._device,
             classid,
             parent,
-            rate,
             rate_bps,
-            burst_ticks(burst, rate),
-            burst_ticks(burst, rate_bps),
-            unit,
+            self._rate_bps,
+            burst_ticks(burst_bytes, rate_bps),
+            burst_ticks(burst_bytes, self._rate_bps),
+            self._unit_bytes,
             priority,
             queue,
         )
 
-    queue = settings.queue_packets
-    elements: list[AnyElement] = [
-        Shaper(namespace, device, HANDLE, UNCLASSIFIED, queue),
-        made(ROOT, 0, rate_bps, line_burst, 0, 0),
-        made(UNCLASSIFIED, ROOT, rest_bps, unit, 7, queue),
-    ]
-    for lane in chosen:
-        elements.append(
-            Filter(
-                namespace,
-                device,
-                0,
-                1,
-                lane.filter,
-                tos=lane.tos,
-                tos_mask=lane.tos_mask,
-                source=0,
-                source_mask=0,
-                classid=lane.classid,
-            )
+    def _filter(
+        self,
+        parent: int,
+        handle: int,
+        classid: int,
+        *,
+        tos: int = 0,
+        tos_mask: int = 0,
+        source: int = 0,
+        source_mask: int = 0,
+    ) -> Filter:
+        return Filter(
+            self._namespace,
+            self._device,
+            parent,
+            1,
+            handle,
+            tos=tos,
+            tos_mask=tos_mask,
+            source=source,
+            source_mask=source_mask,
+            classid=classid,
         )
-        elements.append(made(lane.classid, ROOT, lane.rate_bps, unit, 0, 0))
-        leaf_bps = max(8, lane.rate_bps // len(lane.leaves) // 8 * 8)
-        for index, leaf in enumerate(lane.leaves):
-            classid = lane.first_leaf + index
-            elements.append(made(classid, lane.classid, leaf_bps, unit, lane.priority, queue))
-            elements.append(
-                Filter(
-                    namespace,
-                    device,
-                    lane.classid,
-                    1,
-                    index + 1,
-                    tos=0,
-                    tos_mask=0,
-                    source=leaf.value,
-                    source_mask=leaf.mask,
-                    classid=classid,
-                )
-            )
-    return elements
 
 
 def leaf_names(leaves: Leaves) -> dict[str, tuple[str, ...]]:

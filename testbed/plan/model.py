@@ -281,6 +281,8 @@ def key(element: AnyElement) -> tuple[object, ...]:
 
 DomainKind = Literal["dram", "hbm", "host"]
 NicKind = Literal["snic", "cnic", "nvlink", "pcie", "mgmt", "link"]
+LinkKind = Literal["snic", "cnic-dram", "cnic-hbm", "cnic-wire", "nvlink", "pcie", "mgmt", "link"]
+Direction = Literal["in", "out", "read", "write"]
 
 
 class Domain(msgspec.Struct, frozen=True):
@@ -304,7 +306,7 @@ class Meter(msgspec.Struct, frozen=True):
     kind: NicKind
     node: str
     role: str
-    direction: Literal["in", "out", "read", "write"]
+    direction: Direction
     namespace: str
     device: str
     rate_bps: int
@@ -318,7 +320,7 @@ class Link(msgspec.Struct, frozen=True):
 
     a: str
     b: str
-    kind: Literal["snic", "cnic-dram", "cnic-hbm", "cnic-wire", "nvlink", "pcie", "mgmt", "link"]
+    kind: LinkKind
     rate_bps: int | None
 
 

@@ -31,6 +31,9 @@ class PlanSettings:
             buffer; a large send buffer only spares the sender wake-ups.
         congestion_control: of every socket that does not choose.  Nothing is ever lost, so windows
             only grow to the buffers; reno is the one that every kernel lets a namespace have.
+
+    Raises:
+        UsageError: a value makes no sense, or does not go with another.
     """
 
     mtu: int = 9000

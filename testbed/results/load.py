@@ -65,12 +65,12 @@ class RunData:
 
     @property
     def requests(self) -> pl.DataFrame:
-        """The requests of all policies."""
+        """The requests of all policies; columns as docs/run-directory.md has them."""
         return self.table("requests")
 
     @property
     def transfers(self) -> pl.DataFrame:
-        """The transfers of all policies."""
+        """The transfers of all policies; columns as docs/run-directory.md has them."""
         return self.table("transfers")
 
     @property
@@ -86,6 +86,9 @@ class RunData:
 
 def load(path: Path | str) -> RunData:
     """Read a run directory (`testbed.results.layout.find_run` finds one by its name).
+
+    Args:
+        path: of the directory, e.g. "runs/latest"; of any layout version up to this testbed's.
 
     Raises:
         NotFoundError: it is not a complete run, or a file of it cannot be read.

@@ -14,7 +14,6 @@ import pytest
 from agents.cluster import Cluster
 from agents.engines.compute import batch_times
 from agents.engines.geometry import Geometry
-from agents.pipeline import on_wire_bytes, pipeline_s
 from agents.records import EventRecord, IterationRecord, ProcessRecord, RequestRecord
 from agents.settings import DualPathScenario
 from agents.workload import DualPath
@@ -24,6 +23,7 @@ from testbed.experiment.scenario import load_scenario
 from testbed.kernel.samples import FRAME_HEADER_BYTES
 from testbed.plan.model import Plan
 from tests.e2e import faults
+from tests.e2e.pipeline import on_wire_bytes, pipeline_s
 from tests.e2e.test_read_paths import Faulty, failed_checks, summary
 
 SCENARIO = """

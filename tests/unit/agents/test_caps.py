@@ -15,7 +15,6 @@ from agents.caps import (
     balanced_window,
     best_network_cap,
     network_cap,
-    nic_loads_bps,
     policy_network_cap,
     shape_of,
     turn_loads,
@@ -125,8 +124,11 @@ def test_at_its_cap_one_class_is_full_and_none_is_fuller(
     cluster: Shape, turn: TurnBytes, share: float
 ) -> None:
     cap = network_cap(cluster, turn, share)
-    loads = nic_loads_bps(turn, share, 8 * turn.hit * cap.turns_per_s)
-    full = {nic: loads[nic] / line for nic, line in cluster.capacities_bps().items()}
+    loads = turn_loads(turn, share)
+    full = {
+        nic: 8 * loads[nic] * cap.turns_per_s / line
+        for nic, line in cluster.capacities_bps().items()
+    }
     assert full[cap.bound_by] == pytest.approx(1.0)
     assert max(full.values()) <= 1 + 1e-9
 
@@ -161,7 +163,7 @@ def test_loads_add_up_over_the_steps_of_both_paths(
 
 def test_loads_that_were_measured_on_2p4d() -> None:
     # 600 Mbit from storage on 16 prefill and 32 decode CNICs: Mbit per CNIC.
-    loads = nic_loads_bps(HITS_ONLY, 1 / 3, 600e6)
+    loads = turn_loads(TurnBytes(600.0, 0.0, 0.0), 1 / 3)
     per_cnic = {
         "pe-cnic-read": (16, 25.0),
         "pe-cnic-write": (16, 37.5),
@@ -169,12 +171,10 @@ def test_loads_that_were_measured_on_2p4d() -> None:
         "de-cnic-write": (32, 25.0),
     }
     for nic, (count, mbit) in per_cnic.items():
-        assert loads[nic] / count / 1e6 == pytest.approx(mbit)  # type: ignore[index]
+        assert loads[nic] / count == pytest.approx(mbit)  # type: ignore[index]
 
 
-def test_a_turn_without_hits_has_no_rate() -> None:
-    with pytest.raises(ValueError, match="without hits"):
-        nic_loads_bps(TurnBytes(0, 1, 1), 0.5, 1e9)
+def test_a_turn_that_moves_nothing_has_no_cap() -> None:
     assert network_cap(shape(1, 1), TurnBytes(0, 0, 0), 0.5).turns_per_s == float("inf")
 
 

@@ -91,6 +91,16 @@ def test_a_process_without_an_end_of_its_records_fails_the_run(
     assert check(["pe0", "st0", "sched", "client"], events).ok, "who was lost has none"
 
 
+def test_a_run_in_which_nothing_was_served_or_verified_fails(checked: Checked) -> None:
+    found = checked()
+    assert found["every byte verified"].ok is False
+    assert found["every byte verified"].reason == "no byte was verified"
+    assert found["every request ended well"].ok is False
+    assert found["every request ended well"].reason == "there was none"
+    right = checked(other={RequestRecord: [request(7, verified_bytes=1)]})
+    assert right["every byte verified"].ok and right["every request ended well"].ok
+
+
 def test_a_put_that_failed_fails_the_run(checked: Checked) -> None:
     found = checked(event("put-failed", "other bytes\nwho?", "st0"), event("put-failed", "later"))
     check = found["every put ended in order"]

@@ -9,6 +9,7 @@ import pytest
 
 from agents.binding import bound_by
 from agents.fidelity_checks import (
+    buffered_share,
     formulae,
     loop_lag,
     mean_lag_s,
@@ -65,7 +66,7 @@ def request(**fields: object) -> RequestRecord:
 
 def saturated(
     scenario: DualPathScenario, plan: Plan, *, cnic: float = 1.0, gap_s: float = 0.0,
-    reloaded: int = 0, persisted: float = 0.0, loaded: float = 1.0,
+    reloaded: int = 0, persisted: float = 0.0, loaded: float = 1.0, size: int = SIZE,
 ) -> Run:  # fmt: skip
     """Ten seconds of reads, back to back, by pe0's SNIC.
 
@@ -74,6 +75,7 @@ def saturated(
         gap_s: how long no read was there.
         persisted: what the decode SNIC sent, of what was read; nobody wrote any of it.
         loaded: of what was read, what went on from the buffers.
+        size: of a read.
     """
     count = 1000
     requests, transfers = [], []
@@ -94,10 +96,10 @@ def saturated(
             transfers.append(
                 TransferRecord(
                     number, kind, "pe", source, target, 0, 1,
-                    SIZE if kind == "storage_read" else int(loaded * SIZE), first, last,
+                    size if kind == "storage_read" else int(loaded * size), first, last,
                 )
             )  # fmt: skip
-    read = count * SIZE
+    read = count * size
     loads = {
         ("pe0/snic0", "in"): 1.0, ("pe0/cnic0", "read"): 2 * cnic, ("pe0/cnic0", "write"): cnic,
         ("de0/cnic0", "read"): cnic, ("de0/cnic0", "write"): 2 * cnic,
@@ -169,6 +171,33 @@ def test_a_read_queue_that_was_empty_once_is_not_storage_bound(
     assert bound_by(run) == "pe-cnic-read" or bound_by(run) == "de-cnic-write"
     assert formulae(run).ok, "the formulae are of storage-bound runs"
     assert "not asked" in formulae(run).measured
+
+
+def test_a_snic_that_is_nearly_full_is_not_storage_bound(
+    scenario: DualPathScenario, plan: Plan
+) -> None:
+    assert bound_by(saturated(scenario, plan, size=121_000)) == "storage"  # 97.5 % with headers
+    assert bound_by(saturated(scenario, plan, size=120_000)) != "storage"  # 96.7 %
+
+
+def test_what_stays_in_buffers_is_told_from_misses(scenario: DualPathScenario, plan: Plan) -> None:
+    """Of each prompt a third is computed: what goes into decode HBM is half as much again."""
+    run = saturated(scenario, plan)
+    served = [msgspec.structs.replace(r, prompt_tokens=1500) for r in run.of(RequestRecord)]
+    moved = [
+        msgspec.structs.replace(t, size_bytes=t.size_bytes * 3 // 2) if t.kind == "h2d" else t
+        for t in run.of(TransferRecord)
+    ]
+
+    def share(transfers: list[TransferRecord]) -> float:
+        records: dict[type, list[Any]] = {RequestRecord: served, TransferRecord: transfers}
+        return buffered_share(Run(scenario, plan, "pe-only", records, run.samples, run.fields))
+
+    assert share(moved) == pytest.approx(0.0)
+    late = [t for t in moved if t.kind != "h2d" or t.request >= 20]
+    assert share(late) == pytest.approx(0.02)
+    unloaded = [t for t in moved if t.kind != "layer_load" or t.request >= 50]
+    assert share(unloaded) == pytest.approx(0.05)
 
 
 def test_what_is_loaded_twice_is_outside_the_formulae(

@@ -10,8 +10,8 @@ import pytest
 
 from agents.capacity import MachineLimits
 from agents.costing.costs import REFERENCE
-from agents.forecast import Forecast, forecast, replay_of
-from agents.replayed import Replayed
+from agents.forecast import Forecast, forecast
+from agents.replayed import Replayed, replay
 from agents.settings import DualPathScenario
 from agents.traces.session import BLOCK_TOKENS
 from testbed.errors import ScenarioError
@@ -88,9 +88,9 @@ def test_modelled_engines_stretch_with_the_run() -> None:
 def test_storage_is_filled_with_what_the_agents_will_read() -> None:
     scenario = shipped("demo")
     found = foresee(scenario)
-    replay = replay_of(scenario, found)
-    replay.start(0.0)
-    first = replay.due(0.0)
+    played = replay(scenario, found.trace, found.agents, found.arrivals, found.steady)
+    played.start(0.0)
+    first = played.due(0.0)
     assert len(first) == found.agents
     before = (
         sum(s.turn.prompt_tokens // BLOCK_TOKENS for s in first if s.turn_index)

@@ -14,7 +14,7 @@ from agents.control.mesh import PeerLost
 from agents.control.messages import Message, NodeLost
 from agents.faults import Step
 from agents.process import Process
-from tests.unit.agents.storage.test_server import small_cluster
+from tests.unit.agents.clusters import small_cluster
 
 
 class Quiet(Process):

@@ -5,7 +5,6 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.fairness import agents_served, jain
 from agents.read_queues import empty_s, uncovered_s
 from agents.records import RequestRecord
 
@@ -45,19 +44,3 @@ def test_a_queue_with_a_read_in_it_at_every_moment_is_never_empty() -> None:
 def test_a_gap_of_a_moment_is_a_gap() -> None:
     reads = [request(t_scheduled=0.0, t_read_end=4.0), request(t_scheduled=4.25, t_read_end=12.0)]
     assert empty_s(reads, ["pe0"], (0.0, 10.0)) == {"pe0": 0.25}
-
-
-def test_jains_index() -> None:
-    assert jain([3.0, 3.0, 3.0]) == 1.0
-    assert jain([1.0, 0.0, 0.0, 0.0]) == 0.25
-    assert jain([0.0, 0.0]) is None
-    assert jain([]) is None
-
-
-def test_an_agent_that_only_waits_counts_and_one_that_is_away_does_not() -> None:
-    seen = [
-        request(agent=1, prompt_tokens=100, t_submit=0.0, t_done=10.0),
-        request(agent=2, prompt_tokens=100, t_submit=0.0, t_done=10.0, error="lost"),
-        request(agent=3, prompt_tokens=100, t_submit=20.0, t_done=30.0),
-    ]
-    assert agents_served(seen, (5.0, 10.0)) == {1: 50.0, 2: 0.0}

@@ -54,6 +54,20 @@ def test_a_run_ends_with_its_last_trajectory_if_that_is_sooner() -> None:
         assert length.drain_s == 0
 
 
+def test_agents_that_enter_midway_have_half_a_trajectory_left() -> None:
+    one = {"workload.sessions": "one", "workload.agents": "4"}
+    ends_s = []
+    for start in ("cold", "warm"):
+        scenario = shipped("demo", **one, **{"workload.start": start}, duration="1h")
+        found = forecast(scenario, site(scenario))
+        length = run_lengths(scenario, found, REFERENCE, cores=2)["pe-only"]
+        laid_down_s = found.preload_bytes / 2**30 * REFERENCE.check_s_per_gib
+        idle_s = found.prediction.service_s if start == "warm" else 0.0
+        ends_s.append(length.warm_up_s + length.window_length_s - laid_down_s - idle_s)
+    turns = found.means.session_turns
+    assert ends_s[1] / ends_s[0] == pytest.approx((turns + 1) / 2 / turns, rel=1e-6)
+
+
 def test_calibration_is_a_part_of_the_whole() -> None:
     lengths = {}
     for calibration in ("true", "false"):

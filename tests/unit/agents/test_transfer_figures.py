@@ -5,7 +5,6 @@ import pytest
 from agents.accounts import carried_bytes
 from agents.network_figures import nic_use, round_trips
 from agents.records import AccountRecord, RoundTripRecord, TransferRecord
-from agents.summary import distribution
 from agents.transfer_figures import crossed, transfer_rows
 from agents.wire.pair_names import pair_name, parse_pair
 from testbed.kernel.samples import LaneSample, MeterSample
@@ -95,7 +94,7 @@ def test_round_trips_are_told_apart_by_nic_and_lane() -> None:
         RoundTripRecord(1.0, "pe0g1", "de0g1", "cnic1:model", 0.001, 1e-5),
         RoundTripRecord(9.0, "pe0g1", "de0g1", "cnic1:model", 5.0, 1e-5),
     ]
-    found = round_trips(records, (0.0, 2.0), distribution)
+    found = round_trips(records, (0.0, 2.0))
     assert set(found) == {"cnic kv", "cnic model"}
     assert found["cnic kv"]["p50"] == pytest.approx(0.03)
     assert found["cnic kv"]["least"] == 1e-5

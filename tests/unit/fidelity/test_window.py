@@ -58,6 +58,13 @@ def test_a_load_that_still_grows_is_not_steady() -> None:
     assert window.thirds_bps[0] < window.thirds_bps[1] < window.thirds_bps[2]
 
 
+def test_a_busy_middle_excuses_nothing() -> None:
+    """Thirds of 100, 1000 and 92 bytes: 8 % apart."""
+    at, size = np.array([1.0, 4.0, 7.0]), np.array([100.0, 1000.0, 92.0])
+    assert steady_window(at, at, size, 0.0, 9.0, 0.081).steady
+    assert not steady_window(at, at, size, 0.0, 9.0, 0.079).steady
+
+
 def test_nothing_arrived_is_not_steady() -> None:
     none = np.array([])
     assert not steady_window(none, none, none, 0.0, 9.0, 0.05).steady

@@ -7,6 +7,7 @@ import struct
 import pytest
 
 from testbed.errors import KernelError, UnsupportedError
+from testbed.kernel.encoding import question
 from testbed.kernel.neighbours import NeighbourWriter
 from testbed.kernel.netlink import HEADER, NLMSG_ERROR, Request, RouteSocket
 from testbed.kernel.subjects import subject
@@ -153,3 +154,57 @@ def test_every_element_of_a_plan_has_a_subject() -> None:
     subjects = {subject(element) for element in plan.elements}
     assert len(subjects) == len(plan.elements)
     assert not any("Element(" in name for name in subjects)
+
+
+class Dumped:
+    """Answers each dump request with the next of some lists of messages.
+
+    Args:
+        answers: (text of a message, whether the dump was interrupted by a change) of each dump.
+        stale: whether the rest of an earlier dump comes first.
+    """
+
+    def __init__(self, *answers: tuple[bytes, bool], stale: bool = False) -> None:
+        self.answers = list(answers)
+        self.stale = stale
+        self.asked = 0
+        self.datagrams: list[bytes] = []
+
+    def sendto(self, data: bytes, address: object) -> None:
+        _, _, flags, sequence, _ = HEADER.unpack_from(data)
+        assert flags == 0x301  # NLM_F_REQUEST | NLM_F_DUMP
+        self.asked += 1
+        text, changed = self.answers.pop(0)
+        interrupted = 0x10 * changed
+        done = HEADER.pack(HEADER.size + 4, 3, 0x2, sequence, 0) + bytes(4)
+        message = HEADER.pack(HEADER.size + len(text), 16, 0x2 | interrupted, sequence, 0) + text
+        if self.stale:
+            late = HEADER.pack(HEADER.size + 4, 16, 0x2, sequence - 1, 0) + b"late"
+            end = HEADER.pack(HEADER.size + 4, 3, 0x2, sequence - 1, 0) + bytes(4)
+            self.datagrams.append(late + end)
+        self.datagrams += [message, done]
+
+    def recvmsg(self, size: int) -> tuple[bytes, list[object], int, None]:
+        return self.datagrams.pop(0), [], 0, None
+
+
+def dumped(kernel: Dumped) -> list[bytes]:
+    made = opened(kernel)  # type: ignore[arg-type]
+    return [message[HEADER.size :] for message in made.dump(question(18, b"all "))]
+
+
+def test_what_changed_while_it_was_read_is_read_again() -> None:
+    kernel = Dumped((b"half", True), (b"torn", True), (b"full", False))
+    assert dumped(kernel) == [b"full"]
+    assert kernel.asked == 3
+
+
+def test_what_never_stops_changing_is_an_error() -> None:
+    kernel = Dumped(*[(b"half", True)] * 100)
+    with pytest.raises(KernelError, match="changed while they were read"):
+        dumped(kernel)
+    assert 1 < kernel.asked < 100
+
+
+def test_the_rest_of_a_dump_that_was_given_up_is_passed_over() -> None:
+    assert dumped(Dumped((b"full", False), stale=True)) == [b"full"]

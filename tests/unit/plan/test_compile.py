@@ -6,7 +6,7 @@ import ipaddress
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mininet.topo import LinearTopo, SingleSwitchTopo, Topo
 from mininet.topolib import TreeTopo
@@ -271,6 +271,7 @@ def test_without_lanes_every_mark_is_in_the_kv_lane() -> None:
 
 @settings(max_examples=4)
 @given(CLUSTERS, st.booleans())
+@example(topo=DualPathTopo(gpus=1, nvlink_mbit=400.0, pcie_mbit=200.0), lanes=True)
 def test_shapers_are_sound(topo: DualPathTopo, lanes: bool) -> None:
     plan = compile_plan(topo, PlanSettings(lanes=lanes))
     classes: dict[tuple[str, str], dict[int, ShaperClass]] = {}
@@ -288,6 +289,9 @@ def test_shapers_are_sound(topo: DualPathTopo, lanes: bool) -> None:
         assert all(c.queue_packets > 0 for c in leaves)
         # Only the line has the line's burst: those of leaves would add up.
         assert all(c.ceil_burst_ticks <= mine[1].ceil_burst_ticks * 2 for c in leaves)
+    for meter in plan.meters:  # a lane that is metered is there, and no other
+        mine = classes[meter.namespace, meter.device]
+        assert sorted(meter.lanes.values()) == sorted(n for n, c in mine.items() if c.parent == 1)
 
 
 @settings(max_examples=4)

@@ -106,6 +106,13 @@ def test_a_median_is_that_of_all_values_and_inside(values: list[float]) -> None:
     assert found.low <= found.value <= found.high
 
 
+def test_ten_batches_have_students_t_with_nine_degrees_of_freedom() -> None:
+    """Standard deviation sqrt(10/9), and t of 2.262: of a table of the t distribution."""
+    found = batch_means([-1.0, 1.0] * 5)
+    assert found.high == pytest.approx(2.262157 * np.sqrt(10 / 9) / np.sqrt(10))
+    assert found.low == pytest.approx(-found.high)
+
+
 def test_batches_that_are_alike_are_joined() -> None:
     """A slow swing: neighbouring batches say the same twice."""
     swing = np.sin(np.linspace(0, 2 * np.pi, 40))

@@ -83,3 +83,13 @@ TestFreeList.settings = settings(max_examples=40)
 def test_nothing_cannot_be_taken() -> None:
     with pytest.raises(ValueError, match="0 units"):
         FreeList(4).take(0)
+
+
+def test_parts_are_those_of_the_largest_holes() -> None:
+    """Holes of 1, 3 and 2 units: five need two of them."""
+    some = FreeList(10)
+    assert some.take(10) == 0
+    for start, size in ((0, 1), (2, 3), (6, 2)):
+        some.give(start, size)
+    assert some.take_parts(5) == [(2, 3), (6, 2)]
+    assert some.holes() == [(0, 1)]

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from agents.blocks.generate import (
     Mismatch,
-    check_full,
     check_group,
     fill_full,
     fill_group,
@@ -20,6 +19,7 @@ from agents.blocks.generate import (
 )
 from agents.blocks.hashing import Hashes, stream_hashes, stream_id
 from agents.blocks.layout import KVLayout
+from tests.unit.agents.full_blocks import check_full
 
 layouts = st.builds(KVLayout, st.integers(1, 9), st.integers(1, 100), st.just(64))
 

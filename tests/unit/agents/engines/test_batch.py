@@ -93,3 +93,15 @@ def test_the_cut_is_the_largest_that_fits(context: int, tokens: int, quota: floa
     found = fitting_tokens(Work(context, tokens), quota, UNIT, attention)
     candidates = [*range(0, tokens, UNIT), tokens]
     assert found == max(n for n in candidates if n == 0 or attention(context, n) <= quota)
+
+
+def test_a_cut_that_takes_the_quota_exactly_is_taken() -> None:
+    work = Work(0, 3 * UNIT)
+    assert form([work], attention(0, 2 * UNIT)) == [2 * UNIT]
+
+
+def test_nobody_overtakes_what_is_left_of_a_cut_request() -> None:
+    """The second would fit what the first could not use."""
+    long, short = Work(30_000, 3_000), Work(0, 1)
+    quota = attention(30_000, UNIT) + attention(0, 1)
+    assert form([long, short], quota) == [UNIT]

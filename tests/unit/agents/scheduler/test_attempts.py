@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.control.messages import Retry, Side, Submit
+from agents.control.messages import Retry, Submit
 from agents.numbers import try_number
+from agents.read_path import Side
 from agents.scheduler.attempts import Attempts
 
 

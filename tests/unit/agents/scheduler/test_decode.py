@@ -124,3 +124,21 @@ def test_what_waits_for_hbm_blocks_what_is_behind_it() -> None:
     _, queues = queues_of([GroupReport("de0", [EngineReport(0, 0, 10)])], [(1, 11), (1, 1)])
     assert queues.fetch("de0") == []
     assert len(queues) == 2
+
+
+def test_what_fits_the_free_hbm_exactly_counts_in_the_limit() -> None:
+    """Z is 1.05 × (40 + 2) / 2 with both requests, and 1.05 × (20 + 2) / 2 with the first alone."""
+    fewer_requests, fewer_tokens = EngineReport(1, 2, 10), EngineReport(3, 0, 10)
+    _, queues = queues_of([GroupReport("de0", [fewer_requests, fewer_tokens])], [(20, 10)] * 2)
+    assert [pick.rail for pick in queues.fetch("de0")] == [0, 1]
+
+
+def test_who_had_an_engine_of_a_lost_group_is_before_those_who_waited_for_one() -> None:
+    full = [GroupReport(f"de{node}", [EngineReport(0, 0, 0)]) for node in range(2)]
+    table, queues = queues_of(full, [(10, 1)] * 4)
+    assert queues.fetch("de0") == []  # two wait in each group
+    queues.submit(Ask(4, 10, 10, 1))
+    table.lose("de0")
+    queues.lose("de0", [Ask(9, 10, 10, 1)])
+    table.report(GroupReport("de1", [EngineReport(0, 0, 1000)]))
+    assert [pick.request for pick in queues.fetch("de1")] == [1, 3, 9, 0, 2, 4]

@@ -126,6 +126,7 @@ def test_split_is_balanced_and_short_or_lopsided_reads_stay_whole() -> None:
         )
 
     assert choose(6400, 0, 0) == Split(0.5)
+    assert choose(256, 0, 0) == Split(0.5)  # the fewest blocks, and the least part of each side
     assert choose(6400, 0, 3200) == Split(0.25)
     assert choose(192, 0, 1) == "pe"
     assert choose(192, 1, 0) == "de"
@@ -170,6 +171,7 @@ def test_adaptive_takes_the_path_that_is_predicted_to_finish_first() -> None:
     assert choose(0, 0, "de0", 6400) == "peer"
     assert choose(0, 0, "de1", 6400) in ("pe", "de")  # the fabric is slower than storage
     assert choose(0, 0, "de1", 6400, fabric=200.0) == "peer"
+    assert choose(0, 0, "de1", 6400, fabric=100.0) == "peer"  # as quick: storage is left to others
     assert choose(9000, 9000, "de1", 6400) == "peer"
     assert choose(0, 9000, "de0", 3200) == "pe"  # the rest would wait behind other reads
 

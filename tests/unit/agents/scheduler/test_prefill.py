@@ -102,6 +102,13 @@ def test_in_group_scope_only_the_group_that_fetches_is_filled(
     assert queue.fetch(node) == alone.fetch(node)
 
 
+def test_at_its_limits_an_engine_is_open_and_its_node_short_of_reads() -> None:
+    full = GroupReport("pe0", [EngineReport(1, BETA)], read_queue_tokens=ALPHA)
+    idle = GroupReport("pe1", [EngineReport(0, 0)], read_queue_tokens=ALPHA + 1)
+    _, queue = queue_of([full, idle], [1, 1])
+    assert [pick.node for pick in queue.fetch("pe0")] == ["pe0", "pe1"]
+
+
 def test_a_group_that_has_never_reported_gets_nothing() -> None:
     table = EngineTable(["pe0", "pe1"], 1)
     queue = PrefillQueue(table, alpha_tokens=ALPHA, beta_tokens=BETA, ties=TieBreak("first", 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.control.messages import Segment
+from agents.read_path import Segment
 from agents.scheduler.directory import Peer
 from agents.scheduler.segments import segments_of
 from agents.scheduler.views import Split

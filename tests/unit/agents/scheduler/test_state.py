@@ -63,6 +63,17 @@ def test_a_request_that_never_reached_its_engine_leaves_nothing() -> None:
     table.ended(7, "b")  # by now it may also be in a report: nothing to undo
 
 
+def test_a_lost_group_leaves_nothing_that_could_end_later() -> None:
+    table = table_of()
+    table.assign(7, 0, 1, tokens=5, hbm_bytes=20)
+    table.read(7, "a", 64)
+    table.lose("a")
+    table.ended(7, "a")
+    for column in (table.tokens, table.requests, table.free_bytes, table.read_tokens):
+        assert not column.any()
+    assert table.read_requests == [0, 0]
+
+
 @given(st.data())
 def test_whatever_arrives_in_whatever_order_the_sum_is_right(data: st.DataObject) -> None:
     """One engine: requests are assigned, arrive, end; reports are late by any number of steps."""

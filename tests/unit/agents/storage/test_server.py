@@ -10,9 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.blocks.generate import check_full, fill_full
+from agents.blocks.generate import fill_full
 from agents.blocks.hashing import Hashes, stream_hashes
-from agents.cluster import Buffers, Cluster, Compute, Load, Scheduling
 from agents.control.messages import (
     LaidDown,
     LayDown,
@@ -29,12 +28,12 @@ from agents.control.messages import (
 )
 from agents.records import AnyRecord, EventRecord, StorageRecord
 from agents.storage.server import StorageNode
-from agents.traces.load import TraceSpec
 from agents.wire.immediates import Immediate, Kind
 from agents.wire.transfers import Transfer
 from agents.wire.transport import FileRange, Received
+from tests.unit.agents.clusters import small_cluster
+from tests.unit.agents.full_blocks import check_full
 
-CAPACITY = 20  # blocks
 RECEIVED = Received(0, 0, 0, 0, 0, 0, 0, 0, 0, "", 0.0, 0.0)
 
 
@@ -89,23 +88,6 @@ class Peers:
 
     def events(self) -> list[str]:
         return [record.kind for record in self.recorded if isinstance(record, EventRecord)]
-
-
-def small_cluster(tmp_path: Path) -> Cluster:
-    """One prefill, one decode and one storage node, of 20 blocks."""
-    return Cluster(
-        control={"st0": "127.0.0.1"}, prefill=["pe0"], decode=["de0"], storage=["st0"], rails=1,
-        addresses={}, layers=2, layer_block_bytes=30, block_tokens=64, layers_per_transfer=1,
-        hbm_layers=2, engine_requests=1, read_window=4, write_bytes=1 << 16,
-        engines="network-only", compute=Compute(0.0, 0.0, [(0.0, 0.0)], 0.0),
-        buffers=Buffers(1, 1, 1, 1, 1), storage_directory=str(tmp_path / "kv"),
-        storage_bytes=CAPACITY * 60, storage_eviction="lru", extent_blocks=64, policy="pe-only",
-        scheduling=Scheduling(
-            "adaptive", 0.02, 1, 1, "counted", "completion", "net", "seeded", "cluster"
-        ),
-        load=Load(TraceSpec("agentic", 0), 1, "warm", 0.0, 0.0, 1.0), seed=0,
-        records=str(tmp_path), quota_s=0.0, layerwise=True, moves_kv=True,
-    )  # fmt: skip
 
 
 def with_node(
@@ -180,8 +162,8 @@ def test_a_block_that_was_evicted_after_the_lookup_is_named(
         peers.land(1, new, peers.put(1, new))
         failed = peers.read(9, hashes[4:], part=3)
         assert isinstance(failed, ReadFailed)
-        assert (failed.request, failed.part, failed.missing) == (9, 3, 11)
-        assert f"{int(hashes[15]):#018x}" in failed.reason
+        assert (failed.request, failed.part) == (9, 3)
+        assert f"{int(hashes[15]):#018x}, number 11 of the read" in failed.reason
         assert peers.posted == []
         assert peers.events() == ["read-failed"]
         assert peers.read(9, hashes[4:15], part=3) is None
@@ -304,6 +286,10 @@ def test_a_lost_node_holds_nothing_any_more(
         reply = peers.put(3, stream_hashes(4, 12))  # 6 are free, 6 of the 8 are read by nobody
         assert sum(blocks for _, blocks in reply.places) == 12
         assert peers.stored(old) == 2
+        peers.node.finish()  # what it was sent is no part of the account: nobody says it arrived
+        stored = peers.recorded[-1]
+        assert isinstance(stored, StorageRecord)
+        assert (stored.sent_bytes, stored.under_way_bytes) == (2 * 60, 2 * 60)
 
     with_node(tmp_path, monkeypatch, work, decode=["de0", "de1"])
 

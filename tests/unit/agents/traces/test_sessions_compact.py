@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from agents.traces.recorded import RecordedSessions
-from agents.traces.session import BLOCK_TOKENS, hits
+from agents.traces.session import BLOCK_TOKENS, Session, hits
 from agents.traces.sessions_compact import read_compact
 from testbed.errors import ScenarioError
 
@@ -50,12 +51,21 @@ def supply(path: Path, seed: int, **more: Any) -> RecordedSessions:
     return RecordedSessions(read_compact(path), seed, source=str(path), **more)
 
 
+def found_hits(played: Session) -> list[int]:
+    """Tokens that each turn finds stored by those before it."""
+    return [blocks * BLOCK_TOKENS for blocks in hits(played)]
+
+
+def recorded_hits(recorded: Any) -> list[int]:
+    """What the recorder saw of a line."""
+    return [turn["hit"] for turn in recorded["turns"]]
+
+
 def test_prefix_matching_gives_the_recorded_hits(tmp_path: Path) -> None:
     trace = supply(write(tmp_path / "t.jsonl", GROWS, SHORT), seed=1)
     assert len(trace) == 2
-    for number in range(2):
-        found = [blocks * BLOCK_TOKENS for blocks in hits(trace.session(number))]
-        assert found == trace.recorded_hits(number)
+    found = {(played := trace.session(n)).id: found_hits(played) for n in range(2)}
+    assert found == {"grows-0": recorded_hits(GROWS), "short-0": recorded_hits(SHORT)}
 
 
 def test_equal_ids_of_two_sessions_are_two_blocks(tmp_path: Path) -> None:
@@ -107,6 +117,8 @@ def test_sessions_end_before_the_turn_that_is_too_long(tmp_path: Path) -> None:
     kept = {trace.session(n).id: len(trace.session(n).turns) for n in range(len(trace))}
     assert kept == {"grows-0": 2, "short-0": 1}
     assert trace.turns_cut == 2
+    assert len(supply(path, 1, max_context_tokens=300)) == 2  # 200 tokens, and 100 generated
+    assert len(supply(path, 1, max_context_tokens=299)) == 1
     assert len(supply(path, 1, max_context_tokens=107)) == 1
     with pytest.raises(ScenarioError, match="more than 64 tokens"):
         supply(path, 1, max_context_tokens=64)
@@ -130,10 +142,13 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: Any, message: str) -> None:
 
 
 def test_every_recorded_hit_is_reproduced(recorded_traces: Path) -> None:
-    trace = supply(recorded_traces / "agentic_sessions.jsonl.gz", seed=1)
+    path = recorded_traces / "agentic_sessions.jsonl.gz"
+    with gzip.open(path) as lines:
+        recorded = {line["id"]: recorded_hits(line) for line in map(json.loads, lines)}
+    trace = supply(path, seed=1)
     turns = 0
     for number in range(60):
-        found = [blocks * BLOCK_TOKENS for blocks in hits(trace.session(number))]
-        assert found == trace.recorded_hits(number)
-        turns += len(found)
+        played = trace.session(number)
+        assert found_hits(played) == recorded[played.id.removesuffix("-0")]
+        turns += len(played.turns)
     assert turns > 2000

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from agents.records import CollectiveRecord
-from agents.summary import distribution
 from agents.traffic.summary import collective_figures
 
 
@@ -17,7 +16,7 @@ def record(engine: str, start_s: float, layers: float = 2.0) -> CollectiveRecord
 def test_collectives_are_counted_where_they_end() -> None:
     records = [record("pe0g0", 0.0), record("pe1g0", 8.0, 5.0), record("pe0g0", 20.0)]
     roles = {"pe0g0": "prefill", "pe1g0": "prefill", "de0g0": "decode"}
-    found = collective_figures(records, roles, (10.0, 20.0), distribution)
+    found = collective_figures(records, roles, (10.0, 20.0))
     assert found.keys() == {"prefill"}
     figures = found["prefill"]
     assert (figures["count"], figures["fused_layers"], figures["bytes"]) == (1, 5.0, 100)

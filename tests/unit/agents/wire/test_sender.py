@@ -28,7 +28,7 @@ class Calls:
 
 def message(number: int, payload: bytes) -> Message:
     write = WriteRequest([memoryview(payload)], 0, 0, len(payload), number, 0)
-    return Message(HEADER, [memoryview(payload)], write, 0.0)
+    return Message(HEADER, [memoryview(payload)], write)
 
 
 def sent(sizes: list[int], most: int, *, batched: bool) -> tuple[Calls, list[int]]:

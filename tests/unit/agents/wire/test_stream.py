@@ -17,7 +17,7 @@ from agents.wire.header import HEADER_BYTES, LANE_TOS, LANES, WRITE, Header, Hea
 from agents.wire.pair import StreamPair, set_lane
 from agents.wire.stream import StreamTransport
 from agents.wire.transport import Completion, Failed, FileRange, Received, Sent, WriteRequest
-from testbed.errors import ProgramError, UnsupportedError, UsageError
+from testbed.errors import ProgramError, UsageError
 
 TIMEOUT_S = 30.0
 
@@ -127,10 +127,9 @@ def test_a_write_lands_where_it_is_told(ends: Ends) -> None:
     assert memory == bytes(100) + b"abcdefg" + bytes(893)
     assert isinstance(received, Received)
     assert received[:10] == (2**64 - 1, 5, 8, 4, 2, 77, key, 100, 7, "to a")
-    assert before_s <= received.first_byte_s <= received.last_byte_s <= after_s
-    assert isinstance(sent, Sent)
-    assert sent[:4] == (2**64 - 1, 5, 7, "a")
-    assert before_s <= sent.posted_s <= sent.started_s <= sent.finished_s <= after_s
+    assert before_s <= received.posted_s <= received.first_byte_s
+    assert received.first_byte_s <= received.last_byte_s <= after_s
+    assert sent == Sent(2**64 - 1, 5, 7, "a")
 
 
 def test_both_ends_may_write(ends: Ends) -> None:
@@ -491,18 +490,6 @@ def test_a_name_must_fit(ends: Ends) -> None:
     caller, _, address = ends
     with socket.create_connection(address) as sock, pytest.raises(UsageError, match="1 to 255"):
         caller.transport.adopt(sock, "é" * 128)
-
-
-def test_buffers_that_the_kernel_does_not_give_are_refused(
-    loop: asyncio.AbstractEventLoop,
-) -> None:
-    transport = StreamTransport(loop, send_buffer_bytes=1 << 16, receive_buffer_bytes=1 << 30)
-    transport.on_completions(lambda batch: None)
-    server = socket.create_server(("127.0.0.1", 0))
-    with pytest.raises(UnsupportedError, match="SO_RCVBUF of 1073741824 bytes"):
-        transport.listen(server, lambda name, pair: None)
-    server.close()
-    transport.close()
 
 
 # --- the end -----------------------------------------------------------------------------------

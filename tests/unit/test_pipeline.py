@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.pipeline import on_wire_bytes, pipeline_s
+from tests.e2e.pipeline import on_wire_bytes, pipeline_s
 
 durations = st.lists(
     st.tuples(st.floats(0, 5), st.floats(0, 5), st.floats(0, 5)), min_size=1, max_size=12
