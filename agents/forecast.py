@@ -186,7 +186,8 @@ def forecast(
         iterations=1 / batch if modelled else 0.0,
     )
     memory_bytes = _arena_bytes(shape, buffers, turn, agents) + stored_bytes + cached_bytes
-    memory_bytes += site.processes * costs.program_bytes + site.footprint.memory_bytes
+    memory_bytes += costs.load_bytes + site.processes * costs.program_bytes
+    memory_bytes += site.footprint.memory_bytes
     return Forecast(
         shape=shape,
         scale=scale,
