@@ -179,7 +179,8 @@ def forecast(
         iterations=1 / batch if scenario.engines == "modelled" else 0.0,
     )
     kv_bytes = room.arena_bytes(shape, buffers.staging, turn, agents) + stored_bytes + cached_bytes
-    system_bytes = site.processes * costs.program_bytes + site.footprint.memory_bytes
+    system_bytes = costs.load_bytes + site.processes * costs.program_bytes
+    system_bytes += site.footprint.memory_bytes
     return Forecast(
         shape=shape,
         scale=scale,

@@ -68,7 +68,7 @@ def run_lengths(
         alone_s = prediction.service_s if has_idle_request(scenario, name) else 0.0
         lengths[name] = RunLength(
             costs.bring_up_s + site.footprint.bring_up_s,
-            site.processes * costs.program_s / cores,
+            costs.load_s + site.processes * costs.program_s / cores,
             lay_down_s + alone_s + warm_up_s,
             min(scenario.duration, left_s),
             turn_s if left_s > scenario.duration else 0.0,

@@ -11,6 +11,7 @@ import msgspec
 from mininet.topo import Topo
 
 from agents import cluster as cluster_file
+from agents import entry_modules
 from agents.capacity import MachineLimits
 from agents.checks import own_checks
 from agents.cluster import CLIENT, SCHEDULER, Cluster, Load, Scheduling
@@ -148,10 +149,10 @@ class DualPath:
         file = directory / "cluster.json"
         cluster_file.write(cluster, file)
         modules = {
-            **dict.fromkeys(cluster.storage, "agents.storage.server"),
-            **dict.fromkeys([*cluster.prefill, *cluster.decode], "agents.node"),
-            SCHEDULER: "agents.scheduler.server",
-            CLIENT: "agents.client.process",
+            **dict.fromkeys(cluster.storage, entry_modules.STORAGE),
+            **dict.fromkeys([*cluster.prefill, *cluster.decode], entry_modules.NODE),
+            SCHEDULER: entry_modules.SCHEDULER,
+            CLIENT: entry_modules.CLIENT,
         }
         nodes = {*cluster.prefill, *cluster.decode}
 
@@ -163,8 +164,8 @@ class DualPath:
                 tuple(arguments),
                 name,
                 module=modules[name],
-                # One numpy thread: nodes are many.
-                environment={"OPENBLAS_NUM_THREADS": "1"},
+                preload=entry_modules.ALL,
+                environment=entry_modules.ENVIRONMENT,
                 broker=name in nodes,
             )
 

@@ -1,8 +1,10 @@
-"""What all layers share: markers by directory, the rule about skips, the built wheel."""
+"""What all layers share: markers by directory, who shares fixtures, skips, the built wheel."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,8 @@ from pathlib import Path
 
 import hypothesis
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
@@ -42,6 +46,34 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         layer = item.path.relative_to(ROOT / "tests").parts[0]
         if layer in ("netns", "e2e", "soak"):
             item.add_marker(layer)
+
+
+# --- tests side by side -------------------------------------------------------------------------
+
+_GROUP = re.compile(r"^pytestmark = pytest\.mark\.xdist_group\((.*?)\)", re.MULTILINE)
+
+
+class _ByGroups(LoadGroupScheduling):
+    """`--dist loadgroup` by what files say.
+
+    Since pytest 9.2 the names by which pytest-xdist (3.8) passes groups on are lost: every process
+    makes the fixtures anew that a group is to share, and nobody is told.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        group = _group_of(self.config.rootpath / nodeid.partition("::")[0])
+        return group or super()._split_scope(nodeid)
+
+
+@functools.cache
+def _group_of(file: Path) -> str | None:
+    found = _GROUP.search(file.read_text())
+    return found[1] if found else None
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> _ByGroups | None:
+    return _ByGroups(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 # --- skips -------------------------------------------------------------------------------------

@@ -67,6 +67,8 @@ def _rows(costs: MachineCosts) -> list[tuple[str, str]]:
         ("timer", show_duration(costs.timer_s)),
         ("counters of a shaper", show_duration(costs.counter_s)),
         ("token of the transformer", show_duration(costs.token_s)),
+        ("modules of programs, imported", show_duration(costs.load_s)),
+        ("modules of programs, memory", show_size(costs.load_bytes)),
         ("program, until ready", show_duration(costs.program_s)),
         ("program, memory", show_size(costs.program_bytes)),
     ]

@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
 import json
 import time
-from pathlib import Path
 
 from agents.control.mesh import Mesh
 from agents.control.messages import Lookup, LookupReply, Message
 from agents.control.replies import Replies
+from agents.costing.loading import private_bytes
 
 _BLOCKS = bytes(8 * 512)  # the hashes of a prompt of 32 768 tokens
 _TIMER_PERIOD_S = 0.5e-3
@@ -62,7 +61,7 @@ class Chatter:
             "program_s": began_s,
             "operation_s": (talked_s - began_s) / self._questions,
             "timer_s": (slept_s - talked_s) / self._questions,
-            "private_bytes": _private_bytes(),
+            "private_bytes": private_bytes(),
         }
         print(json.dumps(costs), flush=True)
         await asyncio.Event().wait()  # the other would take the end of the connection for a loss
@@ -80,12 +79,6 @@ class Chatter:
         raise SystemExit(str(error))
 
 
-def _private_bytes() -> int:
-    """Memory that no other process shares, see proc_pid_smaps(5)."""
-    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
-
-
 def _peer(text: str) -> tuple[str, str]:
     name, _, address = text.partition("=")
     return name, address
@@ -99,7 +92,6 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=2000)
     told = parser.parse_args()
     peers = dict(told.peers)
-    importlib.import_module("agents.node")  # what a node's process has to load, it has
 
     async def live() -> None:
         await Chatter(told.name, peers, told.questions).run()

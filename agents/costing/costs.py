@@ -43,7 +43,9 @@ class MachineCosts(msgspec.Struct, frozen=True):
         timer_s: a timer of a process's event loop.
         counter_s: the counters of one shaper, read.
         token_s: a token that the transformer generates, with its share of prefill.
-        program_s: a program of the agents, until it is ready.
+        load_s: the modules of all programs of the agents, imported once for a cluster.
+        load_bytes: memory that these take.
+        program_s: a program of the agents, from then until it is ready.
         program_bytes: memory of its own that it has then.
         bring_up_s: of any cluster, beside what its objects take (`testbed.plan.footprint`).
     """
@@ -55,6 +57,8 @@ class MachineCosts(msgspec.Struct, frozen=True):
     timer_s: float
     counter_s: float
     token_s: float
+    load_s: float
+    load_bytes: float
     program_s: float
     program_bytes: float
     bring_up_s: float
@@ -126,8 +130,10 @@ REFERENCE = MachineCosts(
     timer_s=26e-6,
     counter_s=26e-6,
     token_s=4.4e-3,
-    program_s=0.16,
-    program_bytes=17e6,
+    load_s=0.16,
+    load_bytes=15e6,
+    program_s=0.01,
+    program_bytes=7.3e6,
     bring_up_s=0.08,
 )
 """Of an idle virtual machine of two cores (Linux 6.18, Python 3.11), November 2026, in the middle

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple, TypeAlias
 
+from agents import entry_modules
 from agents.costing.costs import GIB
 from testbed.errors import CapacityError, ProgramError
 from testbed.fidelity.processors import CpuSpent, read_cpu_times, spent
@@ -182,7 +183,22 @@ class Programs(ExitStack):
 
     def start(self, module: str, domain: str, *arguments: str) -> Process:
         """Start a module in a domain."""
-        program = Program(arguments, domain, module=module)
+        return self.start_program(Program(arguments, domain, module=module))
+
+    def start_agent(self, module: str, domain: str, *arguments: str) -> Process:
+        """The same, as the agents' programs are started."""
+        return self.start_program(
+            Program(
+                arguments,
+                domain,
+                module=module,
+                preload=entry_modules.ALL,
+                environment=entry_modules.ENVIRONMENT,
+            )
+        )
+
+    def start_program(self, program: Program) -> Process:
+        """Start a program."""
         process = self._lab.start(program)
         self.callback(process.close)
         self._started.append(process)

@@ -86,7 +86,7 @@ def measure(report: Callable[[str], None]) -> Measured:
     cnic: list[HopCost] = []
     others, spreads = [], []
     bring_up_s = math.inf
-    talk = _Talk(0.0, 0.0, 0.0, 0.0, 0.0)
+    talk = _Talk(*[0.0] * len(_Talk._fields))
     for number, point in enumerate(POINTS):
         report(f"links of {point.mbit:g} Mbit")
         settings = PlanSettings(gso_max_bytes=point.packet_bytes)
@@ -121,6 +121,8 @@ def measure(report: Callable[[str], None]) -> Measured:
         timer_s=talk.timer_s,
         counter_s=talk.counter_s,
         token_s=token_s,
+        load_s=talk.load_s,
+        load_bytes=talk.load_bytes,
         program_s=talk.program_s,
         program_bytes=talk.program_bytes,
         bring_up_s=bring_up_s,
@@ -137,15 +139,18 @@ class _Talk(NamedTuple):
     operation_s: float
     timer_s: float
     counter_s: float
+    load_s: float
+    load_bytes: float
     program_s: float
     program_bytes: float
 
 
 def _talk(lab: Lab) -> _Talk:
     peers = [f"{name}={lab[name].addresses['mgmt']}" for name in ("client", "sched")]
-    with Programs(lab) as programs:
+    with Programs(lab) as programs:  # this one before anything is preloaded
+        loading = json.loads(line_of(programs.start("agents.costing.loading", "client")))
         both = [
-            programs.start("agents.costing.chatter", name, "--name", name, "--peers", *peers)
+            programs.start_agent("agents.costing.chatter", name, "--name", name, "--peers", *peers)
             for name in ("client", "sched")
         ]
         for process in both:
@@ -160,7 +165,15 @@ def _talk(lab: Lab) -> _Talk:
         statistics.mean(cost[name] for cost in costs) for name in ("program_s", "timer_s")
     )
     program_bytes = statistics.mean(cost["private_bytes"] for cost in costs)
-    return _Talk(operation_s, timer_s, counter_s, program_s, program_bytes)
+    return _Talk(
+        operation_s=operation_s,
+        timer_s=timer_s,
+        counter_s=counter_s,
+        load_s=loading["load_s"],
+        load_bytes=loading["private_bytes"],
+        program_s=program_s,
+        program_bytes=program_bytes,
+    )
 
 
 def _seconds(work: Callable[[], object]) -> float:

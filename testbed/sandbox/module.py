@@ -57,6 +57,9 @@ def run_module(module: str, arguments: tuple[str, ...], path: tuple[str, ...] = 
 
 
 def _run(module: str) -> int:
+    known = sys.modules.get(module)
+    if known is not None and not hasattr(known, "__path__"):
+        del sys.modules[module]  # preloaded; a new interpreter has it as __main__ alone
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     except KeyboardInterrupt:

@@ -17,6 +17,11 @@ class Program(msgspec.Struct, frozen=True):
             looked for where the testbed's own modules are found, and never in the working
             directory: a user's files must not take the place of what a module imports.
         module_path: directories that are searched before all others, for a module from elsewhere.
+        preload: modules that the zygote imports before it forks, once for all programs with the
+            same `preload`, `environment` and `module_path`; a testbed does so for one kind of
+            program, the first that it is asked to start, and starts all others by exec from then
+            on.  Importing them must start no thread, and do nothing that each program has to do
+            for itself.
         environment: added to the sandbox's own environment.
         cwd: working directory; None is that in which the testbed was started.
         scope: programs of one scope (a node's name) can be killed together; default the domain.
@@ -27,6 +32,7 @@ class Program(msgspec.Struct, frozen=True):
     domain: str
     module: str | None = None
     module_path: tuple[str, ...] = ()
+    preload: tuple[str, ...] = ()
     fork: bool = True
     environment: dict[str, str] = {}
     cwd: str | None = None

@@ -1,8 +1,9 @@
 """The zygote: a small, single-threaded process that forks every program of a testbed.
 
-It is forked from the supervisor before that has imported anything large, and imports only the
-standard library and msgspec: what it forks starts in a millisecond.  Never numpy, polars or
-matplotlib, which start threads or take long.
+It is forked from the supervisor before that has imported anything large, and of its own accord
+imports only the standard library and msgspec: what it forks starts in a millisecond.  Never numpy,
+polars or matplotlib, which start threads or take long.  What is imported because programs ask for
+it (`Program.preload`) is seen by nobody but those that asked: all others are exec'd.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ import traceback
 from pathlib import Path
 from typing import NoReturn
 
-from testbed.errors import EXEC_FAILED, EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND
+from testbed.errors import EXEC_FAILED, EXEC_NOT_EXECUTABLE, EXEC_NOT_FOUND, ProgramError
 from testbed.kernel.namespaces import DomainNamespaces, enter_domain
 from testbed.sandbox.module import run_module
+from testbed.sandbox.preload import Preload
 from testbed.sandbox.program import Program
 from testbed.sandbox.protocol import Connection, Exited, Failed, Spawn, Spawned, WarmUp
 from testbed.sandbox.sockets import BROKER_VARIABLE
@@ -49,6 +51,7 @@ class Zygote:
         self._supervisor = supervisor
         self._module_path = module_path
         self._directory = _working_directory()
+        self._preload = Preload()
         self._alarm_read, alarm_write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(alarm_write)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -75,6 +78,13 @@ class Zygote:
                 self._spawn(message, descriptors)
 
     def _spawn(self, request: Spawn, descriptors: list[int]) -> None:
+        try:
+            self._preload.prepare(request.program)
+        except ProgramError as error:
+            self._supervisor.send(Failed.of(error))
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
         # Blocked until the child has made its session: what is sent to it meanwhile waits for it.
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         try:
@@ -118,7 +128,7 @@ class Zygote:
         """Turn into the program; a status if that cannot be done, or it was run in here."""
         argv = list(program.argv)
         if program.module is not None:
-            if program.fork:
+            if program.fork and self._preload.is_for(program):
                 set_title(program.domain, ("python", "-P", "-m", program.module, *program.argv))
                 return run_module(program.module, program.argv, program.module_path)
             # -P: what lies in the working directory must not shadow what the module imports.

@@ -40,7 +40,7 @@ duration: 2s
 calibration: false
 engines: network-only
 workload: {{kind: agentic, trace: 32k, agents: 4}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 network: {{gso_max: 64KiB}}
 policies: [{POLICY}]
 """

@@ -36,7 +36,7 @@ engines: {engines}
 compute: {{prefill_tflops: {tflops}, tpot: 1ms}}
 prefill: {{attention_tflops: 1.0e+6, layers_per_transfer: {layers}, quota: {quota}{prefill}}}
 workload: {{kind: agentic, trace: {trace}, agents: {agents}, start: {start}{load}}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 # At once: waiting for a fetch is no part of what is tested here.
 scheduler: {{placement: least-tokens}}
 policies: [{policies}]
@@ -137,7 +137,7 @@ def test_ttft_is_that_of_the_pipeline(tmp_path: Path, bound_by: str, tflops: flo
         seen,
         rate=8000,
         bytes=1000,
-        duration="10s",
+        duration="5s",
         tflops=tflops,
         agents=1,
         policies="de-only",
@@ -230,7 +230,7 @@ def test_memory_of_failed_requests_is_quiet_before_it_is_used_again(
     tmp_path: Path, process: str, fault: str, policy: str, engines: str
 ) -> None:
     """Every third request fails in the middle of its transfers; others need its memory at once."""
-    ran = run(tmp_path, Tight(process, fault), engines=engines, policies=policy)
+    ran = run(tmp_path, Tight(process, fault), engines=engines, policies=policy, duration="1s")
     requests = prompts(ran, policy)
     failed = [r for r in requests if r.error]
     assert 0 < len(failed) < len(requests)

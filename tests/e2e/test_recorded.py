@@ -15,6 +15,8 @@ import pytest
 from testbed.experiment import record
 from testbed.results.load import RunData, load
 
+pytestmark = pytest.mark.xdist_group("recorded")  # its fixture is a run
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "questions.md"
 SMALL = {
     "topology.set.gpus": "1",

@@ -68,6 +68,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(synthetic.write(tmp_path_factory.mktemp("run"), believed=False))
 
 
+@pytest.fixture(scope="module")
+def page_of_a_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_set(tmp_path_factory.mktemp("sets") / "set", six()))
+
+
 def _chromium(browser: str, page: Path, tmp_path: Path, *options: str) -> tuple[str, list[str]]:
     """Standard output, and the lines of the page's console."""
     sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
@@ -127,15 +132,17 @@ def test_a_page_without_agents_opens_too(browser: str, tmp_path: Path) -> None:
     assert opened.elements["figure-timelines"]["data-panels"] == "2"
 
 
-@pytest.mark.parametrize("preference", [_LIGHT, _DARK], ids=["light", "dark"])
-def test_the_page_of_a_set_opens_and_follows_the_theme(
-    browser: str, tmp_path: Path, preference: int
-) -> None:
-    page = write_report(make_set(tmp_path / "set", six()))
-    opened = _opened(browser, page, tmp_path)
+def test_the_page_of_a_set_opens(browser: str, page_of_a_set: Path, tmp_path: Path) -> None:
+    opened = _opened(browser, page_of_a_set, tmp_path)
     assert opened.console == []
     assert {"answer", "figure-metrics", "figure-first_token", "runs"} <= set(opened.elements)
-    seen = _colours(browser, page, tmp_path, preference)
+
+
+@pytest.mark.parametrize("preference", [_LIGHT, _DARK], ids=["light", "dark"])
+def test_the_page_of_a_set_follows_the_theme(
+    browser: str, page_of_a_set: Path, tmp_path: Path, preference: int
+) -> None:
+    seen = _colours(browser, page_of_a_set, tmp_path, preference)
     for name in ("paper", "fg", "blue", "amber"):
         assert _rgb(name, dark=preference == _DARK) in seen
 

@@ -27,7 +27,7 @@ calibration: false
 engines: network-only
 workload: {{{workload}}}
 storage: {{{storage}}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 policies: [shorter-queue]
 scheduler: {{{scheduler}}}
 """

@@ -89,7 +89,7 @@ def test_all_tokens_are_those_of_one_process(tmp_path: Path, preset: str, polici
 def test_one_flipped_bit_or_two_swapped_layers_fail_the_run(
     tmp_path: Path, process: str, fault: str, policy: str, shows: str
 ) -> None:
-    ran = run(tmp_path, workload=Faulty(process, fault), policies=policy, duration="2s")
+    ran = run(tmp_path, workload=Faulty(process, fault), policies=policy, duration="1s")
     assert ran.verdict.status == "FAIL"
     assert summary(ran, policy)["requests_failed"] > 0
     errors = [r.error for r in records(ran, policy) if r.error]

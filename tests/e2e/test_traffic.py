@@ -49,7 +49,7 @@ calibration: false
 engines: {engines}
 cluster: {{nvlink: {nvlink}}}
 workload: {{kind: agentic, trace: 32k, agents: 4, generation_scale: 0.2}}
-window: {{warm_up: 1s, warm_up_turns: 0, tolerance: 0.9}}
+window: {{warm_up: 500ms, warm_up_turns: 0, tolerance: 0.9}}
 traffic: {traffic}
 policies: [{policy}]
 """

@@ -1,4 +1,4 @@
-"""How the tests are run: layers summed up, unlisted skips refused."""
+"""How the tests are run: layers summed up, unlisted skips refused, fixtures shared."""
 
 from __future__ import annotations
 
@@ -32,6 +32,21 @@ LISTED = """\
 # comment
 tests/unit/test_it.py::test_listed | needs a kernel that has it
 tests/unit/test_it.py::test_listed_with_parameters | the same
+"""
+
+GROUPED = """\
+from pathlib import Path
+import pytest
+
+pytestmark = pytest.mark.xdist_group("dear")
+
+@pytest.fixture(scope="module")
+def dear():
+    with Path("made.txt").open("a") as file:
+        print("made", file=file)
+
+@pytest.mark.parametrize("x", range(6))
+def test_it(x, dear): pass
 """
 
 
@@ -97,3 +112,13 @@ def test_the_last_line_reads_like_pytests_own() -> None:
     total = Counter(failed=1, passed=811, skipped=2, errors=1)
     assert summary(total, 12.3).strip("= ") == "1 failed, 811 passed, 2 skipped, 1 error in 12.30s"
     assert summary(Counter(passed=3), 245).strip("= ") == "3 passed in 245.00s (0:04:05)"
+
+
+def test_those_who_share_a_fixture_run_in_one_process(checkout: Path) -> None:
+    for name in ("one", "two"):
+        (checkout / "tests" / "unit" / f"test_{name}.py").write_text(GROUPED.replace("dear", name))
+    (checkout / "tests" / "unit" / "test_it.py").unlink()
+    status, lines = run(checkout, "-n", "3", "--dist", "loadgroup")
+    assert status == 0, lines
+    assert lines[-1].startswith("12 passed")
+    assert (checkout / "made.txt").read_text().splitlines() == ["made"] * 2

@@ -9,7 +9,9 @@ from agents.capacity import Background, MachineLimits, TurnWork, collective_core
 from agents.caps import Shape, TurnBytes
 from agents.costing.costs import GIB, REFERENCE, HopCost, MachineCosts
 
-FREE = MachineCosts((HopCost(1e8, 65536, 0),), (HopCost(1e8, 65536, 0),), 0, 0, 0, 0, 0, 0, 0, 0)
+FREE = MachineCosts(
+    (HopCost(1e8, 65536, 0),), (HopCost(1e8, 65536, 0),), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+)
 CLUSTER = Shape(2, 4, 8, 100e6, 100e6)
 
 

@@ -34,7 +34,7 @@ def test_the_parts_of_a_run() -> None:
         assert length.drain_s == pytest.approx(turn_s)
         lay_down_s = length.warm_up_s - max(5.0, 3 * turn_s) - found.prediction.service_s
         assert 0 < lay_down_s < 1
-        assert length.ready_s == pytest.approx(5 * REFERENCE.program_s / 2)
+        assert length.ready_s == pytest.approx(REFERENCE.load_s + 5 * REFERENCE.program_s / 2)
         assert length.length_s == pytest.approx(sum(length))
     assert lengths["pe-only"].length_s > lengths["shorter-queue"].length_s
 
