@@ -129,8 +129,9 @@ class Finished(NamedTuple):
             raise ended
         verdict = self.ran.verdict
         if verdict.status == "FAIL" and not accept_unfaithful:
+            count = "1 thing" if len(verdict.reasons) == 1 else f"{len(verdict.reasons)} things"
             doubtful = UnfaithfulError(
-                f"the verdict on {self.path} is FAIL: {len(verdict.reasons)} things did not hold, "
+                f"the verdict on {self.path} is FAIL: {count} did not hold, "
                 f"the first: {verdict.reasons[0]}",
                 hint=f"every check is in {self.path / layout.VERDICT}; "
                 "--accept-unfaithful exits 0 all the same",
