@@ -111,7 +111,7 @@ def _tell_interrupted(error: BaseException, as_json: bool) -> None:
     hint = ""
     if isinstance(error, TestbedError):
         hint = f"on the way out: {error.message}\n{error.hint}".rstrip()
-    elif not isinstance(error, KeyboardInterrupt | click.Abort):
+    elif isinstance(error, Exception) and not isinstance(error, click.Abort):
         hint = f"on the way out: {type(error).__name__}: {error}"
     _tell("interrupted", "interrupted", _and_notes(hint, error), INTERRUPTED, as_json)
 

@@ -143,6 +143,18 @@ def test_a_note_goes_above_a_live_line_and_not_into_it(monkeypatch: pytest.Monke
     assert (shown.getvalue(), device.getvalue()) == ("run 2 of 3\n", b"")
 
 
+def test_what_a_library_has_made_of_an_interrupt_is_not_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PanicException(BaseException):
+        """As libraries in Rust raise it, with the whole traceback in its message."""
+
+    monkeypatch.setattr(interrupts, "arrived", lambda: 1)
+    with pytest.raises(SystemExit) as ended, output.failures(False):
+        raise PanicException("called `Result::unwrap()` on an `Err` value")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "testbed: interrupted\n")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["run", "demo", "--out"], ["report"], ["up"], ["sweep"], ["experiments", "--dir"]],
