@@ -102,8 +102,8 @@ class Finished(NamedTuple):
         return found
 
     def lines(self) -> list[str]:
-        """The same for people: the verdict first."""
-        return digest.lines(
+        """The same for people: the verdict first, where to read on last."""
+        found = digest.lines(
             str(self.path),
             self.ran.verdict.status,
             self.ran.verdict.reasons,
@@ -111,6 +111,7 @@ class Finished(NamedTuple):
             plain({name: each.summary for name, each in self.ran.outcomes.items()}),
             self.ran.verdict.remarks,
         )
+        return [*found, f"report: {self.path / layout.REPORT}"]
 
     def judge(self, *, accept_unfaithful: bool = False) -> None:
         """Return only if the run is complete and may be believed.
