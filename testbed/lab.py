@@ -177,7 +177,7 @@ class Lab:
         self._closed = False
         self._processes: set[Process] = set()
         self._asking = threading.Lock()
-        self._asked = connect(self._entry)
+        self._asked: Connection | None = connect(self._entry)
 
     @classmethod
     def attach(cls, name: str | None = None) -> Lab:
@@ -200,7 +200,8 @@ class Lab:
     def close(self) -> None:
         """End the testbed; of an attached one, only the programs that this object started."""
         self._closed = True
-        self._asked.close()
+        if self._asked is not None:
+            self._asked.close()
         if self._owner is not None:
             self._owner.socket.shutdown(socket.SHUT_WR)
             with contextlib.suppress(ProgramError):
@@ -254,9 +255,17 @@ class Lab:
     def _ask(self, message: Message, kind: type[Any]) -> Any:
         self._check_open()
         with self._asking:
-            with contextlib.suppress(BrokenPipeError):  # it has ended: `receive` says so
-                self._asked.send(message)
-            answer, _ = self._asked.receive()
+            if self._asked is None:
+                self._asked = connect(self._entry)
+            try:
+                with contextlib.suppress(BrokenPipeError):  # it has ended: `receive` says so
+                    self._asked.send(message)
+                answer, _ = self._asked.receive()
+            except BaseException:
+                # Ctrl-C in a notebook: what is answered later is not for the next question.
+                self._asked.close()
+                self._asked = None
+                raise
         if isinstance(answer, Failed):
             raise rebuilt(answer)
         assert isinstance(answer, kind)

@@ -389,6 +389,19 @@ def test_a_program_without_a_broker_is_told_how_to_get_one(lab: Lab, tmp_path: P
     assert b"Program(broker=True)" in err
 
 
+def test_an_interrupted_question_leaves_no_answer_for_the_next_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: Connection) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Connection, "receive", interrupted)
+        lab.counters()  # a notebook's cell that was ended; the answer is under way
+    assert lab.verify() == []
+    assert {sample.nic for sample in lab.counters()} == {"h1/h1-eth0", "h2/h2-eth0"}
+
+
 # --- requests that are wrong ----------------------------------------------------------------------
 
 
