@@ -24,6 +24,9 @@ _IGNORED_HOST_OPTIONS = {
     "hosts are network namespaces": {"cls"},
 }
 IGNORED_HOST_OPTIONS = set().union(*_IGNORED_HOST_OPTIONS.values())
+# Everybody knows everybody: so many hosts are 10^8 neighbours, 50 GB of kernel memory.  Planning
+# takes the square of their number, too, and is to refuse in a moment what nothing can hold.
+_MOST_HOSTS = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -82,6 +85,11 @@ def read_topo(topo: Topo) -> Graph:
     switches = {name: dict(topo.nodeInfo(name)) for name in topo.switches(sort=False)}
     if not hosts:
         raise TopologyError("the topology has no hosts", hint="add some with addHost")
+    if len(hosts) > _MOST_HOSTS:
+        raise TopologyError(
+            f"the topology has {len(hosts)} hosts; no machine holds more than {_MOST_HOSTS}",
+            hint="make the topology smaller",
+        )
     for name in [*hosts, *switches]:
         if not _NAME.fullmatch(name):
             raise TopologyError(
