@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,13 @@ PAGE = (ROOT / "docs" / "lab.md").read_text()
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory with a registry of testbeds, in which none is left."""
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    """A working directory, and a registry of testbeds in which none is left."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
-    cli("down", "--all")
+    with tempfile.TemporaryDirectory(prefix="tb-") as short:  # it is part of a socket's path
+        monkeypatch.setenv("XDG_RUNTIME_DIR", short)
+        yield tmp_path
+        cli("down", "--all")
 
 
 def cli(*words: str) -> subprocess.CompletedProcess[str]:
