@@ -111,7 +111,7 @@ class Finished(NamedTuple):
             plain({name: each.summary for name, each in self.ran.outcomes.items()}),
             self.ran.verdict.remarks,
         )
-        return [*found, f"report: {self.path / layout.REPORT}"]
+        return found if self.unwritten else [*found, f"report: {self.path / layout.REPORT}"]
 
     def judge(self, *, accept_unfaithful: bool = False) -> None:
         """Return only if the run is complete and may be believed.
