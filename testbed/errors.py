@@ -8,6 +8,8 @@ defect of the testbed itself.
 from __future__ import annotations
 
 import errno
+import os
+import re
 
 
 class TestbedError(Exception):
@@ -115,14 +117,38 @@ class ReportError(TestbedError):
     kind = "report"
 
 
+def _number(error: BaseException | None) -> int | None:
+    """The errno of an error; libraries in Rust (polars) have it in their message only."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    told = re.search(r"\(os error (\d+)\)", str(error))
+    return int(told[1]) if told else None
+
+
 def no_space(error: BaseException | None) -> CapacityError | None:
     """What an error means if it is a full file system, or a quota that is used up; see write(2)."""
-    if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+    number = _number(error)
+    if number not in (errno.ENOSPC, errno.EDQUOT):
         return None
-    where = f"{error.filename}: " if error.filename else ""
+    where = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
     return CapacityError(
-        f"{where}{error.strerror}: the file system is full",
+        f"{where}{os.strerror(number)}: the file system is full",
         hint="free some space (`df` shows where there is none), or write elsewhere",
+    )
+
+
+_UNUSABLE = (
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP, errno.ENOTDIR,
+)  # fmt: skip
+
+
+def unusable_path(error: BaseException | None) -> UsageError | None:
+    """What an error means if this user cannot use the path that it names; see open(2)."""
+    if not isinstance(error, OSError) or not error.filename or error.errno not in _UNUSABLE:
+        return None
+    return UsageError(
+        f"{error.filename}: {error.strerror}",
+        hint="give a path that this user can read, and write where something is to be written",
     )
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from testbed.cli import output
 from testbed.cli.arguments import json_option
 from testbed.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from testbed.kernel.features import Feature
 
 
 @click.command("doctor")
@@ -22,31 +27,42 @@ def command(as_json: bool) -> None:
         found, here = features(), machine()
         lines = [here.describe()]
         width = max(len(one.name) for one in found)
+        missing = [one for one in found if one.required and not one.present]
+        causes = [one for one in missing if one.tried] or missing
         for one in found:
-            state, colour = ("ok", "green") if one.present else ("missing", "yellow")
-            if one.required and not one.present:
-                state, colour = "MISSING", "red"
-            mark = output.emphasis(f"{state:7}", fg=colour)
+            state, colour = _state(one)
+            mark = output.emphasis(f"{state:9}", fg=colour)
             lines.append(f"{mark}  {one.name:{width}}  {one.needed_for}")
-            if one.detail:
-                lines.append(f"{'':7}  {'':{width}}  {one.detail}")
-            if not one.present and one.remedy:
-                lines.append(f"{'':7}  {'':{width}}  to do: {one.remedy}")
-        lacking = [one.name for one in found if one.required and not one.present]
-        if not as_json and not lacking:
-            lines.append("everything that is required is there")
+            if one in causes:
+                lines.append(f"{'':9}  {'':{width}}  {one.detail}")
+            if one.remedy:
+                lines.append(f"{'':9}  {'':{width}}  to do: {one.remedy}")
+        if not as_json and not missing:
+            lines.append("everything that is required is there; the rest is optional")
         output.result(
             {
-                "ok": not lacking,
+                "ok": not missing,
                 "machine": msgspec.structs.asdict(here),
                 "features": [msgspec.structs.asdict(one) for one in found],
             },
             lines,
             as_json=as_json,
         )
-        if lacking and not as_json:
+        if missing and not as_json:
+            behind = len(missing) - len(causes)
             raise UnsupportedError(
-                f"this machine lacks {', '.join(lacking)}", hint="see `to do` above"
+                f"this machine lacks {', '.join(one.name for one in causes)}"
+                + (f"; {behind} more that is required could not be tried" if behind else ""),
+                hint="see `to do` above",
             )
-    if lacking:
+    if missing:
         raise SystemExit(UnsupportedError.exit_status)
+
+
+def _state(one: Feature) -> tuple[str, str]:
+    """In a word, and its colour."""
+    if one.present:
+        return "ok", "green"
+    if not one.tried:
+        return "not tried", "yellow"
+    return ("MISSING", "red") if one.required else ("optional", "yellow")

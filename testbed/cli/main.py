@@ -167,7 +167,7 @@ def check_packages() -> None:
 
 
 def main() -> None:
-    """Entry point of the `testbed` command."""
+    """The `testbed` command; `testbed.cli.start` is its entry point."""
     arguments = sys.argv[1:]
     ours = arguments[: arguments.index("--")] if "--" in arguments else arguments
     with interrupts.heeded() as signals, output.failures("--json" in ours):

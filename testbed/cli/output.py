@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from testbed import interrupts
-from testbed.errors import INTERRUPTED, TestbedError, no_space
+from testbed.errors import INTERRUPTED, TestbedError, no_space, unusable_path
 from testbed.terminal import wants_colour
 
 
@@ -73,10 +73,10 @@ def failures(as_json: bool, *, exit_status: int | None = None) -> Iterator[None]
         if isinstance(error, KeyboardInterrupt) or interrupts.arrived():
             _tell_interrupted(error, as_json)
             sys.exit(INTERRUPTED)
-        if full := no_space(error):
+        if plain := no_space(error) or unusable_path(error):
             for said in getattr(error, "__notes__", ()):
-                full.add_note(said)
-            error = full
+                plain.add_note(said)
+            error = plain
         if isinstance(error, TestbedError):
             status = error.exit_status if exit_status is None else exit_status
             _tell(error.kind, error.message, _and_notes(error.hint, error), status, as_json)
@@ -111,7 +111,7 @@ def _tell_interrupted(error: BaseException, as_json: bool) -> None:
     hint = ""
     if isinstance(error, TestbedError):
         hint = f"on the way out: {error.message}\n{error.hint}".rstrip()
-    elif not isinstance(error, KeyboardInterrupt | click.Abort):
+    elif isinstance(error, Exception) and not isinstance(error, click.Abort):
         hint = f"on the way out: {type(error).__name__}: {error}"
     _tell("interrupted", "interrupted", _and_notes(hint, error), INTERRUPTED, as_json)
 

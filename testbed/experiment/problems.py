@@ -65,16 +65,16 @@ def _holds(content: object, part: str | int) -> bool:
 def _problem(details: ErrorDetails, path: KeyPath, model: type[BaseModel]) -> str:
     kind, value, context = details["type"], details["input"], details.get("ctx", {})
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        known = sorted(
-            {name for section in _sections(model, path[:-1]) for name in _fields(section)}
-        )
-        return f"unknown key{_near(str(path[-1]), known)}"
+        if elsewhere := sorted(_elsewhere(model, str(path[-1]))):
+            return f"unknown key; did you mean {' or '.join(elsewhere)}?"
+        return f"unknown key{_near(str(path[-1]), _keys(model, path[:-1]))}"
     if kind in ("missing", "missing_argument"):
         return "this key is required"
     if kind in ("value_error", "assertion_error"):
         return str(context.get("error", details["msg"]))
     if kind in ("model_type", "model_attributes_type", "dataclass_type", "dict_type"):
-        return f"{value!r} is a value; this is a section with keys of its own"
+        keys = ", ".join(_keys(model, path))
+        return f"{value!r} is a value; this is a section with keys of its own: {keys}"
     if kind == "list_type" and not isinstance(value, dict):
         return f"{value!r} is one value; a list is asked for: [{value}]"
     message = details["msg"][:1].lower() + details["msg"][1:]
@@ -96,6 +96,22 @@ def _fields(section: type) -> dict[str, object]:
     if issubclass(section, BaseModel):
         return {info.alias or name: info.annotation for name, info in section.model_fields.items()}
     return dict(get_type_hints(section))
+
+
+def _keys(model: type, path: KeyPath) -> list[str]:
+    """The keys of the section at `path`, of all that it may be."""
+    return sorted({name for section in _sections(model, path) for name in _fields(section)})
+
+
+def _elsewhere(model: type, key: str, above: str = "") -> set[str]:
+    """The dotted paths of a key in other sections."""
+    found = set()
+    for name, hint in _fields(model).items():
+        for section in filter(_is_section, _members(hint)):
+            if key in _fields(section):
+                found.add(f"{above}{name}.{key}")
+            found |= _elsewhere(section, key, f"{above}{name}.")
+    return found
 
 
 def _sections(model: type, path: KeyPath) -> Iterator[type]:

@@ -102,8 +102,8 @@ class Finished(NamedTuple):
         return found
 
     def lines(self) -> list[str]:
-        """The same for people: the verdict first."""
-        return digest.lines(
+        """The same for people: the verdict first, where to read on last."""
+        found = digest.lines(
             str(self.path),
             self.ran.verdict.status,
             self.ran.verdict.reasons,
@@ -111,6 +111,7 @@ class Finished(NamedTuple):
             plain({name: each.summary for name, each in self.ran.outcomes.items()}),
             self.ran.verdict.remarks,
         )
+        return found if self.unwritten else [*found, f"report: {self.path / layout.REPORT}"]
 
     def judge(self, *, accept_unfaithful: bool = False) -> None:
         """Return only if the run is complete and may be believed.
@@ -129,8 +130,9 @@ class Finished(NamedTuple):
             raise ended
         verdict = self.ran.verdict
         if verdict.status == "FAIL" and not accept_unfaithful:
+            count = "1 thing" if len(verdict.reasons) == 1 else f"{len(verdict.reasons)} things"
             doubtful = UnfaithfulError(
-                f"the verdict on {self.path} is FAIL: {len(verdict.reasons)} things did not hold, "
+                f"the verdict on {self.path} is FAIL: {count} did not hold, "
                 f"the first: {verdict.reasons[0]}",
                 hint=f"every check is in {self.path / layout.VERDICT}; "
                 "--accept-unfaithful exits 0 all the same",

@@ -27,6 +27,7 @@ class Feature(msgspec.Struct, frozen=True):
         present: it worked.
         detail: what happened, when it did not.
         remedy: what to do about it.
+        tried: False where something that it stands on is missing.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Feature(msgspec.Struct, frozen=True):
     present: bool
     detail: str = ""
     remedy: str = ""
+    tried: bool = True
 
 
 def features() -> list[Feature]:
@@ -48,9 +50,13 @@ def features() -> list[Feature]:
     if child == 0:
         status = 1
         try:
+            for number in (signal.SIGINT, signal.SIGTERM):  # what ends the caller ends this as well
+                signal.signal(number, signal.SIG_DFL)
             os.close(reading)
             _in_child(writing)
             status = 0
+        except KeyboardInterrupt:
+            pass
         except BaseException:
             traceback.print_exc()
         finally:
@@ -63,7 +69,7 @@ def features() -> list[Feature]:
     missing = ", ".join(f.name for f in found if f.required and not f.present)
     detail = f"not tried, for lack of: {missing}" if missing else "not tried: the child died"
     found += [
-        Feature(probe.name, probe.needed_for, probe.required, False, detail, probe.remedy)
+        Feature(probe.name, probe.needed_for, probe.required, False, detail, tried=False)
         for probe in [*own_probes(), *inner_probes()]
         if probe.name not in tried
     ]
@@ -81,6 +87,8 @@ def _in_child(writing: int) -> None:
         try:
             _inside(writing)
             status = 0
+        except BrokenPipeError:
+            pass  # the caller was interrupted, and has gone
         except BaseException:
             traceback.print_exc()
         finally:

@@ -117,7 +117,7 @@ def inner_probes() -> list[Probe]:
             for kind, purpose in _OPTIONAL_QDISCS.items()
         ),
         *(
-            Probe(f"congestion control {name}", "choosing how senders react", _congestion(name),
+            Probe(f"congestion control {name}", "network.congestion_control", _congestion(name),
                    f"modprobe tcp_{name}; sysctl -w net.ipv4.tcp_allowed_congestion_control="
                    f"'reno {name}'", required=False)
             for name in ("cubic", "reno", "dctcp", "bbr")
@@ -125,12 +125,13 @@ def inner_probes() -> list[Probe]:
     ]  # fmt: skip
 
 
+# Nothing of the testbed uses them: its links have a rate, and lose nothing.
 _OPTIONAL_QDISCS = {
-    "netem": "links with delay, loss or jitter",
-    "fq": "pacing by flow",
-    "fq_codel": "queues that bound delay",
-    "prio": "strict priorities",
-    "tbf": "single-rate shapers",
+    "netem": "delay, loss or jitter that you add with tc inside a node",
+    "fq": "pacing by flow, with tc inside a node",
+    "fq_codel": "queues that bound delay, with tc inside a node",
+    "prio": "strict priorities, with tc inside a node",
+    "tbf": "single-rate shapers, with tc inside a node",
 }
 
 

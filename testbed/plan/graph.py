@@ -18,7 +18,15 @@ _LINK_OPTIONS = {"bw", "port1", "port2", "node1", "node2"}
 _IMPAIRMENTS = {"delay", "jitter", "loss"}
 # What Mininet knows and this testbed decides by itself.
 _IGNORED_LINK_OPTIONS = {"intfName1", "intfName2", "cls", "use_htb", "max_queue_size"}
-IGNORED_HOST_OPTIONS = {"ip", "mac", "cls", "cpu", "cores", "defaultRoute"}
+_IGNORED_HOST_OPTIONS = {
+    "addresses are numbered by the testbed": {"ip", "mac", "defaultRoute"},
+    "programs share the machine's processors": {"cpu", "cores"},
+    "hosts are network namespaces": {"cls"},
+}
+IGNORED_HOST_OPTIONS = set().union(*_IGNORED_HOST_OPTIONS.values())
+# Everybody knows everybody: so many hosts are 10^8 neighbours, 50 GB of kernel memory.  Planning
+# takes the square of their number, too, and is to refuse in a moment what nothing can hold.
+_MOST_HOSTS = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -77,6 +85,11 @@ def read_topo(topo: Topo) -> Graph:
     switches = {name: dict(topo.nodeInfo(name)) for name in topo.switches(sort=False)}
     if not hosts:
         raise TopologyError("the topology has no hosts", hint="add some with addHost")
+    if len(hosts) > _MOST_HOSTS:
+        raise TopologyError(
+            f"the topology has {len(hosts)} hosts; no machine holds more than {_MOST_HOSTS}",
+            hint="make the topology smaller",
+        )
     for name in [*hosts, *switches]:
         if not _NAME.fullmatch(name):
             raise TopologyError(
@@ -93,15 +106,16 @@ def read_topo(topo: Topo) -> Graph:
     for name in hosts:
         if not at[name]:
             raise TopologyError(f"host {name} has no link", hint="link it to a switch")
-    _warn_of_ignored(hosts.items(), IGNORED_HOST_OPTIONS, "addresses are numbered")
+    for reason, options in _IGNORED_HOST_OPTIONS.items():
+        _warn_of_ignored(hosts.items(), options, reason)
     links = ((f"{a}-{b}", info) for a, b, _, info in topo.iterLinks(withKeys=True, withInfo=True))
-    _warn_of_ignored(links, _IGNORED_LINK_OPTIONS, "links are HTB, of one queue depth")
+    _warn_of_ignored(links, _IGNORED_LINK_OPTIONS, "links are HTB queues of one depth")
     annotated = any("memory" in options for options in hosts.values())
     return Graph(hosts, switches, edges, at, annotated)
 
 
 def _warn_of_ignored(
-    named: Iterable[tuple[str, dict[str, Any]]], ignored: set[str], instead: str
+    named: Iterable[tuple[str, dict[str, Any]]], ignored: set[str], reason: str
 ) -> None:
     found: dict[str, list[str]] = {}
     for name, options in named:
@@ -110,8 +124,7 @@ def _warn_of_ignored(
     for option, names in found.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         warnings.warn(
-            f"{option}= of {', '.join(names[:3])}{more} has no effect here: {instead} "
-            "by the testbed",
+            f"{option}= of {', '.join(names[:3])}{more} has no effect here: {reason}",
             IgnoredOptionWarning,
             stacklevel=4,
         )
@@ -128,7 +141,7 @@ def _edge(a: str, b: str, info: dict[str, Any]) -> Edge:
         raise UnsupportedError(
             f"{named} asks for {', '.join(impaired)}, which needs the kernel's netem scheduler; "
             "links of this testbed are shaped in rate only",
-            hint="remove the option; `testbed doctor` says whether this kernel has netem",
+            hint="remove the option",
         )
     if unknown := sorted(_given(info) - _LINK_OPTIONS - _IMPAIRMENTS - _IGNORED_LINK_OPTIONS):
         raise TopologyError(

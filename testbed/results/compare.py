@@ -143,7 +143,8 @@ def compare(
     if comparison.unfaithful and not accept_unfaithful:
         paths = [path for each in comparison.unfaithful.values() for path in each]
         raise UnfaithfulError(
-            f"{len(paths)} of the runs have the verdict FAIL, the first: {paths[0]}",
+            f"{len(paths)} of the runs {'has' if len(paths) == 1 else 'have'} the verdict FAIL, "
+            f"the first: {paths[0]}",
             hint=f"why is in {paths[0] / layout.VERDICT}; run it again, or compare all the same "
             "with --accept-unfaithful",
         )

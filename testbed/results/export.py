@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 import polars as pl
 
-from testbed.errors import NotFoundError, UsageError
+from testbed.errors import NotFoundError, UsageError, no_space
 from testbed.results import layout
 from testbed.results.points import load_sweep, rows
 from testbed.results.sets import load_set
@@ -74,6 +74,7 @@ def export(path: Path, names: Sequence[str], out: Path, kind: Format) -> list[Pa
     Raises:
         NotFoundError: there is no such table.
         UsageError: they cannot be written there.
+        CapacityError: there is no room for them.
     """
     chosen = {name: table(path, name) for name in (names or tables(path))}
     written = []
@@ -87,6 +88,8 @@ def export(path: Path, names: Sequence[str], out: Path, kind: Format) -> list[Pa
                 frame.write_parquet(file)
             written.append(file)
     except OSError as error:
+        if full := no_space(error):
+            raise full from None
         raise UsageError(
             f"{out} cannot be written: {error.strerror or error}",
             hint="choose a directory of yours with --to",

@@ -65,17 +65,38 @@ class Process:
             ProgramError: the testbed ended first.
         """
         with self._lock:
-            if self.status is None:
-                self._connection.socket.settimeout(timeout)
-                try:
-                    message, _ = self._connection.receive()
-                except BlockingIOError:  # what a timeout of 0 raises
-                    raise TimeoutError("it still runs") from None
-                finally:
-                    self._connection.socket.settimeout(None)
-                assert isinstance(message, Exited)
-                self.status = message.status
-                self._connection.close()
+            return self._wait(timeout)
+
+    def poll(self) -> int | None:
+        """The exit status, None while it runs; waits for nothing.
+
+        Raises:
+            ProgramError: the testbed ended first.
+        """
+        if not self._lock.acquire(blocking=False):
+            return self.status  # somebody waits for it
+        try:
+            return self._wait(0)
+        except TimeoutError:
+            return None
+        finally:
+            self._lock.release()
+
+    def _wait(self, timeout: float | None) -> int:
+        """`wait`, by whoever has the lock."""
+        if self.status is None:
+            if self._connection.socket.fileno() < 0:
+                raise ProgramError("it was ended together with its testbed")
+            self._connection.socket.settimeout(timeout)
+            try:
+                message, _ = self._connection.receive()
+            except BlockingIOError:  # what a timeout of 0 raises
+                raise TimeoutError("it still runs") from None
+            finally:
+                self._connection.socket.settimeout(None)
+            assert isinstance(message, Exited)
+            self.status = message.status
+            self._connection.close()
         return self.status
 
     def send_signal(self, number: int) -> None:
@@ -89,6 +110,10 @@ class Process:
         if self.status is None:
             with contextlib.suppress(OSError):  # the testbed has ended, and the program with it
                 self._connection.send(Signal(number))
+
+    def terminate(self) -> None:
+        """Ask it to end, and what it has started: SIGTERM."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """End it now, with what it has started."""

@@ -105,7 +105,8 @@ def claim(name: str) -> tuple[Path, int]:
         raise UsageError(
             f"the name {name!r} makes the path of the control socket {length} bytes long; Linux "
             f"allows {_LONGEST_SOCKET_PATH_BYTES}",
-            hint=f"use a name that is {length - _LONGEST_SOCKET_PATH_BYTES} shorter",
+            hint=f"use a name that is {length - _LONGEST_SOCKET_PATH_BYTES} shorter, or a shorter "
+            "XDG_RUNTIME_DIR",
         )
     looks_until_s = time.monotonic() + _CLEANING_S
     while True:

@@ -113,6 +113,8 @@ class Service:
         self._waiting: list[tuple[Connection, Program]] = []  # spawned in this order
         self._programs: dict[int, tuple[Connection | None, Program]] = {}
         self._pids: dict[Connection, int] = {}
+        domains = maker.plan.domains
+        self._scopes = {*domains, *(each.node for each in domains.values())}
         self._seconds: dict[str, float] = {}
 
     # --- bringing up -------------------------------------------------------------------
@@ -309,9 +311,7 @@ class Service:
             case Signal():
                 self._signal(client, message.number)
             case KillScope():
-                for pid, (_, program) in self._programs.items():
-                    if (program.scope or program.domain) == message.scope:
-                        _kill(pid, signal.SIGKILL)
+                self._kill_scope(message.scope)
                 client.send(Done())
             case MakeSockets():
                 self._make_sockets(client, message)
@@ -331,6 +331,16 @@ class Service:
                 os._exit(0)
             case _:
                 raise UnsupportedError(f"a testbed does not answer {message}")
+
+    def _kill_scope(self, scope: str) -> None:
+        if scope not in self._scopes:
+            raise NotFoundError(
+                f"there is no node {scope!r} in {self._order.name}, and no program had that scope",
+                hint=suggestion(scope, self._scopes),
+            )
+        for pid, (_, program) in self._programs.items():
+            if (program.scope or program.domain) == scope:
+                _kill(pid, signal.SIGKILL)
 
     def _domain(self, name: str) -> ns.DomainNamespaces:
         if name not in self._domains:
@@ -375,6 +385,7 @@ class Service:
                 case Spawned():
                     client, program = self._waiting.pop(0)
                     self._programs[message.pid] = (client, program)
+                    self._scopes.add(program.scope or program.domain)
                     self._pids[client] = message.pid
                     try_send(client, message)
                     if client.fileno() < 0:  # it did not wait

@@ -58,6 +58,8 @@ def test_a_full_file_system_is_told_with_the_file_if_it_is_known() -> None:
     assert full is not None
     assert full.message == "runs/x/run.json: No space left on device: the file system is full"
     assert errors.no_space(OSError(errno.EDQUOT, "Disk quota exceeded")) is not None
+    rust = errors.no_space(RuntimeError("parquet: No space left on device (os error 28)"))
+    assert rust is not None and rust.message == "No space left on device: the file system is full"
     assert errors.no_space(OSError(errno.EACCES, "Permission denied")) is None
     assert errors.no_space(None) is None
 
@@ -69,3 +71,13 @@ def test_an_error_prints_its_message_and_its_hint(cls: type[errors.TestbedError]
         "no node pe9",
         "see `testbed inspect`",
     ]
+
+
+def test_a_path_that_this_user_cannot_use_is_no_defect() -> None:
+    refused = errors.unusable_path(PermissionError(errno.EACCES, "Permission denied", "/root/x"))
+    assert refused is not None
+    assert refused.message == "/root/x: Permission denied"
+    assert errors.unusable_path(OSError(errno.ENAMETOOLONG, "File name too long", "x")) is not None
+    assert errors.unusable_path(PermissionError(errno.EPERM, "Operation not permitted")) is None
+    assert errors.unusable_path(OSError(errno.EBADF, "Bad file descriptor", "x")) is None
+    assert errors.unusable_path(None) is None

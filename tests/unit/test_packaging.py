@@ -57,7 +57,7 @@ def test_the_wheel_says_what_it_is(wheel: Path, setup_cfg: configparser.ConfigPa
     assert metadata["Name"] == "dualpath-testbed"
     assert metadata["Version"] == setup_cfg["metadata"]["version"]
     assert metadata["Requires-Python"] == ">=3.11"
-    assert entry_points["console_scripts"]["testbed"] == "testbed.cli.main:main"
+    assert entry_points["console_scripts"]["testbed"] == "testbed.cli.start:main"
     assert entry_points["testbed.workloads"]["dualpath"] == "agents.workload:DualPath"
     assert entry_points["testbed.verbs"]["dualpath"] == "agents.cli.verbs:VERBS"
     assert {Requirement(line).name for line in metadata.get_all("Requires-Dist", [])} == {

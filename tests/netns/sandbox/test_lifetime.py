@@ -75,6 +75,33 @@ def test_a_name_is_taken_once() -> None:
         pass
 
 
+def test_one_that_is_closed_says_so(tag: str) -> None:
+    with Lab(SingleTopo(k=2)) as lab:
+        assert list(lab) == ["h1", "h2"] and "h3" not in lab
+        left = lab["h1"].popen(["sleep", "100"])
+    for use in (lambda: lab["h1"].run(["true"]), lab.counters, lab.verify):
+        with pytest.raises(UsageError, match="is closed"):
+            use()
+    with pytest.raises(ProgramError, match="together with its testbed"):
+        left.wait()
+    assert "closed" in repr(lab)
+    lab.close()  # once more does no harm
+
+
+@pytest.mark.parametrize(
+    ("topology", "hint"),
+    [("1p1d", "catalog.build('1p1d', {})"), (SingleTopo, "make one"), (None, "make one")],
+)
+def test_what_is_no_topology_is_refused_before_anything_starts(
+    tag: str, runtime: Path, topology: object, hint: str
+) -> None:
+    with pytest.raises(UsageError, match="takes a Mininet Topo") as refusal:
+        Lab(topology)
+    assert hint in refusal.value.hint
+    with pytest.raises(UsageError, match="no PlanSettings"):
+        Lab(SingleTopo(k=2), settings={"mtu": 1500})
+
+
 def test_a_name_that_is_too_long_is_refused(tag: str, runtime: Path) -> None:
     with pytest.raises(UsageError, match="socket"):
         Lab(SingleTopo(k=2), name="n" * 108)

@@ -142,6 +142,26 @@ def test_a_scope_is_killed_and_no_other(lab: Lab) -> None:
         assert one.wait(_PATIENCE_S) == two.wait(_PATIENCE_S) == -signal.SIGKILL
         with pytest.raises(TimeoutError):
             other.wait(0)
+        lab.kill("node")  # nothing of it runs any more, which is what was asked
+
+
+def test_a_scope_that_nothing_ever_had_is_no_crash_of_a_node(lab: Lab) -> None:
+    with pytest.raises(NotFoundError, match="no node 'h11'") as refusal:
+        lab.kill("h11")
+    assert "h1" in refusal.value.hint
+    lab.kill("h2")  # there it is, though it runs nothing
+
+
+def test_whether_it_still_runs_can_be_asked_without_waiting(lab: Lab) -> None:
+    with lab["h1"].popen(["sleep", "100"]) as process:
+        assert process.poll() is None
+        waiter = threading.Thread(target=process.wait)
+        waiter.start()
+        assert process.poll() is None  # also while somebody waits
+        process.terminate()
+        waiter.join(_PATIENCE_S)
+        assert process.poll() == -signal.SIGTERM
+        assert process.poll() == process.wait() == -signal.SIGTERM
 
 
 # --- what they are given -----------------------------------------------------------------------
@@ -369,6 +389,19 @@ def test_a_program_without_a_broker_is_told_how_to_get_one(lab: Lab, tmp_path: P
     assert b"Program(broker=True)" in err
 
 
+def test_an_interrupted_question_leaves_no_answer_for_the_next_one(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(connection: Connection) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Connection, "receive", interrupted)
+        lab.counters()  # a notebook's cell that was ended; the answer is under way
+    assert lab.verify() == []
+    assert {sample.nic for sample in lab.counters()} == {"h1/h1-eth0", "h2/h2-eth0"}
+
+
 # --- requests that are wrong ----------------------------------------------------------------------
 
 
@@ -384,6 +417,30 @@ def test_an_unknown_node_gets_a_suggestion(lab: Lab) -> None:
 def test_an_empty_command_is_refused(lab: Lab) -> None:
     with pytest.raises(UsageError, match="no command"):
         lab["h1"].run([])
+
+
+def test_a_command_in_one_text_is_refused_instead_of_taken_letter_by_letter(lab: Lab) -> None:
+    with pytest.raises(UsageError, match="not a list of words") as refusal:
+        lab["h1"].run("ls -l 'a b'")
+    assert "['ls', '-l', 'a b']" in refusal.value.hint
+
+
+def test_what_is_no_text_is_named(lab: Lab) -> None:
+    with pytest.raises(UsageError, match="5 is not text") as refusal:
+        lab["h1"].run(["echo", 5])  # type: ignore[list-item]
+    assert refusal.value.hint == "write '5'"
+    with pytest.raises(UsageError, match="is not text"):
+        lab["h1"].run(["env"], env={"NUMBER": 5})  # type: ignore[dict-item]
+
+
+def test_paths_and_bytes_are_taken_as_subprocess_takes_them(lab: Lab, tmp_path: Path) -> None:
+    done = lab["h1"].run(
+        [Path("/bin/sh"), "-c", 'pwd; echo "$PLACE"; cat'],
+        env={"PLACE": tmp_path},
+        cwd=Path("/"),
+        input=b"raw",
+    )
+    assert done.stdout == f"/\n{tmp_path}\nraw"
 
 
 def test_an_argument_that_cannot_be_sent_is_refused(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from testbed.cli import main as cli
-from testbed.errors import exit_statuses
+from testbed.errors import NotFoundError, exit_statuses
 
 ROOT = Path(__file__).resolve().parents[3]
 Testbed = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,10 +26,10 @@ def testbed(tmp_path: Path) -> Testbed:
     """Runs the command with an empty runtime directory."""
 
     def run(
-        *arguments: str, path: str = "", **environment: str
+        *arguments: str, path: str = "", module: str = "testbed.cli.main", **environment: str
     ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "testbed.cli.main", *arguments],
+            [sys.executable, "-m", module, *arguments],
             cwd=tmp_path,
             env={
                 "PATH": "/usr/bin:/bin",
@@ -193,3 +194,26 @@ def test_output_to_nobody_ends_quietly(testbed: Testbed, tmp_path: Path) -> None
         check=False,
     )
     assert ended.stderr == ""
+
+
+def test_a_shipped_scenario_is_printed_as_a_start_for_ones_own(
+    testbed: Testbed, tmp_path: Path
+) -> None:
+    shown = testbed("scenarios", "demo")
+    assert shown.stdout == (ROOT / "agents" / "scenarios" / "demo.yaml").read_text()
+    (tmp_path / "mine.yaml").write_text(shown.stdout)
+    predicted = testbed("predict", "mine.yaml", "--json")
+    assert json.loads(predicted.stdout)["scenario"] == "demo"
+    unknown = testbed("scenarios", "dmeo")
+    assert unknown.returncode == NotFoundError.exit_status
+    assert "did you mean demo?" in unknown.stderr
+
+
+def test_ctrl_c_while_it_is_being_loaded_ends_it_without_a_traceback(
+    testbed: Testbed, tmp_path: Path
+) -> None:
+    (tmp_path / "click.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('went on')\n"
+    )
+    ended = testbed("ls", path=str(tmp_path), module="testbed.cli.start")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")

@@ -13,7 +13,8 @@ from rich.file_proxy import FileProxy
 
 from testbed import interrupts
 from testbed.cli import output
-from testbed.errors import EXEC_FAILED, CapacityError, NotFoundError, ProgramError
+from testbed.cli.main import command
+from testbed.errors import EXEC_FAILED, CapacityError, NotFoundError, ProgramError, UsageError
 
 
 def test_a_failure_goes_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -140,3 +141,32 @@ def test_a_note_goes_above_a_live_line_and_not_into_it(monkeypatch: pytest.Monke
     output.note("run 2 of 3")
     terminal.flush()
     assert (shown.getvalue(), device.getvalue()) == ("run 2 of 3\n", b"")
+
+
+def test_what_a_library_has_made_of_an_interrupt_is_not_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PanicException(BaseException):
+        """As libraries in Rust raise it, with the whole traceback in its message."""
+
+    monkeypatch.setattr(interrupts, "arrived", lambda: 1)
+    with pytest.raises(SystemExit) as ended, output.failures(False):
+        raise PanicException("called `Result::unwrap()` on an `Err` value")
+    assert (ended.value.code, capsys.readouterr().err) == (130, "testbed: interrupted\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "demo", "--out"], ["report"], ["up"], ["sweep"], ["experiments", "--dir"]],
+    ids=lambda words: words[0],
+)
+def test_a_path_that_cannot_be_used_is_told_without_a_traceback(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = "/" + "x" * 300 + ".py"  # longer than any file system allows, for root as well
+    with pytest.raises(SystemExit) as ended:
+        command.main([*arguments, path], standalone_mode=False)
+    assert ended.value.code == UsageError.exit_status
+    said = capsys.readouterr().err.splitlines()
+    assert said[0].startswith(f"testbed: {path}") and said[0].endswith(": File name too long")
+    assert len(said) == 2

@@ -100,6 +100,9 @@ def test_the_object_for_programs_is_json_and_has_the_documented_fields(
         "policies": {"fair": {"load_bps": 72.0, "cap_bps": None}},
     }
     assert finished.lines()[0].startswith("PASS")
+    assert finished.lines()[-1] == f"report: {finished.path / 'report.html'}"
+    without = finished._replace(unwritten=(ReportError("no room for it"),))
+    assert "report: " not in "\n".join(without.lines())
     finished.judge()
 
 

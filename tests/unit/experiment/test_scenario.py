@@ -137,9 +137,17 @@ def test_a_key_like_no_other_gets_the_list() -> None:
 
 def test_a_value_where_a_section_belongs_is_said() -> None:
     (line,) = errors_of(GOOD + "network: 9000\n")
-    assert (
-        line == "the scenario:5: network: 9000 is a value; this is a section with keys of its own"
+    assert line == (
+        "the scenario:5: network: 9000 is a value; this is a section with keys of its own: "
+        "burst, congestion_control, gso_max, leaves, mtu, queue_packets, rto_min"
     )
+
+
+def test_a_key_of_another_section_is_told_with_its_path() -> None:
+    (line,) = errors_of(GOOD + "mtu: 1500\n")
+    assert line == "the scenario:5: mtu: unknown key; did you mean network.mtu?"
+    (line,) = errors_of(GOOD + "network: {rate: 3}\n")
+    assert line == "the scenario:5: network.rate: unknown key; did you mean scale.rate?"
 
 
 def test_a_list_among_topology_parameters_is_one_error() -> None:

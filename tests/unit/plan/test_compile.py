@@ -335,6 +335,7 @@ def _topo(**link: object) -> Topo:
         (_topo(bw=-1), TopologyError, "bw=-1"),
         (_topo(speed=3), TopologyError, "speed"),
         (Topo(), TopologyError, "no hosts"),
+        (SingleSwitchTopo(10_001), TopologyError, "no machine holds more than 10000"),
     ],
 )
 def test_what_makes_no_sense_is_refused(topo: Topo, error: type[Exception], says: str) -> None:
@@ -420,3 +421,17 @@ def test_names_that_are_none_are_refused(name: str) -> None:
 def test_rates_that_are_none_are_refused(bw: float) -> None:
     with pytest.raises(TopologyError, match="bw="):
         compile_plan(Asking({}, {"bw": bw}))
+
+
+def test_an_option_without_effect_is_told_with_its_own_reason() -> None:
+    topo = Topo()
+    topo.addHost("h1", ip="10.9.9.9/8", cpu=0.5)
+    topo.addHost("h2")
+    topo.addLink("h1", "h2", max_queue_size=10)
+    with pytest.warns(UserWarning) as said:
+        compile_plan(topo)
+    assert {str(one.message) for one in said} == {
+        "ip= of h1 has no effect here: addresses are numbered by the testbed",
+        "cpu= of h1 has no effect here: programs share the machine's processors",
+        "max_queue_size= of h1-h2 has no effect here: links are HTB queues of one depth",
+    }

@@ -71,7 +71,7 @@ def test_a_policy_that_the_first_run_has_not_is_compared_with_its_first(tmp_path
 def test_runs_that_may_not_be_believed_are_refused_or_named(tmp_path: Path) -> None:
     bad = make_run(tmp_path / "bad", figures(1.0), ok=False)
     good = make_run(tmp_path / "good", figures(1.0), seed=2)
-    with pytest.raises(UnfaithfulError, match=r"1 of the runs have the verdict FAIL.*bad"):
+    with pytest.raises(UnfaithfulError, match=r"1 of the runs has the verdict FAIL.*bad"):
         compare([good, bad])
     found = compare([good, bad], accept_unfaithful=True)
     assert found.unfaithful == {"B": [bad]}
