@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,12 +35,14 @@ def machine_figures(
 
     Returns:
         `cores`, busy in the window, with whatever else ran; `memory_bytes`, the most that was taken
-        of what was available before; the parts of `length_s`, see `testbed predict`.
+        of what was available before (None if others gave back more); the parts of `length_s`, see
+        `testbed predict`.
     """
-    least_bytes = min((s.available_bytes for s in machine if s.available_bytes), default=None)
+    least_bytes = min((s.available_bytes for s in machine if s.available_bytes), default=math.inf)
+    taken_bytes = available_bytes - least_bytes
     found: dict[str, Any] = {
         "cores": None,
-        "memory_bytes": None if least_bytes is None else max(0, available_bytes - least_bytes),
+        "memory_bytes": taken_bytes if taken_bytes > 0 else None,
         "bring_up_s": bring_up_s,
         "ready_s": ready_s,
         "warm_up_s": None,

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from testbed.fidelity import checks
+from testbed.fidelity import checks, machine_checks
 from testbed.fidelity.checks import Check, Nic
 from testbed.fidelity.loss_checks import losses, retransmissions
 from testbed.fidelity.monitor import MachineSample
@@ -111,10 +111,10 @@ def check_cluster(
         retransmissions(variant, *counted.tcp, checks.sent_bytes(samples), mtu_bytes(plan)),
         checks.rates(variant, samples, shaper_bursts(plan)),
         checks.unclassified(variant, samples),
-        checks.machine(variant, machine, window),
-        checks.backlog(variant, machine),
-        checks.throttling(variant, machine, window),
-        checks.timers(variant, machine, window),
+        machine_checks.machine(variant, machine, window),
+        machine_checks.backlog(variant, machine),
+        machine_checks.throttling(variant, machine, window),
+        machine_checks.timers(variant, machine, window),
     ]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from testbed.fidelity.checks import MACHINE, TIMERS, Check
+from testbed.fidelity.checks import Check
+from testbed.fidelity.machine_checks import MACHINE, TIMERS
 from testbed.report.presentation import Lateness
 from testbed.report.words import shown, spaced
 

@@ -87,6 +87,8 @@ def _surroundings(asked: _Asked) -> Iterator[None]:
     try:
         yield
     finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()  # else every child would say it once more, as its own
         os.environ.clear()
         os.environ.update(before)
         sys.path[:] = path

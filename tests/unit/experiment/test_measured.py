@@ -35,6 +35,14 @@ def test_without_a_window_there_is_no_mean_load() -> None:
     assert found["cores"] is None and found["drain_s"] is None and found["memory_bytes"] is None
 
 
+def test_memory_that_others_gave_back_meanwhile_hides_what_was_taken() -> None:
+    found = machine_figures(
+        Series(1.0, 9.0), None, [sample(2, 0.1, 1200)], bring_up_s=0, ready_s=0,
+        available_bytes=1000,
+    )  # fmt: skip
+    assert found["memory_bytes"] is None
+
+
 def test_figures_of_one_name_are_side_by_side() -> None:
     prediction = {
         "policies": {

@@ -2,22 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from testbed.fidelity import checks
-from testbed.fidelity.monitor import MachineSample
 from testbed.kernel.samples import MeterSample
 
 Make = Callable[..., list[list[MeterSample]]]
 OUT, IN, READ, MGMT = ("pe0/snic0", "out"), ("pe0/snic0", "in"), ("pe0/cnic0", "read"), (
     "pe0/mgmt", "out",
 )  # fmt: skip
-
-
-def machine(count: int = 10, **fields: float) -> list[MachineSample]:
-    idle = MachineSample(0.0, 0.3, 0.1, 0.0, 0, 0, 0.0, 0.5, 0.001)
-    return [msgspec.structs.replace(idle, t_s=float(i), **fields) for i in range(count)]
 
 
 def ramp(step: int, count: int = 31) -> list[int]:
@@ -32,10 +25,6 @@ def test_without_samples_nothing_passes(samples: list[list[MeterSample]]) -> Non
         checks.rates("v", samples, {}),
         checks.accounts("v", samples, {OUT: 1.0}),
         checks.management("v", samples),
-        checks.machine("v", [], None),
-        checks.backlog("v", []),
-        checks.throttling("v", [], None),
-        checks.timers("v", [], None),
     ]
     assert [check.ok for check in found] == [None] * len(found)
     assert all(check.reason for check in found)
@@ -89,51 +78,6 @@ def test_one_stray_packet_fails(series: Make, stray: dict[str, int]) -> None:
     found = checks.unclassified("v", series({OUT: ramp(1), IN: ramp(1)}, {IN: stray}))
     assert found.ok is False
     assert "pe0/snic0 in" in found.reason
-
-
-@pytest.mark.parametrize(("busy", "ok"), [(0.85, True), (0.86, False)])
-def test_the_processors_are_judged_inside_the_window(busy: float, ok: bool) -> None:
-    samples = machine(20, cpu_share=1.0)
-    samples[5:15] = [msgspec.structs.replace(s, cpu_share=busy) for s in samples[5:15]]
-    assert checks.machine("v", samples, (5.0, 14.0)).ok is ok
-    assert checks.machine("v", samples, None).ok is False
-    assert checks.machine("v", samples, (90.0, 99.0)).ok is None
-
-
-def test_a_packet_lost_in_a_backlog_fails() -> None:
-    assert checks.backlog("v", machine()).ok
-    assert checks.backlog("v", machine(softnet_dropped=1)).ok is False
-
-
-def test_throttling_counts_inside_the_window() -> None:
-    samples = [msgspec.structs.replace(s, throttled_s=max(0.0, s.t_s - 8)) for s in machine(11)]
-    assert checks.throttling("v", samples, (0.0, 8.0)).ok
-    assert checks.throttling("v", samples, (0.0, 10.0)).ok is False
-    assert checks.throttling("v", machine(throttled_s=None), None).ok is None  # type: ignore[arg-type]
-
-
-def starved(stalled_s: float) -> list[MachineSample]:
-    """Twenty seconds, of which the monitor did not come to its turn for so long, at the end."""
-    free = int((20 - stalled_s) / 0.2)
-    samples = [msgspec.structs.replace(s, t_s=0.2 * (i + 1)) for i, s in enumerate(machine(free))]
-    late = msgspec.structs.replace(
-        samples[-1], t_s=samples[-1].t_s + stalled_s, cpu_share=1.0, lag_s=stalled_s
-    )
-    return [*samples, late]
-
-
-def test_the_time_in_which_the_monitor_was_starved_counts_by_its_length() -> None:
-    assert checks.machine("v", starved(14.0), None).ok, "0.3 · 6 s and 1 · 14 s are 79 %"
-    found = checks.machine("v", starved(16.0), None)
-    assert found.ok is False and found.measured.startswith("86%")
-    # Even if its end is outside the window.
-    assert checks.machine("v", starved(16.0), (1.0, 19.0)).ok is False
-    assert checks.timers("v", starved(0.4), None).ok is False
-
-
-def test_late_timers_fail() -> None:
-    assert checks.timers("v", machine(lag_s=0.02), None).ok
-    assert checks.timers("v", machine(lag_s=0.2), None).ok is False
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from testbed.fidelity.checks import MACHINE, TIMERS, Check
+from testbed.fidelity.checks import Check
+from testbed.fidelity.machine_checks import MACHINE, TIMERS
 from testbed.fidelity.verdict import Verdict
 from testbed.results import layout
 from testbed.results.writer import write_json

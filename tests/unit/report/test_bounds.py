@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agents.presentation import PRESENTATION
-from testbed.fidelity.checks import MACHINE, TIMERS, Check
+from testbed.fidelity.checks import Check
+from testbed.fidelity.machine_checks import MACHINE, TIMERS
 from testbed.report import figures
 from testbed.report.bounds import of_processors, of_timers
 from testbed.report.variants import variants_of
