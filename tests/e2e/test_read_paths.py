@@ -46,6 +46,7 @@ NOISY = {
 }
 # What follows, if a processor's backlog overflowed: the same packets, seen from elsewhere.
 OVERFLOWED = {"no packet lost by a device", "retransmitted bytes"}
+FORMULAE = "NIC loads are the formulae's"  # cannot be told where too much of a window is in buffers
 
 
 def run(
@@ -71,7 +72,9 @@ def failed_checks(ran: Ran) -> dict[str, str]:
     return {
         f"{variant}: {name}": f"{check.measured} ({check.reason})"
         for (variant, name), check in failed.items()
-        if name not in NOISY and not (variant in overflowed and name in OVERFLOWED)
+        if name not in NOISY
+        and not (variant in overflowed and name in OVERFLOWED)
+        and not (name == FORMULAE and check.ok is None)
     }
 
 
