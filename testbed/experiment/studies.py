@@ -69,13 +69,17 @@ def by_number(path: Path) -> list[tuple[int, str]]:
 
 def minutes(found: Sequence[Found], size: Size) -> float:
     """How long a set of studies takes; runs that they share are made once, whoever asks first."""
-    total = sum(each.study.minutes.of(size) for each in found)
-    shared = {each.study.shares.of(size): each.file for each in found}
-    for name in shared.keys() - {each.name for each in found} - {""}:
-        file = shared[name].with_name(f"{name}.py")
-        if file.is_file():  # a copy of a study need not lie beside the other one
-            total += load(file).study.minutes.of(size)
-    return total
+    made = {each.name: each for each in found}
+    to_look_at = list(found)
+    while to_look_at:
+        each = to_look_at.pop()
+        name = each.study.shares.of(size)
+        file = each.file.with_name(f"{name}.py")
+        # A copy of a study need not lie beside the other one.
+        if name and name not in made and file.is_file():
+            made[name] = load(file)
+            to_look_at.append(made[name])
+    return sum(each.study.minutes.of(size) for each in made.values())
 
 
 def find(name_or_file: str, directory: Path | None = None) -> Found:
