@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from testbed.errors import KernelError
@@ -36,7 +36,7 @@ class Counted(NamedTuple):
         lost: why the samples end before the load does; empty if they do not.
     """
 
-    samples: list[list[MeterSample]] = []
+    samples: Sequence[Sequence[MeterSample]] = ()
     tcp: tuple[DomainTcp | None, DomainTcp | None] = (None, None)
     links: tuple[DomainLinks | None, DomainLinks | None] = (None, None)
     lost: str = ""
